@@ -1,0 +1,291 @@
+"""The agent contract: what the control plane wishes of a host, and what the host reports back.
+
+A **wish** is the full desired state of one object on one host, named by ``(noun, id)``. The control plane
+stamps it with the host revision at which it last changed and with a generation that grows with every change
+of the object. A wish whose body is ``None`` is a wish for absence: it stays until the host has reported the
+object absent at that generation. A **report** is what the host found, for the generation it acted on.
+
+These structs are the single source of the JSON on the wire (``api/agent/`` holds the schema made from them);
+the network nouns are read by the Rust ``flow`` crate from the same bytes. Unknown fields are ignored by both
+sides, so control plane and agents can run different releases; fields are only ever added, with a default.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Noun(StrEnum):
+    """What a wish can be about."""
+
+    NETWORK = "network"
+    SECURITY_GROUP = "security_group"
+    PORT = "port"
+    PEER = "peer"
+    IMAGE = "image"
+    VOLUME = "volume"
+    SERVER = "server"
+    ASK = "ask"
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """How a network's frames travel between hosts: ``type`` is vxlan, gre, geneve, vlan, flat or local."""
+
+    type: str
+    id: int = 0
+    physical_network: str = ""
+
+
+class HostRoute(msgspec.Struct, frozen=True):
+    """A route that DHCP option 121 hands out."""
+
+    destination: str
+    nexthop: str
+
+
+class SubnetWish(msgspec.Struct, frozen=True):
+    """One subnet of a network. ``service_ip`` is the address of DHCP and the next hop to metadata, empty without DHCP."""
+
+    id: str
+    cidr: str
+    gateway_ip: str = ""
+    dhcp: bool = False
+    service_ip: str = ""
+    dns: list[str] = []
+    host_routes: list[HostRoute] = []
+
+
+class NetworkWish(msgspec.Struct, frozen=True):
+    """A network that has ports on this host. ``service_mac`` owns every subnet's ``service_ip`` and 169.254.169.254."""
+
+    id: str
+    name: str
+    segment: Segment
+    mtu: int
+    service_mac: str
+    subnets: list[SubnetWish] = []
+
+
+class RuleWish(msgspec.Struct, frozen=True):
+    """One security group rule. ``protocol`` is a name or number or empty for any; ports are -1 when any.
+
+    For ICMP ``port_min`` is the type and ``port_max`` the code, as in Neutron.
+    """
+
+    id: str
+    direction: str
+    ethertype: str
+    protocol: str = ""
+    port_min: int = -1
+    port_max: int = -1
+    remote_ip_prefix: str = ""
+    remote_group_id: str = ""
+
+
+class SecurityGroupWish(msgspec.Struct, frozen=True):
+    """A group that a port on this host uses. Its members are derived: ports and peers that list the group."""
+
+    id: str
+    name: str
+    stateful: bool = True
+    rules: list[RuleWish] = []
+
+
+class FixedIp(msgspec.Struct, frozen=True):
+    """An address of a port in one subnet."""
+
+    subnet_id: str
+    ip: str
+
+
+class AddressPair(msgspec.Struct, frozen=True):
+    """A further source address (or prefix) that a port may use; an empty ``mac`` means the port's own."""
+
+    ip: str
+    mac: str = ""
+
+
+class PortWish(msgspec.Struct, frozen=True):
+    """A port on this host. ``tap`` is the name of its link device; ``server_id`` owns it in the metadata service."""
+
+    id: str
+    network_id: str
+    project_id: str
+    mac: str
+    tap: str
+    fixed_ips: list[FixedIp] = []
+    security_groups: list[str] = []
+    address_pairs: list[AddressPair] = []
+    port_security: bool = True
+    admin_up: bool = True
+    server_id: str = ""
+    hostname: str = ""
+
+
+class PeerWish(msgspec.Struct, frozen=True):
+    """A port on another host that a port here may talk to: where to tunnel to, and which groups it is a member of."""
+
+    id: str
+    network_id: str
+    mac: str
+    tunnel_ip: str
+    ips: list[str] = []
+    security_groups: list[str] = []
+
+
+class ImageWish(msgspec.Struct, frozen=True):
+    """An image that a server or volume of this host is made from, to hold in the host's cache."""
+
+    id: str
+    disk_format: str
+    size_bytes: int
+    sha512: str
+
+
+class VolumeWish(msgspec.Struct, frozen=True):
+    """A volume kept by this host. ``image_id`` is what it starts from, empty for blank."""
+
+    id: str
+    size_gb: int
+    image_id: str = ""
+    source_volume_id: str = ""
+
+
+class AttachmentWish(msgspec.Struct, frozen=True):
+    """A volume that a server must have plugged in. ``device`` is the guest's name for it, such as ``vdb``."""
+
+    id: str
+    volume_id: str
+    device: str
+
+
+class Power(StrEnum):
+    """What a server's domain must do, or was found doing."""
+
+    ON = "on"
+    OFF = "off"
+    PAUSED = "paused"
+    CRASHED = "crashed"
+    UNKNOWN = "unknown"
+
+
+class KeyWish(msgspec.Struct, frozen=True):
+    """A public key handed to the guest by the metadata service."""
+
+    name: str
+    public_key: str
+
+
+class ServerWish(msgspec.Struct, frozen=True):
+    """A server on this host.
+
+    ``reboots`` counts reboots asked for and ``reboot_hard`` is the kind of the last one: the host reboots when the count
+    it has carried out for this server is smaller. ``user_data`` is base64. ``ports`` are in the order of the guest's NICs.
+    """
+
+    id: str
+    name: str
+    project_id: str
+    user_id: str
+    hostname: str
+    vcpus: int
+    ram_mb: int
+    disk_gb: int
+    image_id: str = ""
+    root_volume_id: str = ""
+    ports: list[str] = []
+    attachments: list[AttachmentWish] = []
+    power: Power = Power.ON
+    reboots: int = 0
+    reboot_hard: bool = False
+    user_data: str = ""
+    keys: list[KeyWish] = []
+    metadata: dict[str, str] = {}
+    availability_zone: str = "nova"
+    created_at: str = ""
+
+
+class AskWish(msgspec.Struct, frozen=True):
+    """A question that the host answers once. ``what`` is ``console_log``; ``length`` is in lines, -1 for all that is kept."""
+
+    id: str
+    what: str
+    server_id: str
+    length: int = -1
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """One entry of the change feed. ``body`` is one of the structs above by ``noun``, or None for absence."""
+
+    noun: Noun
+    id: str
+    generation: int
+    body: msgspec.Raw | None
+
+
+class Phase(StrEnum):
+    """How far a host has come with one wish."""
+
+    WORKING = "working"
+    READY = "ready"
+    ABSENT = "absent"
+    FAILED = "failed"
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a host found for one object, having acted on ``generation``.
+
+    ``FAILED`` means that the host has given up on this generation and will not try again by itself; passing trouble is
+    ``WORKING`` with a ``reason``. The noun's own findings: for a server ``power``, ``reboots`` carried out and
+    the ``attached`` volume ids; for a volume its ``size_gb``; for an ask the ``answer``.
+    """
+
+    noun: Noun
+    id: str
+    generation: int
+    phase: Phase
+    reason: str = ""
+    power: Power = Power.UNKNOWN
+    reboots: int = 0
+    attached: list[str] = []
+    size_gb: int = 0
+    answer: str = ""
+
+
+class Feed(msgspec.Struct, frozen=True):
+    """Answer of the change feed: every wish changed after ``since`` up to ``revision``; all of them when ``full``."""
+
+    revision: int
+    full: bool
+    wishes: list[Wish]
+
+
+class Inventory(msgspec.Struct, frozen=True):
+    """What a host offers, in Placement's resource classes, and what it is."""
+
+    vcpus: int
+    ram_mb: int
+    disk_gb: int
+    hypervisor_type: str
+    hypervisor_version: int
+    cpu_info: str
+    traits: list[str] = []
+
+
+class Registration(msgspec.Struct, frozen=True):
+    """A host says who it is. ``incarnation`` is new with every start of the agent."""
+
+    name: str
+    incarnation: str
+    tunnel_ip: str
+    inventory: Inventory
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """The control plane's answer: the host's id and how long it may stay silent."""
+
+    host_id: str
+    cloud_id: str
+    lease_s: float

@@ -1,0 +1,2 @@
+//! Chunking and digests in one pass. Pure.
+#![forbid(unsafe_code)]

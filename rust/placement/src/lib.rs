@@ -1,0 +1,2 @@
+//! Hosts in columns: filter, score and propose claims. Pure.
+#![forbid(unsafe_code)]
