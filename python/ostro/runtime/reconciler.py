@@ -1,0 +1,138 @@
+"""The generic reconciler: keep doing the one right thing until nothing is left to do.
+
+A reconciler takes no input. ``wake(key)`` says only "look at this object again"; ``reconcile(key)`` compares the whole wish
+with inspected reality and acts. Wake-ups of one key are merged, one key is never worked on twice at once, different keys
+run side by side up to ``width``. A failure is logged and tried again after the key's own backoff; a wake-up during the
+backoff tries at once. Because wake-ups carry nothing, waking everything is always right, merely slower.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+from ostro.model.errors import OstroError
+from ostro.runtime.backoff import Backoff
+
+log = structlog.get_logger()
+
+
+@dataclass
+class _Key:
+    """What is known of one object: ``due_s`` is on trio's clock."""
+
+    due_s: float
+    since_s: float
+    failures: int = 0
+    running: bool = False
+    again: bool = False
+
+
+@dataclass
+class ReconcilerStats:
+    """What every background loop shows of itself."""
+
+    pending: int = 0
+    oldest_age_s: float = 0.0
+    errors: int = 0
+    runs: int = 0
+
+
+@dataclass
+class Reconciler:
+    """Runs ``reconcile`` for each woken key.
+
+    ``reconcile`` returns None when wish and reality agree, or the number of seconds after which to look again.
+    """
+
+    name: str
+    reconcile: Callable[[str], Awaitable[float | None]]
+    width: int
+    rng: random.Random
+    backoff: Backoff = field(default_factory=Backoff)
+    _keys: dict[str, _Key] = field(default_factory=dict, repr=False)
+    _bell: trio.Event = field(default_factory=trio.Event, repr=False)
+    _errors: int = 0
+    _runs: int = 0
+
+    def wake(self, keys: Iterable[str]) -> None:
+        """Look at ``keys`` again, now. Never blocks; call it from the trio thread."""
+        now_s = trio.current_time()
+        for name in keys:
+            key = self._keys.get(name)
+            if key is None:
+                self._keys[name] = _Key(due_s=now_s, since_s=now_s)
+            elif key.running:
+                key.again = True
+            else:
+                key.due_s = now_s
+        self._bell.set()
+
+    def stats(self) -> ReconcilerStats:
+        """Figures for metrics and for tests that wait until all is quiet."""
+        now_s = trio.current_time()
+        oldest_s = max((now_s - key.since_s for key in self._keys.values()), default=0.0)
+        return ReconcilerStats(len(self._keys), oldest_s, self._errors, self._runs)
+
+    async def run(self) -> None:
+        """Work for ever. Cancel to stop: a key being worked on is cancelled with it."""
+        slots = trio.Semaphore(self.width)
+        async with trio.open_nursery() as nursery:
+            while True:
+                self._bell = trio.Event()
+                now_s = trio.current_time()
+                due = [n for n, k in self._keys.items() if not k.running and k.due_s <= now_s]
+                for name in due:
+                    await slots.acquire()
+                    self._keys[name].running = True
+                    nursery.start_soon(self._work, name, slots)
+                if due:
+                    continue
+                next_s = min((k.due_s for k in self._keys.values() if not k.running), default=float("inf"))
+                with trio.move_on_at(next_s):
+                    await self._bell.wait()
+
+    async def _work(self, name: str, slots: trio.Semaphore) -> None:
+        key = self._keys[name]
+        try:
+            delay_s = await self._attempt(name, key)
+        finally:
+            slots.release()
+            key.running = False
+        now_s = trio.current_time()
+        if key.again:
+            key.again = False
+            key.due_s = now_s
+        elif delay_s is None:
+            del self._keys[name]
+        else:
+            key.due_s = now_s + delay_s
+        self._bell.set()
+
+    async def _attempt(self, name: str, key: _Key) -> float | None:
+        """One run. Whatever one object's trouble is, the others must go on: this is the place that catches it."""
+        self._runs += 1
+        try:
+            delay_s = await self.reconcile(name)
+        except Exception as error:
+            self._errors += 1
+            key.failures += 1
+            retry_s = self.backoff.delay_s(key.failures, self.rng)
+            reason = error.message if isinstance(error, OstroError) else repr(error)
+            expected = isinstance(error, OstroError)
+            log.warning(
+                "reconcile failed",
+                reconciler=self.name,
+                id=name,
+                reason=reason,
+                failures=key.failures,
+                retry_s=round(retry_s, 2),
+                exc_info=None if expected else error,
+            )
+            return retry_s
+        key.failures = 0
+        return delay_s
