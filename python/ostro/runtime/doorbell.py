@@ -59,3 +59,7 @@ class Doorbell:
         for topic in topics:
             for bell in self._bells.get(topic, ()):
                 bell.ring()
+
+    def ring_all(self) -> None:
+        """Ring every bell there is."""
+        self.ring(list(self._bells))

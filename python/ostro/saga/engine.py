@@ -1,0 +1,243 @@
+"""Durable multi-step operations, driven from rows.
+
+A saga is a table of steps. A **Write** is a plain transaction function; an **Await** is a predicate over rows with a deadline. A saga
+never calls a host: it sets wishes and waits for reports, so a crash leaves nothing in flight. The row says which step is next; every
+run of steps up to the next unready Await commits as one transaction together with the row, fenced by the row's
+epoch. When an Await fails or passes its deadline the saga turns round: the ``undo`` of each Write that was done runs, the last first. Undo
+is the opposite wish, so it cannot fail for reasons of the world.
+
+One object has at most one unfinished saga. Starting another one on it replaces the first: a delete overtakes a create.
+
+Fault points: ``saga.<kind>.<step>`` after the effects of each step and before the commit, ``saga.<kind>.committed`` after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+import trio
+
+from ostro.model.errors import Bug
+from ostro.model.ids import new_uuid
+from ostro.runtime.backoff import Backoff
+from ostro.runtime.world import World
+from ostro.store.database import Database, Tx
+from ostro.store.sagas import SAGAS, TOPIC, SagaRow, find_next_due_us, list_due_sagas
+
+log = structlog.get_logger()
+
+BATCH = 64
+LOOK_AGAIN_S = 5.0
+"""Sleep no longer than this: another process may have died with a saga half-way."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a step sees: the saga's parameters, the time, and why it is being undone."""
+
+    object_id: str
+    params: Mapping[str, Any]
+    now_us: int
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The awaited rows are as they should be."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Not yet."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """They never will be; ``reason`` is for the owner of the object."""
+
+    reason: str
+
+
+Outcome = Ready | Waiting | Failed
+
+
+def _nothing(tx: Tx, run: Run) -> None:
+    return
+
+
+@dataclass(frozen=True)
+class Write:
+    """One change of rows, and its opposite."""
+
+    name: str
+    do: Callable[[Tx, Run], None]
+    undo: Callable[[Tx, Run], None] = _nothing
+
+
+@dataclass(frozen=True)
+class Await:
+    """Wait until ``ready`` says Ready, at most ``deadline_s``; ``late`` is the reason given when time is up."""
+
+    name: str
+    ready: Callable[[Tx, Run], Outcome]
+    deadline_s: float
+    late: str
+
+
+Step = Write | Await
+
+
+@dataclass(frozen=True)
+class Saga:
+    """A named table of steps."""
+
+    kind: str
+    steps: tuple[Step, ...]
+
+
+def start_saga(tx: Tx, saga_id: str, kind: str, object_id: str, params: Mapping[str, Any], now_us: int) -> None:
+    """Start a saga in the caller's transaction, replacing an unfinished one of the same object. A runner goes on from here."""
+    SAGAS.delete_where(tx, object_id=object_id)
+    SAGAS.insert(
+        tx,
+        SagaRow(
+            id=saga_id,
+            kind=kind,
+            object_id=object_id,
+            step=0,
+            undoing=False,
+            params=dict(params),
+            fault="",
+            deadline_us=0,
+            due_us=0,
+            epoch=0,
+            created_at_us=now_us,
+            updated_at_us=now_us,
+        ),
+    )
+    tx.ring(TOPIC)
+
+
+class Engine:
+    """Runs sagas. Any number of engines may work on one store."""
+
+    def __init__(self, world: World, db: Database, sagas: Sequence[Saga]) -> None:
+        self._world = world
+        self._db = db
+        self._sagas = {saga.kind: saga for saga in sagas}
+        self._backoff = Backoff(first_s=0.5, most_s=60.0)
+        self._failures: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        with self._db.doorbell.listen(TOPIC) as bell:
+            while True:
+                if await self.step():
+                    continue
+                next_us = await self._db.read(find_next_due_us)
+                wait_s = LOOK_AGAIN_S
+                if next_us is not None:
+                    wait_s = min(wait_s, max(0.0, (next_us - self._world.now_us()) / 1e6))
+                await bell.wait(wait_s)
+
+    async def step(self) -> int:
+        """Look once at the sagas that are due; how many there were."""
+        now_us = self._world.now_us()
+        rows = await self._db.read(list_due_sagas, now_us, BATCH)
+        if not rows:
+            return 0
+        try:
+            await self._db.run(self._advance_all, rows, now_us)
+        except Exception:
+            # One of them is at fault, and it must not hold up the others.
+            log.exception("saga batch failed, going one by one", sagas=len(rows))
+            for row in rows:
+                await self._advance_alone(row, now_us)
+        for kind in {row.kind for row in rows}:
+            self._world.faults.hit(f"saga.{kind}.committed")
+        return len(rows)
+
+    async def _advance_alone(self, row: SagaRow, now_us: int) -> None:
+        try:
+            await self._db.run(self._advance_all, [row], now_us)
+            self._failures.pop(row.id, None)
+        except Exception:
+            failures = self._failures[row.id] = self._failures.get(row.id, 0) + 1
+            delay_s = self._backoff.delay_s(failures, self._world.random)
+            log.exception("saga step failed", kind=row.kind, object_id=row.object_id, step=row.step, retry_s=delay_s)
+            due_us = now_us + int(delay_s * 1e6)
+            await self._db.run(lambda tx: SAGAS.update_where(tx, {"due_us": due_us}, id=row.id, epoch=row.epoch))
+
+    def _advance_all(self, tx: Tx, rows: Sequence[SagaRow], now_us: int) -> None:
+        for seen in rows:
+            row = SAGAS.find(tx, id=seen.id, epoch=seen.epoch)
+            if row is not None:
+                self._advance(tx, row, now_us)
+
+    def _advance(self, tx: Tx, row: SagaRow, now_us: int) -> None:
+        """Run steps until one has to wait or none is left, and write the row."""
+        saga = self._sagas.get(row.kind)
+        if saga is None:
+            raise Bug(f"No saga of kind {row.kind} is known.")
+        state = msgspec.structs.replace(row, epoch=row.epoch + 1, updated_at_us=now_us)
+        while True:
+            state, waits = self._forward(tx, saga, state, now_us) if not state.undoing else self._back(tx, saga, state, now_us)
+            if waits:
+                break
+        if state.step < 0 or state.step >= len(saga.steps):
+            SAGAS.delete_where(tx, id=row.id, epoch=row.epoch)
+            return
+        changes = {name: getattr(state, name) for name in ("step", "undoing", "fault", "deadline_us", "due_us", "epoch", "updated_at_us")}
+        SAGAS.update_where(tx, changes, id=row.id, epoch=row.epoch)
+
+    def _forward(self, tx: Tx, saga: Saga, state: SagaRow, now_us: int) -> tuple[SagaRow, bool]:
+        """One step forward; (new state, whether to stop here)."""
+        if state.step >= len(saga.steps):
+            return state, True
+        step = saga.steps[state.step]
+        run = Run(state.object_id, state.params, now_us)
+        if isinstance(step, Write):
+            step.do(tx, run)
+            self._world.faults.hit(f"saga.{saga.kind}.{step.name}")
+            return msgspec.structs.replace(state, step=state.step + 1, deadline_us=0), False
+        deadline_us = state.deadline_us or now_us + int(step.deadline_s * 1e6)
+        match step.ready(tx, run):
+            case Ready():
+                self._world.faults.hit(f"saga.{saga.kind}.{step.name}")
+                return msgspec.structs.replace(state, step=state.step + 1, deadline_us=0), False
+            case Waiting() if now_us < deadline_us:
+                return msgspec.structs.replace(state, deadline_us=deadline_us, due_us=deadline_us), True
+            case Waiting():
+                fault = step.late
+            case Failed(reason):
+                fault = reason
+        log.warning("saga turns round", kind=saga.kind, object_id=state.object_id, step=step.name, reason=fault)
+        return msgspec.structs.replace(state, undoing=True, fault=fault, step=state.step - 1, deadline_us=0), False
+
+    def _back(self, tx: Tx, saga: Saga, state: SagaRow, now_us: int) -> tuple[SagaRow, bool]:
+        """One step back."""
+        if state.step < 0:
+            return state, True
+        step = saga.steps[state.step]
+        if isinstance(step, Write):
+            step.undo(tx, Run(state.object_id, state.params, now_us, state.fault))
+            self._world.faults.hit(f"saga.{saga.kind}.{step.name}.undone")
+        return msgspec.structs.replace(state, step=state.step - 1), False
+
+
+def new_saga_id(world: World) -> str:
+    """An id for ``start_saga``, drawn before the transaction."""
+    return new_uuid(world.random)
+
+
+async def settle(engine: Engine, *, rounds_most: int = 1000) -> None:
+    """Step until nothing is due: for tests and simulations, which must not wait for doorbells."""
+    for _ in range(rounds_most):
+        if not await engine.step():
+            return
+        await trio.lowlevel.checkpoint()
+    raise Bug("The sagas do not settle.")

@@ -1,0 +1,93 @@
+"""What a database is to the rest of Ostro.
+
+A transaction is a plain function ``verb_noun(tx, ...)``. ``await db.run(fn, ...)`` runs it serializably and commits;
+``await db.read(fn, ...)`` runs it on one consistent snapshot and never writes. The function may run more than once, so it has
+no effect but on ``tx``: what must follow a commit is handed to ``tx.after_commit`` (runs on the trio thread, once) or
+``tx.ring`` (doorbells, here and in other processes).
+
+SQL is written once, in the subset that SQLite and PostgreSQL share: ``?`` parameters, no literal ``?`` or ``%``, INTEGER 0/1 for
+flags, BIGINT microseconds for times, TEXT for JSON, ``ON CONFLICT`` and ``RETURNING``. A failed statement ends the transaction (as
+PostgreSQL has it): to survive a duplicate use ``ON CONFLICT DO NOTHING`` and look at the count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from ostro.model.errors import Conflict
+from ostro.runtime.doorbell import Doorbell
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Row = tuple[Any, ...]
+Params = Sequence[object]
+
+
+class Tx(Protocol):
+    """One transaction, valid only inside the function it was given to."""
+
+    def execute(self, sql: str, params: Params = ()) -> int:
+        """Run a statement; the number of rows that it changed."""
+        ...
+
+    def one(self, sql: str, params: Params = ()) -> Row | None:
+        """The first row, or None."""
+        ...
+
+    def all(self, sql: str, params: Params = ()) -> list[Row]:
+        """Every row."""
+        ...
+
+    def ring(self, *topics: str) -> None:
+        """Ring these doorbells once the transaction has committed."""
+        ...
+
+    def after_commit(self, hook: Callable[[], None]) -> None:
+        """Call ``hook`` on the trio thread of this process once the transaction has committed. It must not raise."""
+        ...
+
+
+class Database(Protocol):
+    """An engine."""
+
+    doorbell: Doorbell
+
+    async def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``fn(tx, ...)`` and commit; what it raises rolls everything back and is raised here.
+
+        Raises Unavailable when the database does not answer or serialization keeps failing, Duplicate when a unique constraint is hit.
+        Cancelling leaves it open whether the transaction commits.
+        """
+        ...
+
+    async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``fn(tx, ...)`` on one snapshot, read-only."""
+        ...
+
+    async def serve(self) -> None:
+        """The engine's own tasks; runs until cancelled. ``run`` works only while this does."""
+        ...
+
+    def close(self) -> None:
+        """Give back files and connections. Call it after ``serve`` has ended."""
+        ...
+
+
+class Duplicate(Conflict):
+    """A unique constraint was hit by a row that nobody foresaw: two requests made the same thing at once."""
+
+
+class Effects:
+    """What one transaction leaves to be done after its commit."""
+
+    __slots__ = ("hooks", "topics")
+
+    def __init__(self) -> None:
+        self.hooks: list[Callable[[], None]] = []
+        self.topics: set[str] = set()
+
+    def run_hooks(self) -> None:
+        """Call every hook, in order."""
+        for hook in self.hooks:
+            hook()

@@ -1,0 +1,45 @@
+"""Hosts and their revisions."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ostro.model.errors import NotFound
+from ostro.model.wishes import Inventory
+from ostro.store.database import Tx
+from ostro.store.table import Table
+
+
+class Host(msgspec.Struct, frozen=True):
+    """A machine with an agent. ``revision`` grows with every change of what the host must do."""
+
+    id: str
+    name: str
+    revision: int
+    incarnation: str
+    tunnel_ip: str
+    inventory: Inventory
+    enabled: bool
+    disabled_reason: str
+    registered_at_us: int
+    seen_at_us: int
+
+
+HOSTS = Table("hosts", Host)
+
+
+def raise_revision(tx: Tx, host_id: str) -> int:
+    """Raise the host's revision and ring its doorbell; the new revision.
+
+    The row lock orders commits per host: whoever reads up to a revision has read everything before it.
+    """
+    row = tx.one("UPDATE hosts SET revision = revision + 1 WHERE id = ? RETURNING revision", (host_id,))
+    if row is None:
+        raise NotFound("host", host_id)
+    tx.ring(host_topic(host_id))
+    return int(row[0])
+
+
+def host_topic(host_id: str) -> str:
+    """The doorbell that rings when the host has something new to do."""
+    return f"host:{host_id}"

@@ -1,0 +1,49 @@
+"""Numbered SQL migrations, the same files for both engines.
+
+``migrations/NNNN_name.sql`` holds statements separated by ``;`` at line ends. Each file is applied in one transaction and remembered with
+its BLAKE2 digest in ``schema_migrations``; a file that changed after it was applied is refused. A fresh database
+is made by applying all of them, so fresh and migrated are the same by construction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+
+from ostro.model.errors import Bug
+from ostro.store.database import Database, Tx
+
+_LEDGER = "CREATE TABLE IF NOT EXISTS schema_migrations (name TEXT PRIMARY KEY, digest TEXT NOT NULL)"
+
+
+def migrations() -> list[tuple[str, str]]:
+    """Every migration as (name, SQL), in the order of their numbers."""
+    folder = resources.files("ostro.store") / "migrations"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return [(f.name.removesuffix(".sql"), f.read_text()) for f in files]
+
+
+def statements(sql: str) -> list[str]:
+    """The statements of one file, without comment lines."""
+    text = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
+    return [part.strip() for part in text.split(";\n") if part.strip().rstrip(";")]
+
+
+def apply_migration(tx: Tx, name: str, sql: str) -> bool:
+    """Apply one file unless it was applied before. Raises Bug when it was, in another form."""
+    digest = hashlib.blake2b(sql.encode(), digest_size=16).hexdigest()
+    row = tx.one("SELECT digest FROM schema_migrations WHERE name = ?", (name,))
+    if row is not None:
+        if row[0] != digest:
+            raise Bug(f"Migration {name} was changed after it had been applied to this database.")
+        return False
+    for statement in statements(sql):
+        tx.execute(statement.rstrip(";"))
+    tx.execute("INSERT INTO schema_migrations (name, digest) VALUES (?, ?)", (name, digest))
+    return True
+
+
+async def migrate(db: Database) -> list[str]:
+    """Bring the schema up to date; the names of what was applied. Idempotent, and safe when several processes start at once."""
+    await db.run(lambda tx: tx.execute(_LEDGER))
+    return [name for name, sql in migrations() if await db.run(apply_migration, name, sql)]

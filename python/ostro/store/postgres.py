@@ -1,0 +1,267 @@
+"""PostgreSQL: the engine of many processes. SERIALIZABLE with bounded retry; NOTIFY only as a doorbell.
+
+psycopg 3 runs synchronously in worker threads, one connection a worker. Topics rung by a transaction are gathered for a few
+milliseconds and sent by one NOTIFY on a connection of its own, never inside a business transaction (a NOTIFY there takes a global
+lock at commit). A listener connection brings the other processes' rings in; this process's own bells ring at once.
+
+A connection that breaks is thrown away and the caller told ``Unavailable``; nothing was committed, or it can't be known, exactly as
+after any lost reply. The listener comes back by itself, and then rings every bell: a wake-up missed is worse than one too many.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import psycopg
+import structlog
+import trio
+from psycopg import IsolationLevel, errors
+
+from ostro.model.errors import Bug, Conflict, Unavailable
+from ostro.runtime.backoff import Backoff
+from ostro.runtime.doorbell import Doorbell
+from ostro.runtime.threads import Pool
+from ostro.runtime.world import World
+from ostro.store.database import Duplicate, Effects, Params, Row, Tx
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Connection = psycopg.Connection[Row]
+
+CONNECTIONS = 16
+ATTEMPTS = 12
+CONNECT_TIMEOUT_S = 10
+DEADLINE_S = 60.0
+DEBOUNCE_S = 0.002
+CHANNEL = "ostro"
+TOPICS_SEPARATOR = "\n"
+PAYLOAD_MOST_BYTES = 7900
+"""NOTIFY takes 8000."""
+ALL_TOPICS = "*"
+
+
+@lru_cache(maxsize=4096)
+def to_psycopg(sql: str) -> str:
+    """``?`` parameters in psycopg's form."""
+    return sql.replace("?", "%s")
+
+
+class PostgresTx:
+    """A transaction on one connection."""
+
+    __slots__ = ("_cursor", "effects")
+
+    def __init__(self, cursor: psycopg.Cursor[Row]) -> None:
+        self._cursor = cursor
+        self.effects = Effects()
+
+    def _run(self, sql: str, params: Params) -> psycopg.Cursor[Row]:
+        return self._cursor.execute(to_psycopg(sql).encode(), params)
+
+    def execute(self, sql: str, params: Params = ()) -> int:
+        return self._run(sql, params).rowcount
+
+    def one(self, sql: str, params: Params = ()) -> Row | None:
+        return self._run(sql, params).fetchone()
+
+    def all(self, sql: str, params: Params = ()) -> list[Row]:
+        return self._run(sql, params).fetchall()
+
+    def ring(self, *topics: str) -> None:
+        self.effects.topics.update(topics)
+
+    def after_commit(self, hook: Callable[[], None]) -> None:
+        self.effects.hooks.append(hook)
+
+
+class PostgresDatabase:
+    """``Database`` on a PostgreSQL server, by a libpq connection string or URL."""
+
+    def __init__(self, world: World, dsn: str) -> None:
+        self._world = world
+        self._dsn = dsn
+        self.doorbell = Doorbell()
+        self._pool = Pool("postgres", CONNECTIONS)
+        self._aside = Pool("postgres-doorbell", 2)
+        self._idle: queue.LifoQueue[Connection] = queue.LifoQueue()
+        self._outbox: set[str] = set()
+        self._outbox_bell = trio.Event()
+
+    def _connect(self, *, autocommit: bool) -> Connection:
+        connection = psycopg.connect(self._dsn, autocommit=autocommit, connect_timeout=CONNECT_TIMEOUT_S)
+        connection.isolation_level = IsolationLevel.SERIALIZABLE
+        return connection
+
+    async def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        outcome: tuple[T, Effects] = await self._world.threads.run(
+            self._pool, self._attempts, lambda tx: fn(tx, *args, **kwargs), False, deadline_s=DEADLINE_S
+        )
+        result, effects = outcome
+        effects.run_hooks()
+        if effects.topics:
+            self.doorbell.ring(effects.topics)
+            self._outbox |= effects.topics
+            self._outbox_bell.set()
+        return result
+
+    async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        outcome: tuple[T, Effects] = await self._world.threads.run(
+            self._pool, self._attempts, lambda tx: fn(tx, *args, **kwargs), True, deadline_s=DEADLINE_S
+        )
+        return outcome[0]
+
+    def _attempts(self, call: Callable[[Tx], T], read_only: bool) -> tuple[T, Effects]:
+        backoff = Backoff(first_s=0.004, most_s=0.25)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._attempt(call, read_only)
+            except (errors.SerializationFailure, errors.DeadlockDetected) as error:
+                if attempt == ATTEMPTS:
+                    raise Unavailable("Too many requests change the same thing.", detail=str(error)) from error
+                time.sleep(backoff.delay_s(attempt, self._world.random))
+        raise AssertionError("unreachable")
+
+    def _attempt(self, call: Callable[[Tx], T], read_only: bool) -> tuple[T, Effects]:
+        connection = self._take()
+        try:
+            # A read needs one snapshot, not the bookkeeping of SERIALIZABLE.
+            level = IsolationLevel.REPEATABLE_READ if read_only else IsolationLevel.SERIALIZABLE
+            if connection.isolation_level is not level:
+                connection.isolation_level = level
+            with connection.cursor() as cursor:
+                tx = PostgresTx(cursor)
+                result = call(tx)
+            if read_only:
+                connection.rollback()
+            else:
+                connection.commit()
+            return result, tx.effects
+        except (errors.SerializationFailure, errors.DeadlockDetected):
+            raise
+        except psycopg.Error as error:
+            raise translate(error) from error
+        finally:
+            self._give_back(connection)
+
+    def _take(self) -> Connection:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            pass
+        try:
+            return self._connect(autocommit=False)
+        except psycopg.OperationalError as error:
+            raise Unavailable("The database does not answer.", retry_after_s=2, detail=str(error)) from error
+
+    def _give_back(self, connection: Connection) -> None:
+        try:
+            connection.rollback()
+        except psycopg.Error:
+            connection.close()
+            # One connection broke, so the server may have restarted: the others are most likely dead too.
+            self._drop_idle()
+            return
+        self._idle.put(connection)
+
+    def _drop_idle(self) -> None:
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except queue.Empty:
+                return
+
+    async def serve(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._publish)
+            nursery.start_soon(self._listen)
+
+    async def _publish(self) -> None:
+        """Send rung topics to the other processes."""
+        connection: Connection | None = None
+        while True:
+            await self._outbox_bell.wait()
+            await trio.sleep(DEBOUNCE_S)
+            self._outbox_bell = trio.Event()
+            topics, self._outbox = self._outbox, set()
+            try:
+                connection = connection or await self._world.threads.run(self._aside, lambda: self._connect(autocommit=True))
+                await self._world.threads.run(self._aside, _notify, connection, payloads(topics))
+            except (psycopg.Error, Unavailable) as error:
+                # The listeners ring everything when they reconnect, so these topics need no second try.
+                log.warning("doorbell not published", error=str(error))
+                if connection is not None:
+                    connection.close()
+                connection = None
+
+    async def _listen(self) -> None:
+        failures = 0
+        backoff = Backoff(first_s=0.1, most_s=5.0)
+        while True:
+            try:
+                connection = await self._world.threads.run(self._aside, self._open_listener)
+            except (psycopg.Error, Unavailable) as error:
+                failures += 1
+                log.warning("doorbell listener not connected", error=str(error))
+                await trio.sleep(backoff.delay_s(failures, self._world.random))
+                continue
+            failures = 0
+            self.doorbell.ring_all()
+            try:
+                while True:
+                    await trio.lowlevel.wait_readable(connection.fileno())
+                    for note in connection.notifies(timeout=0):
+                        self._ring_from_note(note.payload)
+            except psycopg.Error as error:
+                log.warning("doorbell listener lost", error=str(error))
+            finally:
+                connection.close()
+
+    def _open_listener(self) -> Connection:
+        connection = self._connect(autocommit=True)
+        connection.execute(f"LISTEN {CHANNEL}".encode())
+        return connection
+
+    def _ring_from_note(self, payload: str) -> None:
+        if payload == ALL_TOPICS:
+            self.doorbell.ring_all()
+        else:
+            self.doorbell.ring(payload.split(TOPICS_SEPARATOR))
+
+    def close(self) -> None:
+        self._drop_idle()
+
+
+def payloads(topics: set[str]) -> list[str]:
+    """Topics joined into NOTIFY payloads, each within PostgreSQL's bound; one ``*`` when there are far too many."""
+    out: list[str] = []
+    for topic in sorted(topics):
+        if out and len(out[-1]) + len(topic) + 1 <= PAYLOAD_MOST_BYTES:
+            out[-1] += TOPICS_SEPARATOR + topic
+        else:
+            out.append(topic)
+    return out if len(out) <= 16 else [ALL_TOPICS]
+
+
+def _notify(connection: Connection, messages: list[str]) -> None:
+    for message in messages:
+        connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, message))
+
+
+def translate(error: psycopg.Error) -> Exception:
+    """The engine's errors in our terms."""
+    detail: Any = str(error)
+    match error:
+        case errors.UniqueViolation():
+            return Duplicate("The object exists already.", detail=detail)
+        case errors.ForeignKeyViolation():
+            return Conflict("The object is in use, or one that it needs is gone.", detail=detail)
+        case psycopg.OperationalError() | psycopg.InterfaceError():
+            return Unavailable("The database does not answer.", retry_after_s=2, detail=detail)
+        case _:
+            return Bug("The database refused a statement.", detail=detail)

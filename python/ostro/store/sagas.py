@@ -1,0 +1,56 @@
+"""Rows of the saga engine: one unfinished saga per object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ostro.store.database import Tx
+from ostro.store.table import Table
+
+TOPIC = "sagas"
+"""The doorbell of the saga runners."""
+
+
+class SagaRow(msgspec.Struct, frozen=True):
+    """How far a saga has come.
+
+    ``step`` is the next step. ``due_us`` is when a runner must look, at the latest at ``deadline_us`` of the present step; 0 is now.
+    ``epoch`` grows with every write, and a write with an old one hits nothing.
+    """
+
+    id: str
+    kind: str
+    object_id: str
+    step: int
+    undoing: bool
+    params: dict[str, Any]
+    fault: str
+    deadline_us: int
+    due_us: int
+    epoch: int
+    created_at_us: int
+    updated_at_us: int
+
+
+SAGAS = Table("sagas", SagaRow)
+
+
+def poke_sagas(tx: Tx, object_ids: Sequence[str]) -> None:
+    """Rows that sagas of these objects may wait for have changed: have them looked at."""
+    marks = ", ".join("?" * len(object_ids))
+    if object_ids and tx.execute(f"UPDATE sagas SET due_us = 0 WHERE object_id IN ({marks})", tuple(object_ids)):
+        tx.ring(TOPIC)
+
+
+def list_due_sagas(tx: Tx, now_us: int, limit: int) -> list[SagaRow]:
+    """Unfinished sagas to look at now, the longest due first."""
+    return SAGAS.select(tx, "WHERE due_us <= ? ORDER BY due_us, created_at_us, id LIMIT ?", (now_us, limit))
+
+
+def find_next_due_us(tx: Tx) -> int | None:
+    """When the next saga must be looked at if nothing rings before."""
+    row = tx.one("SELECT min(due_us) FROM sagas")
+    return None if row is None or row[0] is None else int(row[0])

@@ -1,0 +1,203 @@
+"""SQLite: the embedded engine. WAL, one writer, group commit.
+
+Every waiting transaction runs in one worker hop as a savepoint of one real transaction, which is then committed with one
+``fsync``: under load the cost of durability is shared, and an idle cloud still answers after a single commit. A transaction that
+fails rolls back to its own savepoint and takes nobody with it. If the common commit fails, all of them fail.
+
+Readers use connections of their own on WAL snapshots and never wait for the writer. An in-memory database (simulation, tests)
+has one connection, and reads queue with the writes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import trio
+
+from ostro.model.errors import Bug, Conflict, Unavailable
+from ostro.runtime.doorbell import Doorbell
+from ostro.runtime.threads import Pool
+from ostro.runtime.world import World
+from ostro.store.database import Duplicate, Effects, Params, Row, Tx
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+BATCH_MOST = 256
+READERS = 4
+DEADLINE_S = 60.0
+STATEMENTS_CACHED = 512
+
+
+class SqliteTx:
+    """A transaction on one connection."""
+
+    __slots__ = ("_connection", "effects")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.effects = Effects()
+
+    def execute(self, sql: str, params: Params = ()) -> int:
+        return self._connection.execute(sql, params).rowcount
+
+    def one(self, sql: str, params: Params = ()) -> Row | None:
+        # fetchall, not fetchone: an unfinished statement with RETURNING would stay open.
+        rows = self._connection.execute(sql, params).fetchall()
+        return rows[0] if rows else None
+
+    def all(self, sql: str, params: Params = ()) -> list[Row]:
+        return self._connection.execute(sql, params).fetchall()
+
+    def ring(self, *topics: str) -> None:
+        self.effects.topics.update(topics)
+
+    def after_commit(self, hook: Callable[[], None]) -> None:
+        self.effects.hooks.append(hook)
+
+
+@dataclass(slots=True)
+class _Job:
+    """A transaction in the queue, and then its outcome."""
+
+    call: Callable[[Tx], object]
+    done: trio.Event = field(default_factory=trio.Event)
+    result: object = None
+    error: BaseException | None = None
+    effects: Effects | None = None
+
+
+class SqliteDatabase:
+    """``Database`` on a file, or in memory with the path ``:memory:``."""
+
+    def __init__(self, world: World, path: str) -> None:
+        self._world = world
+        self._path = path
+        self.doorbell = Doorbell()
+        self._writer = self._connect()
+        self._queue: list[_Job] = []
+        self._wake = trio.Event()
+        self._write_pool = Pool("sqlite-writer", 1)
+        self._read_pool = Pool("sqlite-reader", READERS)
+        self._readers: list[sqlite3.Connection] = []
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS_CACHED
+        )
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "case_sensitive_like=ON", "busy_timeout=10000", "cache_size=-16384"):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    @property
+    def _in_memory(self) -> bool:
+        return self._path == ":memory:"
+
+    async def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        job = _Job(_bind(fn, args, kwargs))
+        self._queue.append(job)
+        self._wake.set()
+        await job.done.wait()
+        if job.error is not None:
+            raise job.error
+        return job.result  # type: ignore[return-value]
+
+    async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._in_memory:
+            return await self.run(fn, *args, **kwargs)
+        call = _bind(fn, args, kwargs)
+        return await self._world.threads.run(self._read_pool, self._read, call, deadline_s=DEADLINE_S)
+
+    def _read(self, call: Callable[[Tx], T]) -> T:
+        connection = self._readers.pop() if self._readers else self._connect()
+        try:
+            connection.execute("BEGIN")
+            try:
+                return call(SqliteTx(connection))
+            finally:
+                connection.execute("ROLLBACK")
+        finally:
+            self._readers.append(connection)
+
+    async def serve(self) -> None:
+        while True:
+            if not self._queue:
+                self._wake = trio.Event()
+                await self._wake.wait()
+            jobs, self._queue = self._queue[:BATCH_MOST], self._queue[BATCH_MOST:]
+            await self._settle(jobs)
+
+    async def _settle(self, jobs: list[_Job]) -> None:
+        """Run the batch to its end even when this task is cancelled: a commit has no middle."""
+        with trio.CancelScope(shield=True):
+            try:
+                await self._world.threads.run(self._write_pool, self._run_batch, jobs, deadline_s=DEADLINE_S)
+            except BaseException as error:
+                for job in jobs:
+                    job.error = job.error or error
+                    job.effects = None
+                    job.done.set()
+                if not isinstance(error, Unavailable):
+                    raise
+                return
+        topics: set[str] = set()
+        for job in jobs:
+            if job.effects is not None:
+                job.effects.run_hooks()
+                topics |= job.effects.topics
+            job.done.set()
+        self.doorbell.ring(topics)
+
+    def _run_batch(self, jobs: list[_Job]) -> None:
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                self._run_job(job)
+            self._writer.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise Unavailable("The database can't be written to now.", retry_after_s=5, detail=str(error)) from error
+
+    def _run_job(self, job: _Job) -> None:
+        self._writer.execute("SAVEPOINT job")
+        tx = SqliteTx(self._writer)
+        try:
+            job.result = job.call(tx)
+            job.effects = tx.effects
+        except BaseException as error:
+            if not self._writer.in_transaction:
+                # The engine itself rolled back everything (disk full, I/O error): nobody's work is left.
+                raise sqlite3.OperationalError(f"rolled back by the engine: {error}") from error
+            self._writer.execute("ROLLBACK TO job")
+            job.error = translate(error)
+        self._writer.execute("RELEASE job")
+
+    def close(self) -> None:
+        for connection in (*self._readers, self._writer):
+            connection.close()
+        self._readers.clear()
+
+
+def _bind(fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[Tx], T]:
+    return lambda tx: fn(tx, *args, **kwargs)
+
+
+def translate(error: BaseException) -> BaseException:
+    """The engine's errors in our terms; everything else as it is."""
+    match error:
+        case sqlite3.IntegrityError() if "UNIQUE" in str(error) or "PRIMARY KEY" in str(error):
+            mapped: Exception = Duplicate("The object exists already.", detail=str(error))
+        case sqlite3.IntegrityError() if "FOREIGN KEY" in str(error):
+            mapped = Conflict("The object is in use, or one that it needs is gone.", detail=str(error))
+        case sqlite3.OperationalError():
+            mapped = Unavailable("The database can't be written to now.", retry_after_s=5, detail=str(error))
+        case sqlite3.Error():
+            mapped = Bug("The database refused a statement.", detail=str(error))
+        case _:
+            return error
+    mapped.__cause__ = error
+    return mapped

@@ -1,0 +1,175 @@
+"""Rows as frozen structs.
+
+A ``Table`` ties a SQL table to a msgspec struct whose fields are its columns, in order and by name. ``bool`` is stored as
+INTEGER, lists, dicts and structs as JSON text, enums by value. It writes the plain statements, so that a store module
+holds only what is particular about its noun.
+
+Conditions are given by column: ``None`` is IS NULL, a list or set is IN, anything else is equality.
+"""
+
+from __future__ import annotations
+
+import enum
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, List, TypeVar  # noqa: UP035 - the method `list` hides the builtin
+
+import msgspec
+
+from ostro.model.errors import NotFound
+from ostro.store.database import Params, Row, Tx
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_PLAIN = (str, int, float, bytes)
+
+
+def _codec(kind: Any) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any] | None]:
+    """(encode, decode) of one column; None where the value passes as it is."""
+    optional = False
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        members = [m for m in typing.get_args(kind) if m is not type(None)]
+        assert len(members) == 1, f"column of type {kind}"
+        optional, kind = True, members[0]
+    if kind in _PLAIN:
+        return None, None
+    if kind is bool:
+        encode: Callable[[Any], Any] = int
+        decode: Callable[[Any], Any] = bool
+    elif isinstance(kind, type) and issubclass(kind, enum.Enum):
+        encode, decode = _enum_value, kind
+    else:
+        decode = msgspec.json.Decoder(kind).decode
+        encode = _to_json
+    if not optional:
+        return encode, decode
+    return (lambda v: None if v is None else encode(v)), (lambda v: None if v is None else decode(v))
+
+
+def _enum_value(value: enum.Enum) -> Any:
+    return value.value
+
+
+def _to_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+class Table(Generic[T]):
+    """One table. ``noun`` names its objects in NotFound; ``key`` is the primary key's column."""
+
+    def __init__(self, name: str, type_: type[T], *, key: str = "id", noun: str | None = None) -> None:
+        self.name = name
+        self.type = type_
+        self.key = key
+        self.noun = noun or name.rstrip("s")
+        fields = msgspec.structs.fields(type_)
+        self.columns = tuple(f.name for f in fields)
+        codecs = {f.name: _codec(f.type) for f in fields}
+        self._encode = {column: codec[0] for column, codec in codecs.items() if codec[0] is not None}
+        self._decode = tuple((i, d) for i, c in enumerate(self.columns) if (d := codecs[c][1]) is not None)
+        self.select_list = ", ".join(f"{name}.{column}" for column in self.columns)
+        marks = ", ".join("?" * len(self.columns))
+        self._insert = f"INSERT INTO {name} ({', '.join(self.columns)}) VALUES ({marks})"
+
+    def load(self, row: Row) -> T:
+        """A row of ``select_list`` as a struct."""
+        if not self._decode:
+            return self.type(*row)
+        values = list(row)
+        for i, decode in self._decode:
+            values[i] = decode(values[i])
+        return self.type(*values)
+
+    def value(self, column: str, value: Any) -> Any:
+        """A value as this column stores it."""
+        encode = self._encode.get(column)
+        return value if encode is None else encode(value)
+
+    def where(self, conditions: Mapping[str, Any]) -> tuple[str, List[Any]]:  # noqa: UP006
+        """`` WHERE ...`` and its parameters; empty for no conditions."""
+        parts: list[str] = []
+        params: list[Any] = []
+        for column, wanted in conditions.items():
+            if wanted is None:
+                parts.append(f"{self.name}.{column} IS NULL")
+            elif isinstance(wanted, list | set | frozenset | tuple):
+                values = [self.value(column, v) for v in wanted]
+                parts.append(f"{self.name}.{column} IN ({', '.join('?' * len(values))})" if values else "1 = 0")
+                params.extend(values)
+            else:
+                parts.append(f"{self.name}.{column} = ?")
+                params.append(self.value(column, wanted))
+        return (" WHERE " + " AND ".join(parts) if parts else ""), params
+
+    def select(self, tx: Tx, tail: str, params: Params = ()) -> List[T]:  # noqa: UP006
+        """``SELECT <columns> FROM <table> <tail>``: for joins and conditions that the other methods don't have."""
+        rows = tx.all(f"SELECT {self.select_list} FROM {self.name} {tail}", params)
+        return [self.load(row) for row in rows]
+
+    def list(self, tx: Tx, *, order: str = "", limit: int | None = None, **conditions: Any) -> List[T]:  # noqa: UP006
+        """Rows that meet all conditions."""
+        where, params = self.where(conditions)
+        tail = where + (f" ORDER BY {order}" if order else "")
+        if limit is not None:
+            tail += " LIMIT ?"
+            params.append(limit)
+        return self.select(tx, tail, params)
+
+    def find(self, tx: Tx, **conditions: Any) -> T | None:
+        """The one row that meets the conditions, or None."""
+        where, params = self.where(conditions)
+        row = tx.one(f"SELECT {self.select_list} FROM {self.name}{where}", params)
+        return None if row is None else self.load(row)
+
+    def get(self, tx: Tx, id_: str, **conditions: Any) -> T:
+        """The row with this key, which must also meet ``conditions``. Raises NotFound."""
+        row = self.find(tx, **{self.key: id_, **conditions})
+        if row is None:
+            raise NotFound(self.noun, id_)
+        return row
+
+    def count(self, tx: Tx, **conditions: Any) -> int:
+        """How many rows meet the conditions."""
+        where, params = self.where(conditions)
+        row = tx.one(f"SELECT count(*) FROM {self.name}{where}", params)
+        assert row is not None
+        return int(row[0])
+
+    def _row(self, item: T) -> List[Any]:  # noqa: UP006
+        return [self.value(column, getattr(item, column)) for column in self.columns]
+
+    def insert(self, tx: Tx, item: T) -> T:
+        """Add a row; Duplicate ends the transaction if it is there."""
+        tx.execute(self._insert, self._row(item))
+        return item
+
+    def insert_new(self, tx: Tx, item: T) -> bool:
+        """Add a row unless a unique constraint stands in the way; whether it was added."""
+        return tx.execute(self._insert + " ON CONFLICT DO NOTHING", self._row(item)) == 1
+
+    def update(self, tx: Tx, id_: str, **changes: Any) -> None:
+        """Change columns of the row with this key. Raises NotFound."""
+        if not self.update_where(tx, changes, **{self.key: id_}):
+            raise NotFound(self.noun, id_)
+
+    def update_where(self, tx: Tx, changes: Mapping[str, Any], **conditions: Any) -> int:
+        """Change columns of every row that meets the conditions (compare-and-swap); how many there were."""
+        sets = ", ".join(f"{column} = ?" for column in changes)
+        where, params = self.where(conditions)
+        values = [self.value(column, v) for column, v in changes.items()]
+        return tx.execute(f"UPDATE {self.name} SET {sets}{where}", [*values, *params])
+
+    def delete(self, tx: Tx, id_: str) -> bool:
+        """Remove the row with this key; whether it was there."""
+        return self.delete_where(tx, **{self.key: id_}) > 0
+
+    def delete_where(self, tx: Tx, **conditions: Any) -> int:
+        """Remove every row that meets the conditions; how many there were. Refuses to empty a table."""
+        assert conditions, "delete_where needs a condition"
+        where, params = self.where(conditions)
+        return tx.execute(f"DELETE FROM {self.name}{where}", params)
+
+    def by_key(self, items: Iterable[T]) -> dict[str, T]:
+        """Rows indexed by their key."""
+        return {getattr(item, self.key): item for item in items}

@@ -1,0 +1,99 @@
+"""The change feed: what each host must do.
+
+One row per object and host. Setting a wish that is there already, byte for byte, changes nothing and wakes nobody, so
+services may set whatever they have computed, as often as they like. ``generation`` grows with every change of the row, also
+through absence and back, and reports are compared by it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ostro.model.wishes import Feed, Noun, Wish
+from ostro.store.database import Tx
+from ostro.store.hosts import raise_revision
+
+
+def set_wish(tx: Tx, host_id: str, noun: Noun, id_: str, body: msgspec.Struct) -> int:
+    """Wish that the object is as ``body`` says on the host; the wish's generation."""
+    return _put(tx, host_id, noun, id_, msgspec.json.encode(body).decode())
+
+
+def wish_absence(tx: Tx, host_id: str, noun: Noun, id_: str) -> int:
+    """Wish that the object is gone from the host; the wish's generation, 0 if the host never heard of it."""
+    if find_generation(tx, host_id, noun, id_) is None:
+        return 0
+    return _put(tx, host_id, noun, id_, None)
+
+
+def find_generation(tx: Tx, host_id: str, noun: Noun, id_: str) -> int | None:
+    """The generation of the present wish, or None."""
+    row = tx.one(
+        "SELECT generation FROM wishes WHERE host_id = ? AND noun = ? AND id = ?", (host_id, noun.value, id_)
+    )
+    return None if row is None else int(row[0])
+
+
+def _put(tx: Tx, host_id: str, noun: Noun, id_: str, body: str | None) -> int:
+    key = (host_id, noun.value, id_)
+    row = tx.one("SELECT generation, body FROM wishes WHERE host_id = ? AND noun = ? AND id = ?", key)
+    if row is not None and row[1] == body:
+        return int(row[0])
+    revision = raise_revision(tx, host_id)
+    if row is None:
+        # A new wish starts at its host's revision, so that an object that comes back after its tombstone was
+        # forgotten still has a larger generation than before.
+        tx.execute(
+            "INSERT INTO wishes (host_id, noun, id, revision, generation, body) VALUES (?, ?, ?, ?, ?, ?)",
+            (*key, revision, revision, body),
+        )
+    else:
+        tx.execute(
+            "UPDATE wishes SET revision = ?, generation = ?, body = ? WHERE host_id = ? AND noun = ? AND id = ?",
+            (revision, revision, body, *key),
+        )
+    return revision
+
+
+def hosts_wishing(tx: Tx, noun: Noun, id_: str) -> list[str]:
+    """Hosts that have a wish for the object's presence."""
+    rows = tx.all("SELECT host_id FROM wishes WHERE noun = ? AND id = ? AND body IS NOT NULL", (noun.value, id_))
+    return [row[0] for row in rows]
+
+
+def forget_wish(tx: Tx, host_id: str, noun: Noun, id_: str, generation: int) -> bool:
+    """Drop a wish for absence that the host has fulfilled at ``generation``, and its report."""
+    return (
+        tx.execute(
+            "DELETE FROM wishes WHERE host_id = ? AND noun = ? AND id = ? AND generation = ? AND body IS NULL",
+            (host_id, noun.value, id_, generation),
+        )
+        > 0
+    )
+
+
+def read_feed(tx: Tx, host_id: str, since: int, limit: int) -> Feed | None:
+    """What changed after ``since``, None when nothing did. ``since=0`` is the full list, whatever its size.
+
+    Otherwise at most ``limit`` wishes in the order of their revisions; ``revision`` then is that of the last of them.
+    """
+    row = tx.one("SELECT revision FROM hosts WHERE id = ?", (host_id,))
+    assert row is not None, "the caller has looked the host up in this transaction"
+    revision = int(row[0])
+    if since == 0:
+        rows = tx.all("SELECT noun, id, generation, body, revision FROM wishes WHERE host_id = ?", (host_id,))
+        return Feed(revision, True, [_wish(r) for r in rows])
+    if revision <= since:
+        return None
+    rows = tx.all(
+        "SELECT noun, id, generation, body, revision FROM wishes WHERE host_id = ? AND revision > ?"
+        " ORDER BY revision LIMIT ?",
+        (host_id, since, limit),
+    )
+    reached = int(rows[-1][4]) if len(rows) == limit else revision
+    return Feed(reached, False, [_wish(r) for r in rows])
+
+
+def _wish(row: tuple[str, str, int, str | None, int]) -> Wish:
+    noun, id_, generation, body, _revision = row
+    return Wish(Noun(noun), id_, int(generation), None if body is None else msgspec.Raw(body.encode()))
