@@ -1,10 +1,18 @@
 //! The extension module `ostro._core`: convert, detach from the interpreter, map errors. No logic.
 //!
 //! One file per crate it binds: `placement.rs`, `flow.rs`, `openflow.rs`, `chunk.rs`, each with a `register` function.
+#![forbid(unsafe_code)]
 use pyo3::prelude::*;
+
+mod buffer;
+mod chunk;
+mod error;
+mod placement;
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    Ok(())
+    error::register(module)?;
+    placement::register(module)?;
+    chunk::register(module)
 }

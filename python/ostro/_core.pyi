@@ -1,0 +1,172 @@
+"""The Rust core: placement, flow tables, OpenFlow, chunks and digests.
+
+Everything here may be called from any thread. Calls that may take longer than about 50 microseconds release
+the interpreter. A defect of the core raises :class:`Bug` with the panic's message and leaves the object usable.
+Buffers: ``bytes`` and contiguous memoryviews of ``bytes`` are read in place, any other buffer is copied first.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, final
+
+from _typeshed import ReadableBuffer as Buffer
+
+__version__: Final[str]
+
+class Bug(RuntimeError):
+    """A defect of Ostro's Rust core: it panicked, and says where."""
+
+# ---- placement -------------------------------------------------------------------------------------------------
+
+@final
+class HostTable:
+    """Every host this process knows, in columns, kept current by deltas."""
+
+    def __new__(cls) -> HostTable: ...
+    def __len__(self) -> int:
+        """Hosts in the table."""
+
+    def set_host(self, host_id: str, host: Mapping[str, Any]) -> None:
+        """Add a host or change what it has; what is used on it stays.
+
+        ``host``: ``inventories`` (class -> ``total`` and, by default, ``reserved=0 min_unit=1 max_unit=2**31-1
+        step_size=1 allocation_ratio=1.0``), ``traits=[]``, ``aggregates=[]``, ``az=None``, ``enabled=True``.
+        Raises ValueError for a wrong field, saying which.
+        """
+
+    def remove_host(self, host_id: str) -> bool:
+        """Forget a host and what is used on it. False if it wasn't there."""
+
+    def set_used(self, host_id: str, used: Mapping[str, int]) -> None:
+        """Say what is used in all of the classes named. Raises KeyError if the host isn't in the table."""
+
+    def add_used(self, host_id: str, delta: Mapping[str, int]) -> None:
+        """Add to, or take from, what is used of the classes named. Raises KeyError as above."""
+
+    def place(self, request: Mapping[str, Any], *, seed: int = 0, limit: int = 10) -> Decision:
+        """At most ``limit`` hosts that can take ``request``, the best first; claims nothing.
+
+        ``request``: ``resources`` (class -> amount), ``required`` (traits: ``NAME``, ``!NAME``, ``in:A,B``),
+        ``member_of`` (aggregates: ``ID``, ``!ID``, ``in:A,B``, ``!in:A,B``), ``az``, ``only_hosts``,
+        ``not_hosts``; all optional. The same table, request and seed give the same answer.
+        Raises ValueError for a wrong field.
+        """
+
+@final
+class Decision:
+    """What :meth:`HostTable.place` found."""
+
+    @property
+    def hosts(self) -> list[str]:
+        """Host ids, the best first."""
+
+    @property
+    def rejected(self) -> list[tuple[str, int]]:
+        """(first reason, number of hosts) of the hosts that can't take it, most hosts first."""
+
+    @property
+    def explanation(self) -> list[str]:
+        """``rejected`` as sentences: ``3 hosts: not enough MEMORY_MB (asked 4096)``."""
+
+# ---- chunk -----------------------------------------------------------------------------------------------------
+
+IMAGE_HEADER_BYTES: Final[int]
+"""First bytes of an image that :func:`inspect_image` wants to see."""
+CHUNK_BYTES_DEFAULT: Final[int]
+"""4 MiB."""
+
+@final
+class Hasher:
+    """Digests of one stream in one pass: md5, sha1, sha256, sha512, blake3, crc32c, crc64nvme."""
+
+    def __new__(cls, *names: str) -> Hasher:
+        """Begin a stream. Raises ValueError for an unknown name."""
+
+    def update(self, data: Buffer) -> None:
+        """Take the next bytes, any number of them; the interpreter is released for feeds of 16 KiB and more."""
+
+    @property
+    def length(self) -> int:
+        """Bytes fed."""
+
+    @property
+    def algorithms(self) -> list[str]:
+        """What was asked for, in that order."""
+
+    def digest(self, name: str) -> bytes:
+        """The digest so far; checksums are big-endian. Raises KeyError if it wasn't asked for."""
+
+    def hexdigest(self, name: str) -> str:
+        """The digest so far in lower-case hexadecimal. Raises KeyError if it wasn't asked for."""
+
+    def digests(self) -> dict[str, str]:
+        """Every digest so far, name -> hexadecimal. The stream may go on afterwards."""
+
+    def state(self) -> bytes:
+        """The half-fed state, at most 3 KiB, to be continued by :meth:`from_state` anywhere and later."""
+
+    @staticmethod
+    def from_state(state: Buffer) -> Hasher:
+        """Continue from a state. Raises ValueError if it isn't one or is damaged."""
+
+    def copy(self) -> Hasher:
+        """An independent hasher that has seen the same bytes."""
+
+@final
+class Piece:
+    """A run of fed bytes that belongs to one chunk."""
+
+    @property
+    def start(self) -> int:
+        """Where the run begins in the buffer fed."""
+
+    @property
+    def end(self) -> int:
+        """Where it ends there."""
+
+    @property
+    def index(self) -> int:
+        """Which chunk of the stream, from 0."""
+
+    @property
+    def offset(self) -> int:
+        """Where in the chunk the run begins."""
+
+    @property
+    def chunk_id(self) -> str | None:
+        """The chunk's BLAKE3 name in hexadecimal if this run completes it."""
+
+@final
+class Chunker:
+    """Cuts one stream into chunks of ``chunk_bytes`` named by BLAKE3, with ``digests`` of the whole, in one pass.
+
+    It keeps no bytes: write ``data[piece.start:piece.end]`` to the chunk being written, and when ``chunk_id``
+    isn't None, that chunk is complete and has its name.
+    """
+
+    def __new__(cls, chunk_bytes: int = ..., *, digests: Sequence[str] = ...) -> Chunker:
+        """Begin a stream. Raises ValueError for an unknown digest or a chunk of no bytes."""
+
+    def feed(self, data: Buffer) -> list[Piece]:
+        """Take the next bytes; every one of them is in exactly one piece, in order."""
+
+    def finish(self) -> tuple[str, int] | None:
+        """End the stream: name and length of the last, shorter chunk, or None if no bytes wait."""
+
+    @property
+    def length(self) -> int:
+        """Bytes fed."""
+
+    def hexdigest(self, name: str) -> str:
+        """A digest of the whole stream so far. Raises KeyError if it wasn't asked for."""
+
+    def digests(self) -> dict[str, str]:
+        """Every digest of the whole stream so far, name -> hexadecimal."""
+
+def inspect_image(header: Buffer) -> dict[str, Any]:
+    """Say what the disk image that begins with ``header`` is; give it the first ``IMAGE_HEADER_BYTES``, or all.
+
+    Returns ``format`` (raw, qcow2, qcow, qed, vmdk, vhd, vhdx, vdi, iso, luks, ploop), ``virtual_size_bytes``
+    (None if the header doesn't say; a raw image's is its length), ``backing_file``, ``data_file``,
+    ``encrypted``, ``also`` (other formats whose magic is there too), ``safe``, and ``dangers``: why it must not
+    be opened, in words.
+    """
