@@ -7,7 +7,7 @@ strings such as ``host:<id>``. Rings come from the store after a commit, in this
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import trio
@@ -38,6 +38,11 @@ class Doorbell:
 
     def __init__(self) -> None:
         self._bells: dict[str, set[Bell]] = {}
+        self._callbacks: dict[str, list[Callable[[], None]]] = {}
+
+    def subscribe(self, topic: str, callback: Callable[[], None]) -> None:
+        """Call ``callback`` at every ring of ``topic``, before whoever made the change goes on: for caches. It must not raise."""
+        self._callbacks.setdefault(topic, []).append(callback)
 
     @contextmanager
     def listen(self, *topics: str) -> Iterator[Bell]:
@@ -57,9 +62,11 @@ class Doorbell:
     def ring(self, topics: Iterable[str]) -> None:
         """Ring every bell on ``topics``."""
         for topic in topics:
+            for callback in self._callbacks.get(topic, ()):
+                callback()
             for bell in self._bells.get(topic, ()):
                 bell.ring()
 
     def ring_all(self) -> None:
         """Ring every bell there is."""
-        self.ring(list(self._bells))
+        self.ring({*self._bells, *self._callbacks})

@@ -54,5 +54,3 @@ class World:
     def now_us(self) -> int:
         """Shorthand for ``clock.now_us()``."""
         return self.clock.now_us()
-
-

@@ -185,13 +185,18 @@ class Engine:
             raise Bug(f"No saga of kind {row.kind} is known.")
         state = msgspec.structs.replace(row, epoch=row.epoch + 1, updated_at_us=now_us)
         while True:
-            state, waits = self._forward(tx, saga, state, now_us) if not state.undoing else self._back(tx, saga, state, now_us)
+            state, waits = (
+                self._forward(tx, saga, state, now_us) if not state.undoing else self._back(tx, saga, state, now_us)
+            )
             if waits:
                 break
         if state.step < 0 or state.step >= len(saga.steps):
             SAGAS.delete_where(tx, id=row.id, epoch=row.epoch)
             return
-        changes = {name: getattr(state, name) for name in ("step", "undoing", "fault", "deadline_us", "due_us", "epoch", "updated_at_us")}
+        changes = {
+            name: getattr(state, name)
+            for name in ("step", "undoing", "fault", "deadline_us", "due_us", "epoch", "updated_at_us")
+        }
         SAGAS.update_where(tx, changes, id=row.id, epoch=row.epoch)
 
     def _forward(self, tx: Tx, saga: Saga, state: SagaRow, now_us: int) -> tuple[SagaRow, bool]:

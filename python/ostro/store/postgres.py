@@ -190,7 +190,9 @@ class PostgresDatabase:
             self._outbox_bell = trio.Event()
             topics, self._outbox = self._outbox, set()
             try:
-                connection = connection or await self._world.threads.run(self._aside, lambda: self._connect(autocommit=True))
+                connection = connection or await self._world.threads.run(
+                    self._aside, lambda: self._connect(autocommit=True)
+                )
                 await self._world.threads.run(self._aside, _notify, connection, payloads(topics))
             except (psycopg.Error, Unavailable) as error:
                 # The listeners ring everything when they reconnect, so these topics need no second try.

@@ -88,7 +88,14 @@ class SqliteDatabase:
         connection = sqlite3.connect(
             self._path, isolation_level=None, check_same_thread=False, cached_statements=STATEMENTS_CACHED
         )
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "case_sensitive_like=ON", "busy_timeout=10000", "cache_size=-16384"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "case_sensitive_like=ON",
+            "busy_timeout=10000",
+            "cache_size=-16384",
+        ):
             connection.execute(f"PRAGMA {pragma}")
         return connection
 
@@ -148,8 +155,10 @@ class SqliteDatabase:
             if job.effects is not None:
                 job.effects.run_hooks()
                 topics |= job.effects.topics
-            job.done.set()
+        # Caches forget before anybody learns that the change is made.
         self.doorbell.ring(topics)
+        for job in jobs:
+            job.done.set()
 
     def _run_batch(self, jobs: list[_Job]) -> None:
         try:

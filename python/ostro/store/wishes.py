@@ -28,9 +28,7 @@ def wish_absence(tx: Tx, host_id: str, noun: Noun, id_: str) -> int:
 
 def find_generation(tx: Tx, host_id: str, noun: Noun, id_: str) -> int | None:
     """The generation of the present wish, or None."""
-    row = tx.one(
-        "SELECT generation FROM wishes WHERE host_id = ? AND noun = ? AND id = ?", (host_id, noun.value, id_)
-    )
+    row = tx.one("SELECT generation FROM wishes WHERE host_id = ? AND noun = ? AND id = ?", (host_id, noun.value, id_))
     return None if row is None else int(row[0])
 
 

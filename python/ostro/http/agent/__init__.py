@@ -1,0 +1,3 @@
+"""The API between hosts and the control plane: registration, the change feed, reports, image bytes."""
+
+from ostro.http.agent.service import AGENT as AGENT

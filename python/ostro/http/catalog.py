@@ -1,0 +1,9 @@
+"""The services of this program, in the order of their mounting, and where the catalogue says they are."""
+
+from __future__ import annotations
+
+from ostro.http.agent import AGENT
+from ostro.http.identity import IDENTITY
+from ostro.http.route import Service
+
+SERVICES: tuple[Service, ...] = (IDENTITY, AGENT)

@@ -1,0 +1,234 @@
+"""One request through the frame: version, token, policy, body, handler, answer. Handlers see only what has passed.
+
+The order is the security argument: nothing of a request but its headers is looked at before its token is valid, and nothing of
+its body before its policy allows the call. Every error becomes the service's own shape here; one that nobody foresaw is
+logged with its cause and shown without it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterable
+from typing import Any
+
+import orjson
+import quart
+import structlog
+from quart import Response
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
+
+from ostro.http.faults import MethodNotAllowed, UnsupportedMediaType, make_fault
+from ostro.http.policy import Rule, enforce
+from ostro.http.request import Request
+from ostro.http.route import Headers, Reply, Route, Service
+from ostro.http.schema import BODY_MOST_BYTES, Validator, check_size, parse_json
+from ostro.http.versions import Version
+from ostro.model.context import NOBODY, Actor, Context
+from ostro.model.errors import Invalid, NotFound, TooLarge, Unauthenticated, Unavailable
+from ostro.model.ids import new_uuid
+from ostro.services.cloud import Cloud
+
+log = structlog.get_logger()
+
+UNAUTHENTICATED = "The request you have made requires authentication."
+
+
+class Endpoint:
+    """All the routes of one path: by method, and by microversion within a method."""
+
+    def __init__(self, cloud: Cloud, service: Service, path: str, *, check_replies: bool) -> None:
+        self._cloud = cloud
+        self._service = service
+        self._path = path
+        self._routes: dict[str, list[Route]] = {}
+        self._bodies: dict[int, Validator] = {}
+        self._replies: dict[int, Validator] = {}
+        self._check_replies = check_replies
+
+    def add(self, route: Route) -> None:
+        """Add a route of this path; its schemas are compiled now, so a bad one stops the start."""
+        self._routes.setdefault(route.method, []).append(route)
+        if route.body is not None:
+            self._bodies[id(route)] = Validator(route.body)
+        if route.response is not None and self._check_replies:
+            self._replies[id(route)] = Validator(route.response)
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that the path has."""
+        return list(self._routes)
+
+    async def handle(self, **params: str) -> Response:
+        """Answer the current Quart request."""
+        raw = quart.request
+        started_s = time.perf_counter()
+        request_id = f"req-{new_uuid(self._cloud.world.random)}"
+        version: Version | None = None
+        try:
+            version = self._service.versions.negotiate(raw.headers) if self._service.versions else None
+            route = self._choose(raw.method, version)
+            response = await self._answer(route, raw, params, version, request_id)
+        except Exception as error:  # noqa: BLE001 - every error becomes an answer here, and is logged there
+            response = error_response(self._cloud, self._service, error, request_id, raw)
+        if version is not None and self._service.versions is not None:
+            for name, value in self._service.versions.response_headers(version):
+                response.headers.add(name, value)
+        response.headers["x-openstack-request-id"] = request_id
+        if self._service.name == "compute":
+            response.headers["x-compute-request-id"] = request_id
+        log_request(raw, response.status_code, request_id, started_s)
+        return response
+
+    def _choose(self, method: str, version: Version | None) -> Route:
+        routes = self._routes.get(method)
+        if routes is None and method == "HEAD":
+            routes = self._routes.get("GET")
+        if routes is None:
+            raise MethodNotAllowed("The method is not allowed for this resource.")
+        for route in routes:
+            if route.covers(version):
+                return route
+        raise NotFound("resource", self._path, "The resource could not be found.")
+
+    async def _answer(
+        self, route: Route, raw: quart.Request, params: dict[str, str], version: Version | None, request_id: str
+    ) -> Response:
+        cloud = self._cloud
+        actor = await authenticate(cloud, route, raw)
+        if route.rule is not Rule.PUBLIC:
+            enforce(route.policy, route.rule, actor)
+        body = None if route.streams else await self._read_body(route, raw)
+        request = Request(
+            cloud=cloud,
+            context=Context(actor, request_id, cloud.world.now_us(), cloud.world.random),
+            route=route,
+            params=params,
+            query=raw.args,
+            headers=raw.headers,
+            body=body,
+            version=version,
+            base_url=cloud.config.public_url or f"{raw.scheme}://{raw.host}",
+            path=raw.path,
+            raw=raw,
+        )
+        reply = await route.handler(request)
+        if self._check_replies and isinstance(reply.body, dict) and id(route) in self._replies:
+            self._check(route, reply)
+        return to_response(route, reply)
+
+    def _check(self, route: Route, reply: Reply) -> None:
+        """Hold an answer against its schema (tests and rehearsal only)."""
+        try:
+            self._replies[id(route)].check(orjson.loads(orjson.dumps(reply.body)))
+        except Invalid as error:
+            raise AssertionError(f"{route.method} {route.path} breaks its contract: {error.message}") from error
+
+    async def _read_body(self, route: Route, raw: quart.Request) -> Any:
+        check_size(raw.content_length or 0)
+        data = bytearray()
+        async for part in raw.body:
+            data += part
+            check_size(len(data))
+        validator = self._bodies.get(id(route))
+        if validator is None:
+            return None
+        if not data:
+            raise Invalid("The request needs a JSON body.")
+        kind = raw.mimetype
+        if kind and kind != "application/json" and not kind.endswith("+json"):
+            raise UnsupportedMediaType(f"Unsupported Content-Type: {kind}")
+        value = parse_json(bytes(data))
+        validator.check(value)
+        return value
+
+
+async def authenticate(cloud: Cloud, route: Route, raw: quart.Request) -> Actor:
+    """The actor of ``X-Auth-Token``. Raises Unauthenticated unless the route is public."""
+    token = raw.headers.get("X-Auth-Token") or raw.headers.get("X-Storage-Token")
+    if not token:
+        if route.rule is Rule.PUBLIC:
+            return NOBODY
+        raise Unauthenticated(UNAUTHENTICATED)
+    if route.rule is Rule.PUBLIC:
+        # A stale token must not stop a public call, such as asking for a new one.
+        try:
+            return await cloud.tokens.validate(token)
+        except Unauthenticated:
+            return NOBODY
+    return await cloud.tokens.validate(token)
+
+
+def to_response(route: Route, reply: Reply) -> Response:
+    """A handler's answer as Quart's."""
+    status = reply.status or route.status
+    body = reply.body
+    if body is None:
+        response = Response(b"", status=status)
+        response.headers.remove("Content-Type")
+    elif isinstance(body, bytes):
+        response = Response(body, status=status, content_type=reply.content_type)
+    elif isinstance(body, AsyncIterable):
+        response = Response(body, status=status, content_type=reply.content_type)
+        response.timeout = None
+    else:
+        response = Response(orjson.dumps(body), status=status, content_type=reply.content_type)
+    add_headers(response, reply.headers)
+    return response
+
+
+def add_headers(response: Response, headers: Headers) -> None:
+    """Headers of the handler replace those of the frame once, and add up among themselves."""
+    for name in {name.lower() for name, _ in headers}:
+        response.headers.remove(name)
+    for name, value in headers:
+        response.headers.add(name, value)
+
+
+def translate(error: Exception) -> Exception:
+    """What Quart raises, in our terms."""
+    match error:
+        case RequestEntityTooLarge():
+            return TooLarge(f"Request is too large: a body may have {BODY_MOST_BYTES} bytes.")
+        case RequestTimeout() | ClientDisconnected():
+            return Invalid("The request's body did not arrive whole.")
+        case _:
+            return error
+
+
+def error_response(
+    cloud: Cloud, service: Service | None, error: Exception, request_id: str, raw: quart.Request
+) -> Response:
+    """An error in the service's shape."""
+    error = translate(error)
+    fault = make_fault(error, request_id)
+    if fault.status == 500:
+        log.error("request failed", request_id=request_id, method=raw.method, path=raw.path, exc_info=error)
+    elif detail := getattr(error, "detail", ""):
+        log.info("request refused", request_id=request_id, path=raw.path, status=fault.status, detail=detail)
+    if service is None:
+        body, content_type = (
+            b'{"error": {"code": 404, "title": "Not Found", "message": "No such API."}}',
+            "application/json",
+        )
+    else:
+        body, content_type = service.faults(fault)
+    response = Response(body, status=fault.status, content_type=content_type)
+    if fault.status == 401:
+        root = cloud.config.public_url or f"{raw.scheme}://{raw.host}"
+        response.headers["WWW-Authenticate"] = f'Keystone uri="{root}/identity"'
+    if isinstance(error, Unavailable):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
+
+
+def log_request(raw: quart.Request, status: int, request_id: str, started_s: float) -> None:
+    """One line a request: changes and failures are events, reads are detail."""
+    write = log.info if raw.method not in ("GET", "HEAD") or status >= 500 else log.debug
+    write(
+        "request",
+        method=raw.method,
+        path=raw.path,
+        status=status,
+        ms=round((time.perf_counter() - started_s) * 1e3, 1),
+        request_id=request_id,
+    )

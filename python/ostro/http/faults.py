@@ -1,0 +1,181 @@
+"""Errors as answers. The only place that knows status codes, and each service's own shape of an error."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ostro.http.versions import VersionNotAcceptable
+from ostro.model import errors
+
+JSON = "application/json"
+HTML = "text/html; charset=UTF-8"
+
+
+class MethodNotAllowed(errors.OstroError):
+    """The path exists, the method on it does not."""
+
+
+class RangeNotSatisfiable(errors.OstroError):
+    """The byte range lies outside the object."""
+
+
+class PreconditionFailed(errors.OstroError):
+    """A condition header of the request does not hold."""
+
+
+class LengthRequired(errors.OstroError):
+    """The body's length must be said before."""
+
+
+class UnsupportedMediaType(errors.OstroError):
+    """The body is of a type that the operation does not take."""
+
+
+STATUS: tuple[tuple[type[errors.OstroError], int], ...] = (
+    (VersionNotAcceptable, 406),
+    (MethodNotAllowed, 405),
+    (RangeNotSatisfiable, 416),
+    (PreconditionFailed, 412),
+    (LengthRequired, 411),
+    (UnsupportedMediaType, 415),
+    (errors.Unauthenticated, 401),
+    (errors.Forbidden, 403),
+    (errors.QuotaExceeded, 403),
+    (errors.NotFound, 404),
+    (errors.Conflict, 409),
+    (errors.TooLarge, 413),
+    (errors.Invalid, 400),
+    (errors.NoCapacity, 409),
+    (errors.Unsupported, 501),
+    (errors.Unavailable, 503),
+)
+
+TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    409: "Conflict",
+    411: "Length Required",
+    412: "Precondition Failed",
+    413: "Request Entity Too Large",
+    415: "Unsupported Media Type",
+    416: "Requested Range Not Satisfiable",
+    422: "Unprocessable Entity",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    507: "Insufficient Storage",
+}
+
+INTERNAL = "An unexpected error prevented the server from fulfilling your request."
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One error, ready to be shaped."""
+
+    status: int
+    title: str
+    message: str
+    kind: str
+    """A CamelCase name of what went wrong, as Network has it: ``PortNotFound``."""
+    code: str
+    """Placement's error code."""
+    request_id: str
+
+
+FaultShape = Callable[[Fault], tuple[bytes, str]]
+"""(body, content type) of an error."""
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status of an error; 500 for what nobody foresaw."""
+    chosen = getattr(error, "status", None)
+    if isinstance(error, errors.OstroError) and isinstance(chosen, int):
+        return chosen
+    for kind, status in STATUS:
+        if isinstance(error, kind):
+            return status
+    return 500
+
+
+def make_fault(error: BaseException, request_id: str) -> Fault:
+    """The public face of an error. Of one that nobody foresaw, nothing is shown."""
+    status = status_of(error)
+    message = error.message if isinstance(error, errors.OstroError) and status != 500 else INTERNAL
+    kind = getattr(error, "kind", "") or type(error).__name__
+    if isinstance(error, errors.NotFound):
+        noun = re.sub(r"[^a-zA-Z0-9]+", " ", error.noun).title().replace(" ", "")
+        kind = f"{noun}NotFound"
+    code = getattr(error, "code", "") or "placement.undefined_code"
+    return Fault(status, TITLES.get(status, "Error"), message, kind, code, request_id)
+
+
+def _json(body: Any) -> tuple[bytes, str]:
+    return orjson.dumps(body), JSON
+
+
+def identity_shape(fault: Fault) -> tuple[bytes, str]:
+    """Keystone: ``{"error": {...}}``."""
+    return _json({"error": {"code": fault.status, "message": fault.message, "title": fault.title}})
+
+
+_COMPUTE_NAMES = {
+    400: "badRequest",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "itemNotFound",
+    405: "badMethod",
+    406: "notAcceptable",
+    409: "conflictingRequest",
+    413: "overLimit",
+    415: "badMediaType",
+    429: "overLimit",
+    501: "notImplemented",
+    503: "serviceUnavailable",
+}
+
+
+def compute_shape(fault: Fault) -> tuple[bytes, str]:
+    """Nova and Cinder: one key named by the status."""
+    name = _COMPUTE_NAMES.get(fault.status, "computeFault")
+    return _json({name: {"code": fault.status, "message": fault.message}})
+
+
+def network_shape(fault: Fault) -> tuple[bytes, str]:
+    """Neutron: ``{"NeutronError": {type, message, detail}}``."""
+    return _json({"NeutronError": {"type": fault.kind, "message": fault.message, "detail": ""}})
+
+
+def placement_shape(fault: Fault) -> tuple[bytes, str]:
+    """Placement: the API-WG's errors list."""
+    return _json(
+        {
+            "errors": [
+                {
+                    "status": fault.status,
+                    "title": fault.title,
+                    "detail": fault.message,
+                    "code": fault.code,
+                    "request_id": fault.request_id,
+                }
+            ]
+        }
+    )
+
+
+def html_shape(fault: Fault) -> tuple[bytes, str]:
+    """Glance and Swift: a small page."""
+    title = html.escape(f"{fault.status} {fault.title}")
+    message = html.escape(fault.message)
+    page = f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n  {message}<br /><br />\n\n\n </body>\n</html>"
+    return page.encode(), HTML

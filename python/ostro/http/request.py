@@ -1,0 +1,89 @@
+"""What a handler sees of a request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import quart
+from werkzeug.datastructures import Headers, MultiDict
+
+from ostro.http.route import Reply, Route
+from ostro.http.versions import Version
+from ostro.model.context import Context
+from ostro.model.errors import Invalid
+from ostro.services.cloud import Cloud
+from ostro.store.database import Tx
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_TRUE = frozenset(("1", "true", "t", "yes", "y", "on"))
+_FALSE = frozenset(("0", "false", "f", "no", "n", "off"))
+
+
+@dataclass(slots=True)
+class Request:
+    """One call of one route. ``body`` is the validated JSON, None where the route has no body schema."""
+
+    cloud: Cloud
+    context: Context
+    route: Route
+    params: Mapping[str, str]
+    query: MultiDict[str, str]
+    headers: Headers
+    body: Any
+    version: Version | None
+    base_url: str
+    """Scheme and authority as the client sees them, without a path."""
+    path: str
+    raw: quart.Request
+
+    async def run(self, fn: Callable[Concatenate[Tx, Context, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """One writing transaction: ``fn(tx, context, ...)``."""
+        return await self.cloud.db.run(fn, self.context, *args, **kwargs)
+
+    async def read(self, fn: Callable[Concatenate[Tx, Context, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """One reading transaction: ``fn(tx, context, ...)``."""
+        return await self.cloud.db.read(fn, self.context, *args, **kwargs)
+
+    def at_least(self, major: int, minor: int) -> bool:
+        """Whether the negotiated microversion is this or newer."""
+        assert self.version is not None, "the service has no microversions"
+        return self.version >= (major, minor)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A boolean query parameter. Raises Invalid."""
+        text = self.query.get(name)
+        if text is None:
+            return default
+        if text.lower() in _TRUE:
+            return True
+        if text.lower() in _FALSE:
+            return False
+        raise Invalid(f"Invalid value for {name}: {text}")
+
+    def integer(self, name: str, default: int, low: int = 0, high: int = 2**31) -> int:
+        """An integer query parameter within bounds. Raises Invalid."""
+        text = self.query.get(name)
+        if text is None or text == "":
+            return default
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise Invalid(f"Invalid value for {name}: {text}")
+        return value
+
+    def stream(self) -> AsyncIterator[bytes]:
+        """The body as it comes, for routes with ``streams``. Ends early with an error when the client goes away."""
+        return self.raw.body
+
+    def url(self, path: str) -> str:
+        """An absolute URL of this endpoint; ``path`` starts with a slash."""
+        return self.base_url + path
+
+
+__all__ = ["Reply", "Request"]

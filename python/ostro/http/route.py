@@ -1,0 +1,118 @@
+"""Routes as data: the contract of each operation stands beside its handler.
+
+A ``Service`` collects routes by decorators. Each declares method, path, policy and rule, success status, the JSON
+Schemas of body and answer, query parameters and the microversions it covers; several routes may share method and path with
+ranges that don't overlap. ``api/`` is generated from these declarations and requests are validated against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ostro.http.policy import Rule
+from ostro.http.versions import Version, VersionRange
+
+if TYPE_CHECKING:
+    from ostro.http.faults import FaultShape
+    from ostro.http.request import Request
+
+Schema = Mapping[str, Any]
+Headers = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer. ``body`` is JSON material, ready bytes, a stream of bytes, or None for no body."""
+
+    body: Any = None
+    status: int = 0
+    """0 means the route's own status."""
+    headers: Headers = field(default_factory=list)
+    content_type: str = "application/json"
+
+
+Handler = Callable[["Request"], Awaitable[Reply]]
+Stream = AsyncIterator[bytes]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One operation of one service."""
+
+    method: str
+    path: str
+    handler: Handler
+    policy: str
+    rule: Rule
+    status: int
+    summary: str
+    body: Schema | None = None
+    response: Schema | None = None
+    query: Mapping[str, Schema] = field(default_factory=dict)
+    low: Version | None = None
+    high: Version | None = None
+    streams: bool = False
+    """The handler reads the body itself, as a stream of any length and type."""
+
+    def covers(self, version: Version | None) -> bool:
+        """Whether the route is there at this microversion."""
+        if version is None:
+            return True
+        return (self.low is None or self.low <= version) and (self.high is None or version <= self.high)
+
+
+@dataclass
+class Service:
+    """One API: where it lives, how its errors look, and its routes.
+
+    ``prefixes`` are all the paths it is mounted at; the first is the canonical one and the one in api/.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    faults: FaultShape
+    versions: VersionRange | None = None
+    title: str = ""
+    routes: list[Route] = field(default_factory=list)
+
+    def route(
+        self,
+        method: str,
+        path: str,
+        *,
+        policy: str,
+        rule: Rule,
+        summary: str,
+        status: int = 200,
+        body: Schema | None = None,
+        response: Schema | None = None,
+        query: Mapping[str, Schema] | None = None,
+        low: Version | None = None,
+        high: Version | None = None,
+        streams: bool = False,
+    ) -> Callable[[Handler], Handler]:
+        """Declare a route for the decorated handler. ``path`` is relative to the prefix, with ``{name}`` or ``{name:path}``."""
+
+        def declare(handler: Handler) -> Handler:
+            self.routes.append(
+                Route(
+                    method=method,
+                    path=path,
+                    handler=handler,
+                    policy=policy,
+                    rule=rule,
+                    status=status,
+                    summary=summary,
+                    body=body,
+                    response=response,
+                    query=dict(query or {}),
+                    low=low,
+                    high=high,
+                    streams=streams,
+                )
+            )
+            return handler
+
+        return declare

@@ -1,0 +1,72 @@
+"""Who asks, for what scope, and when."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ostro.model.ids import new_hex, new_uuid
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """What a valid token says, roles already expanded by the implied ones. At most one scope is set."""
+
+    user_id: str
+    user_name: str
+    user_domain_id: str
+    user_domain_name: str
+    roles: frozenset[str] = frozenset()
+    role_ids: tuple[tuple[str, str], ...] = ()
+    """(id, name) of each role, ordered by name."""
+    project_id: str = ""
+    project_name: str = ""
+    project_domain_id: str = ""
+    project_domain_name: str = ""
+    domain_id: str = ""
+    domain_name: str = ""
+    system: bool = False
+    methods: tuple[str, ...] = ()
+    audit_ids: tuple[str, ...] = ()
+    issued_at_us: int = 0
+    expires_at_us: int = 0
+
+
+NOBODY = Actor(user_id="", user_name="", user_domain_id="", user_domain_name="")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request: the actor, the request's id, the time it came, and where new ids come from.
+
+    Ids are drawn from the world's random source. A transaction that is run again draws afresh, and nothing of its failed
+    attempt remains, so that is as good as choosing them before.
+    """
+
+    actor: Actor
+    request_id: str
+    now_us: int
+    rng: random.Random = field(repr=False)
+
+    @property
+    def user_id(self) -> str:
+        return self.actor.user_id
+
+    @property
+    def project_id(self) -> str:
+        """The scope's project; empty when the token has another scope or none."""
+        return self.actor.project_id
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the actor has the admin role in whatever scope."""
+        return "admin" in self.actor.roles
+
+    def new_id(self) -> str:
+        """A new UUID."""
+        return new_uuid(self.rng)
+
+    def new_hex_id(self) -> str:
+        """A new UUID without dashes, as Identity has them."""
+        return new_hex(self.rng)

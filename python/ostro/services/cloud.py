@@ -1,0 +1,37 @@
+"""Everything that the services of one process share, built once in ``cli/`` or by a test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ostro.runtime.world import World
+from ostro.services.identity.passwords import Passwords
+from ostro.services.identity.tokens import Tokens
+from ostro.store.database import Database
+
+
+@dataclass(frozen=True)
+class CloudConfig:
+    """What an operator chooses. ``agent_key`` is the secret that agents show; ``public_url`` overrides the URLs in catalogue and links."""
+
+    state_dir: Path
+    agent_key: str
+    region: str = "RegionOne"
+    public_url: str = ""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The parts, ready to be used by handlers."""
+
+    world: World
+    db: Database
+    config: CloudConfig
+    tokens: Tokens
+    passwords: Passwords
+
+
+def build_cloud(world: World, db: Database, config: CloudConfig) -> Cloud:
+    """Put the parts together. Nothing is read or started yet."""
+    return Cloud(world, db, config, Tokens(world, db), Passwords(world))

@@ -1,0 +1,135 @@
+"""Tokens: Fernet, validated in this process.
+
+A token holds who, which scope, by which methods, when, and its audit ids; everything else is read from the rows. What the rows said is
+remembered for ``FRESH_S`` and forgotten at once when a transaction rings the identity doorbell, in whichever process, so a
+disabled user or a revoked token is refused within a second everywhere and immediately in the process that made the change.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import OrderedDict
+
+import msgspec
+import trio
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from ostro.model.context import Actor
+from ostro.model.errors import Unauthenticated
+from ostro.runtime.world import World
+from ostro.store.database import Database, Tx
+from ostro.store.tokens import TOPIC, add_fernet_key, is_revoked, list_fernet_keys, load_actor
+
+FRESH_S = 1.0
+REMEMBER_MOST = 20_000
+LIFETIME_US = 3600 * 1_000_000
+KEYS_KEPT = 5
+TOKEN_MOST_CHARS = 4096
+REFUSED = "The request you have made requires authentication."
+
+
+class Payload(msgspec.Struct, frozen=True, array_like=True):
+    """What a token carries. Only appended to, so that older tokens can be read."""
+
+    user_id: str
+    methods: tuple[str, ...]
+    project_id: str
+    domain_id: str
+    system: bool
+    issued_at_us: int
+    expires_at_us: int
+    audit_ids: tuple[str, ...]
+
+
+def resolve_actor(tx: Tx, payload: Payload) -> Actor | None:
+    """The actor behind a payload, None when the token is worth nothing any more."""
+    if is_revoked(tx, payload.audit_ids):
+        return None
+    return load_actor(
+        tx,
+        payload.user_id,
+        project_id=payload.project_id,
+        domain_id=payload.domain_id,
+        system=payload.system,
+        methods=payload.methods,
+        audit_ids=payload.audit_ids,
+        issued_at_us=payload.issued_at_us,
+        expires_at_us=payload.expires_at_us,
+    )
+
+
+class Tokens:
+    """Issues and validates tokens for one process. Call ``load_keys`` before anything else."""
+
+    def __init__(self, world: World, db: Database) -> None:
+        self._world = world
+        self._db = db
+        self._fernet: MultiFernet | None = None
+        self._signer: Fernet | None = None
+        self._actors: OrderedDict[str, tuple[Actor, float]] = OrderedDict()
+        db.doorbell.subscribe(TOPIC, self.forget)
+
+    def forget(self) -> None:
+        """Drop everything remembered, keys included."""
+        self._actors.clear()
+        self._fernet = None
+
+    async def load_keys(self) -> MultiFernet:
+        """Read the keys; the first time ever, make one."""
+        if self._fernet is None:
+            keys = await self._db.read(list_fernet_keys)
+            if not keys:
+                await self.rotate()
+                keys = await self._db.read(list_fernet_keys)
+            fernets = [Fernet(key.encode()) for key in keys]
+            self._fernet, self._signer = MultiFernet(fernets), fernets[0]
+        return self._fernet
+
+    async def rotate(self) -> None:
+        """Sign with a new key from now on. Older keys go on reading until ``KEYS_KEPT`` newer ones have come."""
+        key = base64.urlsafe_b64encode(self._world.random.getrandbits(256).to_bytes(32, "big")).decode()
+        await self._db.run(add_fernet_key, key, KEYS_KEPT, self._world.now_us())
+
+    def new_audit_id(self) -> str:
+        """A random id as Keystone forms them: 22 characters of URL-safe base64."""
+        raw = self._world.random.getrandbits(128).to_bytes(16, "big")
+        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+    async def issue(self, payload: Payload) -> str:
+        """The token of a payload."""
+        await self.load_keys()
+        assert self._signer is not None
+        issued_s = payload.issued_at_us // 1_000_000
+        return self._signer.encrypt_at_time(msgspec.msgpack.encode(payload), issued_s).decode().rstrip("=")
+
+    async def read(self, token: str) -> Payload:
+        """The payload of a token of ours that has not expired. Raises Unauthenticated."""
+        fernet = await self.load_keys()
+        if len(token) > TOKEN_MOST_CHARS:
+            raise Unauthenticated(REFUSED)
+        try:
+            data = fernet.decrypt(token + "=" * (-len(token) % 4))
+            payload = msgspec.msgpack.decode(data, type=Payload)
+        except (InvalidToken, ValueError, msgspec.DecodeError) as error:
+            raise Unauthenticated(REFUSED, detail=repr(error)) from error
+        if payload.expires_at_us <= self._world.now_us():
+            raise Unauthenticated(REFUSED, detail="expired")
+        return payload
+
+    async def validate(self, token: str) -> Actor:
+        """The actor of a token, as the rows are now (at most ``FRESH_S`` old). Raises Unauthenticated."""
+        known = self._actors.get(token)
+        if known is not None:
+            actor, until_s = known
+            if until_s > trio.current_time() and actor.expires_at_us > self._world.now_us():
+                return actor
+        payload = await self.read(token)
+        found = await self._db.read(resolve_actor, payload)
+        if found is None:
+            self._actors.pop(token, None)
+            raise Unauthenticated(REFUSED, detail="revoked, disabled or without a role")
+        self._actors[token] = (found, trio.current_time() + FRESH_S)
+        self._actors.move_to_end(token)
+        while len(self._actors) > REMEMBER_MOST:
+            self._actors.popitem(last=False)
+        return found

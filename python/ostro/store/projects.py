@@ -1,0 +1,41 @@
+"""Projects, and domains, which are projects of their own kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ostro.store.database import Tx
+from ostro.store.table import Table
+
+DEFAULT_DOMAIN_ID = "default"
+
+
+class Project(msgspec.Struct, frozen=True):
+    """A project, or a domain (``is_domain``; then ``domain_id`` and ``parent_id`` are empty)."""
+
+    id: str
+    name: str
+    description: str
+    domain_id: str
+    parent_id: str
+    enabled: bool
+    is_domain: bool
+    tags: list[str]
+    options: dict[str, Any]
+    extra: dict[str, Any]
+    created_at_us: int
+
+
+PROJECTS = Table("projects", Project)
+
+
+def get_domain(tx: Tx, id_: str) -> Project:
+    """Raises NotFound for anything that is not a domain."""
+    return PROJECTS.get(tx, id_, is_domain=True)
+
+
+def get_project(tx: Tx, id_: str) -> Project:
+    """Raises NotFound for a domain too."""
+    return PROJECTS.get(tx, id_, is_domain=False)

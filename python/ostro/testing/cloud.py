@@ -1,0 +1,151 @@
+"""A cloud in one process for tests: the real application, services and store, without a socket.
+
+``open_cloud`` yields a ``TestCloud`` whose ``as_admin`` client speaks to the application through Quart's test client. Answers are held
+against their schemas. Nothing sleeps, and the database may be either engine.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import trio
+from quart_trio import QuartTrio
+from werkzeug.datastructures import Headers
+
+from ostro.http.app import make_app
+from ostro.runtime.faults import Faults, NoFaults
+from ostro.runtime.world import World
+from ostro.services.cloud import Cloud, CloudConfig, build_cloud
+from ostro.services.identity.bootstrap import Administrator, bootstrap
+from ostro.store.database import Database
+from ostro.store.migrate import migrate
+from ostro.store.sqlite import SqliteDatabase
+
+ADMIN_PASSWORD = "correct horse"
+AGENT_KEY = "test-agent-key"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, read whole."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return orjson.loads(self.body)
+
+
+class ApiClient:
+    """Speaks to the application with a token of one user and scope."""
+
+    def __init__(self, app: QuartTrio, token: str = "", headers: Mapping[str, str] | None = None) -> None:
+        self.app = app
+        self.token = token
+        self._headers = dict(headers or {})
+
+    def with_headers(self, **headers: str) -> ApiClient:
+        """The same client with more headers; underscores stand for dashes."""
+        return ApiClient(
+            self.app, self.token, {**self._headers, **{k.replace("_", "-"): v for k, v in headers.items()}}
+        )
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        *,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One call; ``json`` becomes the body unless ``data`` is given."""
+        sent = {**self._headers, **(headers or {})}
+        if self.token:
+            sent.setdefault("X-Auth-Token", self.token)
+        if json is not None:
+            data = orjson.dumps(json)
+            sent.setdefault("Content-Type", "application/json")
+        response = await self.app.test_client().open(path, method=method, data=data, headers=sent)  # type: ignore[call-arg]
+        return Answer(response.status_code, response.headers, await response.get_data(as_text=False))
+
+    async def get(self, path: str, **more: Any) -> Answer:
+        return await self.request("GET", path, **more)
+
+    async def post(self, path: str, json: Any = None, **more: Any) -> Answer:
+        return await self.request("POST", path, json, **more)
+
+    async def put(self, path: str, json: Any = None, **more: Any) -> Answer:
+        return await self.request("PUT", path, json, **more)
+
+    async def patch(self, path: str, json: Any = None, **more: Any) -> Answer:
+        return await self.request("PATCH", path, json, **more)
+
+    async def delete(self, path: str, **more: Any) -> Answer:
+        return await self.request("DELETE", path, **more)
+
+
+@dataclass
+class TestCloud:
+    """The parts of a running test cloud."""
+
+    __test__ = False
+
+    world: World
+    db: Database
+    cloud: Cloud
+    app: QuartTrio
+    nursery: trio.Nursery
+    as_admin: ApiClient
+    anonymous: ApiClient
+
+    async def login(self, user: str, password: str, project: str, domain: str = "default") -> ApiClient:
+        """A client with a project-scoped token."""
+        body = {
+            "auth": {
+                "identity": {
+                    "methods": ["password"],
+                    "password": {"user": {"name": user, "domain": {"id": domain}, "password": password}},
+                },
+                "scope": {"project": {"name": project, "domain": {"id": domain}}},
+            }
+        }
+        answer = await self.anonymous.post("/identity/v3/auth/tokens", body)
+        assert answer.status == 201, answer.body
+        return ApiClient(self.app, answer.headers["X-Subject-Token"])
+
+    @property
+    def as_agent(self) -> ApiClient:
+        """A client with the agent key."""
+        return ApiClient(self.app, headers={"X-Agent-Key": AGENT_KEY})
+
+
+@asynccontextmanager
+async def open_cloud(
+    state_dir: Path, *, seed: int = 1, faults: Faults | None = None, db: Database | None = None
+) -> AsyncIterator[TestCloud]:
+    """A bootstrapped cloud below ``state_dir``; on SQLite unless ``db`` is given."""
+    world = World(random=random.Random(seed), faults=faults or NoFaults())
+    database = db or SqliteDatabase(world, str(state_dir / "ostro.db"))
+    cloud = build_cloud(world, database, CloudConfig(state_dir=state_dir, agent_key=AGENT_KEY))
+    app = make_app(cloud, check_replies=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(database.serve)
+        await migrate(database)
+        password_hash = await cloud.passwords.hash(ADMIN_PASSWORD)
+        await database.run(bootstrap, world, Administrator(password_hash))
+        anonymous = ApiClient(app)
+        test_cloud = TestCloud(world, database, cloud, app, nursery, anonymous, anonymous)
+        test_cloud.as_admin = await test_cloud.login("admin", ADMIN_PASSWORD, "admin")
+        yield test_cloud
+        nursery.cancel_scope.cancel()
+    database.close()
