@@ -13,10 +13,12 @@ from ostro.store.database import Database
 
 @dataclass(frozen=True)
 class CloudConfig:
-    """What an operator chooses. ``agent_key`` is the secret that agents show; ``public_url`` overrides the URLs in catalogue and links."""
+    """What an operator chooses. ``agent_key`` is the secret that agents show; ``cloud_id`` tags
+    what agents make on hosts; ``public_url`` overrides the URLs in catalogue and links."""
 
     state_dir: Path
     agent_key: str
+    cloud_id: str = "ostro"
     region: str = "RegionOne"
     public_url: str = ""
 

@@ -1,0 +1,100 @@
+"""Registration, the change feed and reports."""
+
+from __future__ import annotations
+
+import msgspec
+import trio
+
+from ostro.http.agent.service import AGENT, check_key
+from ostro.http.policy import Rule
+from ostro.http.request import Reply, Request
+from ostro.http.schema import ANY_OBJECT, INTEGER, STRING, array, shape
+from ostro.model.errors import Invalid
+from ostro.model.wishes import Feed, Registration, Report
+from ostro.services.agents.hosts import check_incarnation, register_host, touch_host
+from ostro.services.agents.reports import record_reports
+from ostro.store.database import Tx
+from ostro.store.hosts import host_topic
+from ostro.store.wishes import read_feed
+
+FEED_MOST = 5000
+"""Wishes in one answer of the feed."""
+WAIT_MOST_S = 60
+
+
+def _incarnation(req: Request) -> str:
+    return req.headers.get("X-Agent-Incarnation", "")
+
+
+@AGENT.route(
+    "POST",
+    "/hosts",
+    policy="agent:hosts:register",
+    rule=Rule.PUBLIC,
+    body=ANY_OBJECT,
+    response=shape({"host_id": STRING, "cloud_id": STRING, "lease_s": {"type": "number"}}),
+    summary="Register a host, or a new incarnation of it",
+)
+async def register(req: Request) -> Reply:
+    check_key(req)
+    try:
+        registration = msgspec.convert(req.body, Registration)
+    except msgspec.ValidationError as error:
+        raise Invalid(str(error)) from error
+    registered = await req.run(register_host, registration, req.cloud.config.cloud_id)
+    return Reply(msgspec.to_builtins(registered))
+
+
+@AGENT.route(
+    "GET",
+    "/hosts/{host_id}/wishes",
+    policy="agent:wishes:read",
+    rule=Rule.PUBLIC,
+    query={"since": INTEGER, "wait_s": INTEGER},
+    response=shape({"revision": INTEGER, "full": {"type": "boolean"}, "wishes": array(ANY_OBJECT)}),
+    summary="What changed for the host since a revision; waits for a change",
+)
+async def read_wishes(req: Request) -> Reply:
+    check_key(req)
+    host_id, since = req.params["host_id"], req.integer("since", 0, high=2**62)
+    deadline_s = trio.current_time() + req.integer("wait_s", 0, high=WAIT_MOST_S)
+    db = req.cloud.db
+    await db.run(_greet, host_id, _incarnation(req), req.context.now_us)
+    with db.doorbell.listen(host_topic(host_id)) as bell:
+        while True:
+            feed = await db.read(_read, host_id, since, _incarnation(req))
+            left_s = deadline_s - trio.current_time()
+            if feed is not None or left_s <= 0:
+                break
+            await bell.wait(left_s)
+    answer = feed or Feed(revision=since, full=False, wishes=[])
+    return Reply(msgspec.json.encode(answer))
+
+
+def _greet(tx: Tx, host_id: str, incarnation: str, now_us: int) -> None:
+    check_incarnation(tx, host_id, incarnation)
+    touch_host(tx, host_id, now_us)
+
+
+def _read(tx: Tx, host_id: str, since: int, incarnation: str) -> Feed | None:
+    check_incarnation(tx, host_id, incarnation)
+    return read_feed(tx, host_id, since, FEED_MOST)
+
+
+@AGENT.route(
+    "POST",
+    "/hosts/{host_id}/reports",
+    policy="agent:reports:write",
+    rule=Rule.PUBLIC,
+    body=shape({"reports": array(ANY_OBJECT)}),
+    response=shape({"kept": INTEGER}),
+    summary="Tell what the host found",
+)
+async def write_reports(req: Request) -> Reply:
+    check_key(req)
+    try:
+        reports = msgspec.convert(req.body["reports"], list[Report])
+    except msgspec.ValidationError as error:
+        raise Invalid(str(error)) from error
+    kept = await req.run(record_reports, req.params["host_id"], _incarnation(req), reports)
+    return Reply({"kept": kept})

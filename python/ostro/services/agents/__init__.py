@@ -1,0 +1,1 @@
+"""What the control plane does for and with hosts."""

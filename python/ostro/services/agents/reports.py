@@ -1,0 +1,50 @@
+"""Reports come in: each is kept, and then its noun's owner draws the conclusions, in one transaction.
+
+``SETTLERS`` is the whole list of owners. A settler reads rows and writes the materialised status of its object; it
+gets every kept report, also repeated ones, and must come to the same result each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ostro.model.context import Context
+from ostro.model.wishes import Noun, Phase, Report
+from ostro.services.agents.hosts import check_incarnation, touch_host
+from ostro.store.database import Tx
+from ostro.store.reports import put_report
+from ostro.store.sagas import poke_sagas
+from ostro.store.wishes import forget_wish
+
+Settler = Callable[[Tx, str, Report, int], None]
+"""``settle_noun(tx, host_id, report, now_us)``."""
+
+
+def settle_ask(tx: Tx, host_id: str, report: Report, now_us: int) -> None:
+    """Whoever asked is waiting at the ask's doorbell."""
+    tx.ring(ask_topic(report.id))
+
+
+def ask_topic(ask_id: str) -> str:
+    """Rings when the ask is answered."""
+    return f"ask:{ask_id}"
+
+
+SETTLERS: Mapping[Noun, Settler] = {
+    Noun.ASK: settle_ask,
+}
+
+
+def record_reports(tx: Tx, context: Context, host_id: str, incarnation: str, reports: Sequence[Report]) -> int:
+    """Keep the reports that are not stale and settle their objects; how many were kept."""
+    check_incarnation(tx, host_id, incarnation)
+    kept = [report for report in reports if put_report(tx, host_id, report, context.now_us)]
+    for report in kept:
+        settle = SETTLERS.get(report.noun)
+        if settle is not None:
+            settle(tx, host_id, report, context.now_us)
+        if report.phase is Phase.ABSENT:
+            forget_wish(tx, host_id, report.noun, report.id, report.generation)
+    poke_sagas(tx, [report.id for report in kept])
+    touch_host(tx, host_id, context.now_us)
+    return len(kept)
