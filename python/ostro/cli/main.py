@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import click
 
 from ostro import __version__
+from ostro.cli.up import up
+from ostro.model.errors import OstroError
 
 
-@click.group()
+class Commands(click.Group):
+    """Shows our own errors as one line and exit status 1; anything else is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OstroError as error:
+            click.echo(f"ostro: {error.message}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Commands)
 @click.version_option(__version__)
 def main() -> None:
     """Ostro: an IaaS cloud in one program."""
+
+
+main.add_command(up)

@@ -1,0 +1,114 @@
+"""The control plane as one task: store, API, sagas and sweeps on one listening socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from ostro.cli.state import StateDir, Usage
+from ostro.http.app import make_app, serve
+from ostro.runtime.world import World
+from ostro.saga.engine import Engine
+from ostro.services.cloud import Cloud, CloudConfig, build_cloud
+from ostro.services.identity.bootstrap import Administrator, bootstrap, is_bootstrapped
+from ostro.services.sagas import SAGAS
+from ostro.services.sweeps import run_sweeps
+from ostro.store.database import Database
+from ostro.store.migrate import migrate
+from ostro.store.postgres import PostgresDatabase
+from ostro.store.sqlite import SqliteDatabase
+
+BACKLOG = 1024
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """What ``ostro up`` and ``ostro api`` were asked for. ``database`` is a PostgreSQL URL, empty for the embedded store."""
+
+    state: StateDir
+    database: str = ""
+    region: str = "RegionOne"
+    public_url: str = ""
+
+
+def listen(address: str) -> socket.socket:
+    """A listening socket on ``HOST:PORT``; port 0 takes any free one. Raises Usage with what to do about it."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    try:
+        family, kind, protocol, _name, target = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+    except (ValueError, OSError) as error:
+        raise Usage(f"--listen {address} is not an address: it must be HOST:PORT, such as 127.0.0.1:8774.") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(target)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise Usage(f"Can't listen on {address}: {error.strerror}. Choose another address with --listen.") from error
+    listener.setblocking(False)
+    return listener
+
+
+def endpoint_of(listener: socket.socket) -> str:
+    """The URL at which this machine reaches the listener."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def open_database(world: World, config: ControlConfig) -> Database:
+    """The engine that the operator chose."""
+    if config.database:
+        return PostgresDatabase(world, config.database)
+    return SqliteDatabase(world, str(config.state.database))
+
+
+async def prepare(world: World, cloud: Cloud, state: StateDir) -> None:
+    """Bring the schema up to date and make the first rows."""
+    await migrate(cloud.db)
+    if not await cloud.db.read(is_bootstrapped):
+        password_hash = await cloud.passwords.hash(state.admin_password)
+        await cloud.db.run(bootstrap, world, Administrator(password_hash))
+    await cloud.tokens.load_keys()
+
+
+async def run_control(
+    world: World,
+    config: ControlConfig,
+    listener: socket.socket,
+    *,
+    task_status: trio.TaskStatus[Cloud] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until cancelled. Started once requests are answered."""
+    db = open_database(world, config)
+    state = config.state
+    cloud = build_cloud(
+        world,
+        db,
+        CloudConfig(
+            state_dir=state.root,
+            agent_key=state.agent_key,
+            cloud_id=state.cloud_id,
+            region=config.region,
+            public_url=config.public_url,
+        ),
+    )
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(db.serve)
+            await prepare(world, cloud, state)
+            loops: Sequence[Callable[[], Awaitable[None]]] = (Engine(world, db, SAGAS).run, lambda: run_sweeps(cloud))
+            for loop in loops:
+                nursery.start_soon(loop)
+            # Hypercorn closes what it is given.
+            await nursery.start(serve, make_app(cloud), [f"fd://{os.dup(listener.fileno())}"])
+            task_status.started(cloud)
+    finally:
+        db.close()

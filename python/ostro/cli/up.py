@@ -1,0 +1,141 @@
+"""``ostro up``: all roles on this machine, in the foreground.
+
+The control plane runs in this process and the host agent in a child, so that neither waits for the other's interpreter. The child is
+told by the kernel when this process dies, however it dies. Ending ``up`` leaves VMs and their network as they are; the next
+``up`` on the same state adopts them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import click
+import structlog
+import trio
+
+from ostro.cli.control import ControlConfig, endpoint_of, listen, run_control
+from ostro.cli.state import StateDir, Usage
+from ostro.runtime.backoff import Backoff
+from ostro.runtime.faults import faults_from_environment
+from ostro.runtime.log import configure_logging
+from ostro.runtime.world import World
+
+log = structlog.get_logger()
+
+DEFAULT_STATE = "/var/lib/ostro"
+DEFAULT_LISTEN = "127.0.0.1:8774"
+AGENT_STOP_S = 10.0
+
+
+@dataclass(frozen=True)
+class UpConfig:
+    """The options of ``ostro up``."""
+
+    state: StateDir
+    listen: str
+    hypervisor: str
+    database: str
+    region: str
+    log_level: str
+
+
+def check_user(hypervisor: str) -> None:
+    """Raise Usage unless this user can run the chosen hypervisor."""
+    if hypervisor != "fake" and os.geteuid() != 0:
+        raise Usage(
+            "Driving KVM and Open vSwitch needs root. Run this with sudo,"
+            " or rehearse without root by `ostro up --hypervisor fake --state DIR`."
+        )
+
+
+async def run_up(config: UpConfig) -> None:
+    """Everything, until SIGINT or SIGTERM."""
+    lock = config.state.lock_up()
+    listener = listen(config.listen)
+    endpoint = endpoint_of(listener)
+    world = World(faults=faults_from_environment())
+    control = ControlConfig(config.state, config.database, config.region)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+            await nursery.start(run_control, world, control, listener)
+            config.state.write_clouds_yaml(endpoint, config.region)
+            lock.describe({"endpoint": endpoint})
+            _welcome(config, endpoint)
+            nursery.start_soon(_keep_agent, world, config, endpoint)
+    finally:
+        listener.close()
+        lock.release()
+
+
+async def _stop_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            log.info("stopping; servers and their network go on", signal=signal.Signals(number).name)
+            scope.cancel()
+
+
+def _welcome(config: UpConfig, endpoint: str) -> None:
+    click.echo(f"Ostro serves {endpoint}", err=True)
+    click.echo(f"  export OS_CLIENT_CONFIG_FILE={config.state.clouds_yaml} OS_CLOUD=ostro", err=True)
+    click.echo("  Ctrl-C stops the control plane and leaves servers running; `ostro down` stops everything.", err=True)
+
+
+async def _keep_agent(world: World, config: UpConfig, endpoint: str) -> None:
+    """Keep the agent's process alive."""
+    backoff = Backoff(first_s=0.5, most_s=15.0)
+    failures = 0
+    while True:
+        started_s = trio.current_time()
+        code = await _run_agent(config, endpoint)
+        failures = 1 if trio.current_time() - started_s > 60 else failures + 1
+        delay_s = backoff.delay_s(failures, world.random)
+        log.error("the agent ended, starting it again", code=code, retry_s=round(delay_s, 1))
+        await trio.sleep(delay_s)
+
+
+async def _run_agent(config: UpConfig, endpoint: str) -> int:
+    command = [sys.executable, "-m", "ostro", "agent", "--state", str(config.state.root), "--url", endpoint]
+    command += ["--hypervisor", config.hypervisor, "--log-level", config.log_level, "--parent", str(os.getpid())]
+    process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return await process.wait()
+    finally:
+        # Cancelled: let the agent finish what it is doing, but not for ever.
+        with trio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.terminate()
+                with trio.move_on_after(AGENT_STOP_S):
+                    await process.wait()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+@click.command()
+@click.option("--state", default=DEFAULT_STATE, show_default=True, help="Directory of all state.")
+@click.option(
+    "--listen", "listen_", default=DEFAULT_LISTEN, show_default=True, help="HOST:PORT of the APIs; port 0 is any."
+)
+@click.option(
+    "--hypervisor",
+    type=click.Choice(["libvirt", "fake"]),
+    default="libvirt",
+    show_default=True,
+    help="fake needs no root and runs nothing: for load and rehearsal.",
+)
+@click.option("--database", default="", help="PostgreSQL URL instead of the embedded store.")
+@click.option("--region", default="RegionOne", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+def up(state: str, listen_: str, hypervisor: str, database: str, region: str, log_level: str) -> None:
+    """Run a whole cloud on this machine, in the foreground."""
+    configure_logging(log_level)
+    check_user(hypervisor)
+    config = UpConfig(StateDir.make(state), listen_, hypervisor, database, region, log_level)
+    trio.run(run_up, config)

@@ -1,0 +1,51 @@
+"""Sweeps: slow loops that find what nobody wakes for.
+
+Each sweep is a plain coroutine function that does one bounded round and returns; it runs once at the start and then every so often. A
+sweep that fails is logged and runs again at its next turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from ostro.services.cloud import Cloud
+from ostro.store.tokens import sweep_revocations
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One round of tidying, and how often."""
+
+    name: str
+    run: Callable[[Cloud], Awaitable[None]]
+    every_s: float
+
+
+async def forget_revocations(cloud: Cloud) -> None:
+    """Revocations of tokens that have expired anyway."""
+    await cloud.db.run(sweep_revocations, cloud.world.now_us())
+
+
+SWEEPS: tuple[Sweep, ...] = (Sweep("revocations", forget_revocations, 3600.0),)
+
+
+async def run_sweeps(cloud: Cloud) -> None:
+    """Run every sweep in its rhythm until cancelled."""
+    async with trio.open_nursery() as nursery:
+        for sweep in SWEEPS:
+            nursery.start_soon(_repeat, cloud, sweep)
+
+
+async def _repeat(cloud: Cloud, sweep: Sweep) -> None:
+    while True:
+        try:
+            await sweep.run(cloud)
+        except Exception:
+            log.exception("sweep failed", sweep=sweep.name)
+        await trio.sleep(sweep.every_s)
