@@ -1,0 +1,179 @@
+"""The hypervisor driver: the domains of this cloud on this host, and nobody else's.
+
+A domain belongs to us when it carries our tag with the cloud's id; others are never listed and never touched. The tag
+also holds a **memo**, what the agent must remember of the domain across its own restarts and the hypervisor's: the
+generation it has carried out, the reboots it has carried out, and the boot of the host in which it last started
+the domain. The memo is stored with the domain and dies with it, so it can't be out of step with it.
+
+Every method is idempotent and may be cancelled anywhere; calling it again finishes the work. A call that hangs (an
+unreachable disk server, a stuck monitor) ends in ``Unavailable`` at its deadline and doesn't hold up other domains.
+
+Implementations: `ostro.agent.drivers.hypervisor.libvirt` (QEMU, by KVM or TCG) and `ostro.agent.drivers.hypervisor.fake`
+(for load and rehearsal). Both pass one conformance suite. Each module has an ``open_(world, config)`` async context
+manager; inside it the driver watches its domains in a task of its own nursery, and on leaving it domains stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from ostro.model.wishes import Power
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the host offers and what was chosen when the driver was opened.
+
+    ``acceleration`` is ``kvm``, ``tcg`` or ``none`` (fake) and ``why`` says in one sentence why. ``hypervisor_type`` and
+    ``hypervisor_version`` (QEMU 7.2.22 is 7002022) are what Compute shows; ``cpu_info`` is a JSON object in Nova's form.
+    ``boot_id`` changes whenever the host starts anew.
+    """
+
+    hypervisor_type: str
+    hypervisor_version: int
+    acceleration: str
+    why: str
+    vcpus: int
+    ram_mb: int
+    cpu_info: str
+    boot_id: str
+    traits: list[str] = []
+
+
+class Disk(msgspec.Struct, frozen=True):
+    """A file that a domain has as a disk. ``format`` is qcow2 or raw and is never guessed; ``volume_id`` is empty for a root disk."""
+
+    device: str
+    path: str
+    format: str
+    volume_id: str = ""
+
+
+class Nic(msgspec.Struct, frozen=True):
+    """A network card on a tap that exists before the domain starts. Without ``offload`` the guest computes its own checksums."""
+
+    mac: str
+    tap: str
+    mtu: int
+    offload: bool
+
+
+class Memo(msgspec.Struct, frozen=True):
+    """What the agent remembers with a domain; see the module's docstring."""
+
+    generation: int
+    reboots: int
+    boot_id: str
+
+
+class DomainSpec(msgspec.Struct, frozen=True):
+    """All that a domain is made from. The first disk is the one it boots from."""
+
+    server_id: str
+    name: str
+    project_id: str
+    vcpus: int
+    ram_mb: int
+    disks: list[Disk]
+    nics: list[Nic]
+
+
+class Domain(msgspec.Struct, frozen=True):
+    """A domain of ours as it was found. ``attached`` lists the ids of the volumes plugged in, in no particular order."""
+
+    server_id: str
+    power: Power
+    memo: Memo
+    attached: list[str]
+
+
+class Hypervisor(Protocol):
+    """One host's hypervisor. Safe from one trio thread; calls for different domains run side by side.
+
+    Besides what each method says, all may raise Unavailable: the hypervisor didn't answer in time or is away; try again.
+    """
+
+    @property
+    def facts(self) -> Facts:
+        """What was found and chosen at opening."""
+        ...
+
+    def watch(self, cloud_id: str, changed: Callable[[str], None]) -> None:
+        """Say which cloud's domains are ours, once, before any method below; and whom to call when one may have changed.
+
+        ``changed`` is called on the trio thread with a server's id, or with ``""`` when any may have changed (the hypervisor
+        was away). It must not block. Calls may be merged, repeated or about nothing, but no lasting change goes without one.
+        """
+        ...
+
+    async def domains(self) -> list[Domain]:
+        """Every domain of ours, running or not, ordered by id."""
+        ...
+
+    async def find(self, server_id: str) -> Domain | None:
+        """One domain of ours, or None."""
+        ...
+
+    async def define(self, spec: DomainSpec, memo: Memo) -> None:
+        """Make the domain, off, or make it anew from ``spec`` and ``memo``. A running one keeps running as it was started.
+
+        Raises:
+            Invalid: the hypervisor refuses such a domain.
+            Conflict: the name or id is taken by a domain that isn't ours.
+        """
+        ...
+
+    async def start(self, server_id: str) -> None:
+        """Switch the domain on, or let it go on where it was paused. A running one is left alone.
+
+        Raises:
+            NotFound: there is no such domain of ours.
+            NoCapacity: the host lacks the memory or disk for it.
+        """
+        ...
+
+    async def stop(self, server_id: str, grace_s: float) -> None:
+        """Ask the guest to power off (ACPI button), and switch it off after ``grace_s``; at once when that is 0.
+
+        Returns when it is off. It being off, or not there at all, succeeds.
+        """
+        ...
+
+    async def delete(self, server_id: str) -> None:
+        """Switch the domain off and forget it, its memo and its console log. It being gone succeeds. Disks are kept."""
+        ...
+
+    async def attach(self, server_id: str, disk: Disk) -> None:
+        """Plug the disk in, now and for later starts. It being plugged in already succeeds.
+
+        Raises:
+            NotFound: there is no such domain of ours.
+            Conflict: no slot is free, or the device name is taken.
+        """
+        ...
+
+    async def detach(self, server_id: str, volume_id: str) -> None:
+        """Pull the volume out, now and for later starts, and return when the guest has let it go. It being out succeeds.
+
+        Raises:
+            Unavailable: the guest hasn't let go of it (it may not be up yet); try again.
+        """
+        ...
+
+    async def resize(self, server_id: str, volume_id: str, size_bytes: int) -> None:
+        """Make a plugged-in volume's file larger and tell the running guest. Only for a domain that is on.
+
+        Raises:
+            NotFound: there is no such domain of ours, or it doesn't have the volume.
+        """
+        ...
+
+    async def note(self, server_id: str, memo: Memo) -> None:
+        """Replace the memo. Raises NotFound when there is no such domain of ours."""
+        ...
+
+    async def console_log(self, server_id: str, lines: int) -> str:
+        """The last ``lines`` lines of the serial console, -1 for all that is kept (bounded); empty when there is none."""
+        ...

@@ -1,0 +1,218 @@
+"""The blocking calls to libvirt, one plain function each. They run in `Connection`'s workers.
+
+Each takes the connection and the id of our cloud first; a domain of another cloud, or of nobody's, is as good as absent.
+Any may raise ``libvirt.libvirtError`` besides what it says, which `Connection` turns into an error of ours.
+"""
+
+from __future__ import annotations
+
+import libvirt
+
+from ostro.agent.drivers.hypervisor import Disk, Domain, Memo
+from ostro.agent.drivers.hypervisor.domain_xml import (
+    TAG_NAME,
+    TAG_URI,
+    disk_xml,
+    domain_name,
+    read_disks,
+    read_tag,
+    tag_xml,
+)
+from ostro.model.errors import Conflict, NotFound
+from ostro.model.wishes import Power
+
+_POWER = {
+    libvirt.VIR_DOMAIN_RUNNING: Power.ON,
+    libvirt.VIR_DOMAIN_BLOCKED: Power.ON,
+    libvirt.VIR_DOMAIN_SHUTDOWN: Power.ON,
+    libvirt.VIR_DOMAIN_PAUSED: Power.PAUSED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: Power.PAUSED,
+    libvirt.VIR_DOMAIN_SHUTOFF: Power.OFF,
+    libvirt.VIR_DOMAIN_CRASHED: Power.CRASHED,
+}
+
+
+def list_ours(connection: libvirt.virConnect, cloud_id: str) -> list[Domain]:
+    found = []
+    for handle in connection.listAllDomains():
+        if not handle.name().startswith(domain_name("")):
+            continue
+        try:
+            domain = _read(handle, cloud_id)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            continue
+        if domain is not None:
+            found.append(domain)
+    return sorted(found, key=lambda domain: domain.server_id)
+
+
+def find(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> Domain | None:
+    handle = _lookup(connection, server_id)
+    return None if handle is None else _read(handle, cloud_id)
+
+
+def _lookup(connection: libvirt.virConnect, server_id: str) -> libvirt.virDomain | None:
+    try:
+        return connection.lookupByUUIDString(server_id)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
+
+
+def _read(handle: libvirt.virDomain, cloud_id: str) -> Domain | None:
+    """The domain as our struct, None when it isn't ours."""
+    saved = handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    tag = read_tag(saved)
+    if tag is None or tag[0] != cloud_id:
+        return None
+    state, reason = handle.state()
+    power = _POWER.get(state, Power.UNKNOWN)
+    if power is Power.OFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED:
+        power = Power.CRASHED
+    disks = read_disks(saved)
+    if power in (Power.ON, Power.PAUSED):
+        disks += read_disks(handle.XMLDesc())
+    attached = {disk.volume_id for disk in disks if disk.volume_id}
+    return Domain(handle.UUIDString(), power, tag[2], sorted(attached))
+
+
+def _find_ours(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> libvirt.virDomain | None:
+    """The handle of a domain of ours, None when it doesn't exist or isn't ours."""
+    handle = _lookup(connection, server_id)
+    if handle is None:
+        return None
+    tag = read_tag(handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    return handle if tag is not None and tag[0] == cloud_id else None
+
+
+def _get_ours(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> libvirt.virDomain:
+    handle = _find_ours(connection, cloud_id, server_id)
+    if handle is None:
+        raise NotFound("domain", server_id)
+    return handle
+
+
+def define(connection: libvirt.virConnect, cloud_id: str, server_id: str, xml: str) -> None:
+    if _find_ours(connection, cloud_id, server_id) is None and _lookup(connection, server_id) is not None:
+        raise Conflict(f"A domain with the id {server_id} exists on this host and is not of this cloud.")
+    connection.defineXML(xml)
+
+
+def start(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> None:
+    handle = _get_ours(connection, cloud_id, server_id)
+    match _POWER.get(handle.state()[0], Power.UNKNOWN):
+        case Power.ON:
+            return
+        case Power.PAUSED:
+            handle.resume()
+        case _:
+            handle.create()
+
+
+def press_power_button(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> bool:
+    """Whether there is still a guest that runs; if so its button has been pressed."""
+    handle = _find_ours(connection, cloud_id, server_id)
+    if handle is None or not handle.isActive():
+        return False
+    try:
+        handle.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:
+            return bool(handle.isActive())
+        raise
+    return True
+
+
+def destroy(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> None:
+    handle = _find_ours(connection, cloud_id, server_id)
+    if handle is None:
+        return
+    try:
+        handle.destroy()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
+            raise
+
+
+def undefine(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> None:
+    handle = _find_ours(connection, cloud_id, server_id)
+    if handle is None:
+        return
+    try:
+        handle.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+
+
+def _where(handle: libvirt.virDomain) -> list[tuple[int, str]]:
+    """Both definitions of a domain that matter now, as pairs of a flag to change it and its XML."""
+    both = [(libvirt.VIR_DOMAIN_AFFECT_CONFIG, handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))]
+    if handle.isActive():
+        both.append((libvirt.VIR_DOMAIN_AFFECT_LIVE, handle.XMLDesc()))
+    return both
+
+
+def attach(connection: libvirt.virConnect, cloud_id: str, server_id: str, disk: Disk) -> None:
+    handle = _get_ours(connection, cloud_id, server_id)
+    flags = 0
+    for flag, xml in _where(handle):
+        disks = read_disks(xml)
+        if any(other.volume_id == disk.volume_id for other in disks):
+            continue
+        if any(other.device == disk.device for other in disks):
+            raise Conflict(f"The device {disk.device} is taken.")
+        flags |= flag
+    if flags:
+        handle.attachDeviceFlags(disk_xml(disk), flags)
+
+
+def detach(connection: libvirt.virConnect, cloud_id: str, server_id: str, volume_id: str) -> None:
+    """Ask for the volume's removal wherever it still is. From a running guest it goes later."""
+    handle = _find_ours(connection, cloud_id, server_id)
+    if handle is None:
+        return
+    for flag, xml in _where(handle):
+        for disk in read_disks(xml):
+            if disk.volume_id == volume_id:
+                _detach_one(handle, disk, flag)
+
+
+def _detach_one(handle: libvirt.virDomain, disk: Disk, flag: int) -> None:
+    try:
+        handle.detachDeviceFlags(disk_xml(disk), flag)
+    except libvirt.libvirtError as error:
+        gone = error.get_error_code() == libvirt.VIR_ERR_DEVICE_MISSING
+        under_way = "already in the process of unplug" in str(error)
+        if not gone and not under_way:
+            raise
+
+
+def resize(connection: libvirt.virConnect, cloud_id: str, server_id: str, volume_id: str, size_bytes: int) -> None:
+    handle = _get_ours(connection, cloud_id, server_id)
+    for disk in read_disks(handle.XMLDesc()):
+        if disk.volume_id == volume_id:
+            handle.blockResize(disk.device, size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+            return
+    raise NotFound("volume", volume_id, f"Volume {volume_id} is not plugged into server {server_id}.")
+
+
+def note(connection: libvirt.virConnect, cloud_id: str, server_id: str, memo: Memo) -> None:
+    handle = _get_ours(connection, cloud_id, server_id)
+    tag = read_tag(handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    assert tag is not None, "_get_ours has read it"
+    handle.setMetadata(
+        libvirt.VIR_DOMAIN_METADATA_ELEMENT,
+        tag_xml(memo, cloud_id, tag[1]),
+        TAG_NAME,
+        TAG_URI,
+        libvirt.VIR_DOMAIN_AFFECT_CONFIG,
+    )
+
+
+def version_and_warm(connection: libvirt.virConnect, acceleration: str) -> int:
+    connection.getDomainCapabilities(None, "x86_64", "q35", "kvm" if acceleration == "kvm" else "qemu")
+    return int(connection.getVersion())

@@ -1,0 +1,282 @@
+"""A hypervisor without machines, for load and rehearsal: ``ostro up --hypervisor fake``.
+
+It keeps the same books as the real one (domains, memos, disks, console logs) in memory and in a journal, one line per
+change, from which the next start resumes: like real domains, fake ones outlive the agent. A change costs some 20 us.
+What guests and hosts do by themselves is played by the methods beyond the Protocol: `power_off_inside`, `crash`, `lose_host_power`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import trio
+
+from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Facts, Memo
+from ostro.model.errors import Conflict, NotFound, Unavailable
+from ostro.model.ids import new_uuid
+from ostro.model.wishes import Power
+from ostro.runtime.world import World
+
+HYPERVISOR_VERSION = 1_000_000
+CONSOLE_LINES_MAX = 100
+
+
+@dataclass(frozen=True)
+class FakeConfig:
+    """``start_s`` is how long a domain takes to start and ``obeys_button`` whether guests react to ACPI."""
+
+    state_dir: Path
+    vcpus: int = 1024
+    ram_mb: int = 4 * 1024 * 1024
+    start_s: float = 0.0
+    obeys_button: bool = True
+
+
+class _State(msgspec.Struct):
+    """A domain as the journal keeps it: the last line of an id counts; ``gone`` is a deletion."""
+
+    server_id: str
+    cloud_id: str = ""
+    name: str = ""
+    power: Power = Power.OFF
+    memo: Memo = Memo(0, 0, "")
+    disks: list[Disk] = []
+    console: list[str] = []
+    gone: bool = False
+
+    def found(self) -> Domain:
+        attached = sorted(disk.volume_id for disk in self.disks if disk.volume_id)
+        return Domain(self.server_id, self.power, self.memo, attached)
+
+    def say(self, line: str) -> None:
+        self.console = [*self.console[1 - CONSOLE_LINES_MAX :], line]
+
+
+class _Boot(msgspec.Struct):
+    """The journal's first line: the fake host's boot."""
+
+    boot_id: str
+
+
+@dataclass
+class _Journal:
+    """The file of changes. Written through to the kernel at each change, so that killing the process loses nothing."""
+
+    path: Path
+    _fd: int = field(default=-1, repr=False)
+    _encoder: msgspec.json.Encoder = field(default_factory=msgspec.json.Encoder, repr=False)
+
+    def load(self) -> tuple[str, dict[str, _State]]:
+        """Boot id and domains; a last line that was cut off is ignored."""
+        if not self.path.exists():
+            return "", {}
+        first, *lines = self.path.read_bytes().split(b"\n")[:-1]
+        states = {}
+        decoder = msgspec.json.Decoder(_State)
+        for line in lines:
+            state = decoder.decode(line)
+            states[state.server_id] = state
+        return msgspec.json.decode(first, type=_Boot).boot_id, {k: s for k, s in states.items() if not s.gone}
+
+    def begin(self, boot_id: str, states: dict[str, _State]) -> None:
+        """Write the journal anew, with one line per domain, and keep it open."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.path.with_suffix(".new")
+        lines = [_Boot(boot_id), *states.values()]
+        fresh.write_bytes(b"".join(self._encoder.encode(line) + b"\n" for line in lines))
+        fresh.rename(self.path)
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+
+    def write(self, state: _State) -> None:
+        """Append a domain's new state."""
+        os.write(self._fd, self._encoder.encode(state) + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+@asynccontextmanager
+async def open_(world: World, config: FakeConfig) -> AsyncIterator[FakeHypervisor]:
+    """Resume from the journal in the state directory, or begin one."""
+    journal = _Journal(config.state_dir / "fake-hypervisor.jsonl")
+    boot_id, states = journal.load()
+    boot_id = boot_id or new_uuid(world.random)
+    journal.begin(boot_id, states)
+    try:
+        yield FakeHypervisor(world, config, journal, boot_id, states)
+    finally:
+        journal.close()
+
+
+class FakeHypervisor:
+    """See `ostro.agent.drivers.hypervisor.Hypervisor`."""
+
+    def __init__(
+        self, world: World, config: FakeConfig, journal: _Journal, boot_id: str, states: dict[str, _State]
+    ) -> None:
+        self._world = world
+        self._config = config
+        self._journal = journal
+        self._states = states
+        self._boot_id = boot_id
+        self._cloud_id = ""
+        self._changed: Callable[[str], None] = lambda _server_id: None
+        self._away = False
+
+    @property
+    def facts(self) -> Facts:
+        return Facts(
+            hypervisor_type="fake",
+            hypervisor_version=HYPERVISOR_VERSION,
+            acceleration="none",
+            why="no machine is ever started: the hypervisor is the fake one",
+            vcpus=self._config.vcpus,
+            ram_mb=self._config.ram_mb,
+            cpu_info="{}",
+            boot_id=self._boot_id,
+            traits=["HW_ARCH_X86_64"],
+        )
+
+    def watch(self, cloud_id: str, changed: Callable[[str], None]) -> None:
+        self._cloud_id = cloud_id
+        self._changed = changed
+
+    async def domains(self) -> list[Domain]:
+        await self._reach()
+        ours = [state.found() for state in self._states.values() if state.cloud_id == self._cloud_id]
+        return sorted(ours, key=lambda domain: domain.server_id)
+
+    async def find(self, server_id: str) -> Domain | None:
+        await self._reach()
+        state = self._find(server_id)
+        return None if state is None else state.found()
+
+    async def define(self, spec: DomainSpec, memo: Memo) -> None:
+        await self._reach()
+        state = self._states.get(spec.server_id) or _State(spec.server_id, self._cloud_id)
+        if state.cloud_id != self._cloud_id:
+            raise Conflict(f"A domain with the id {spec.server_id} exists on this host and is not of this cloud.")
+        state.name, state.memo, state.disks = spec.name, memo, list(spec.disks)
+        self._states[spec.server_id] = state
+        self._save(state)
+
+    async def start(self, server_id: str) -> None:
+        await self._reach()
+        state = self._get(server_id)
+        if state.power is Power.ON:
+            return
+        if self._config.start_s:
+            await trio.sleep(self._config.start_s)
+        state.power = Power.ON
+        state.say(f"fake guest {state.name}: on")
+        self._save(state)
+
+    async def stop(self, server_id: str, grace_s: float) -> None:
+        await self._reach()
+        state = self._find(server_id)
+        if state is None or state.power is Power.OFF:
+            return
+        if not self._config.obeys_button and state.power is Power.ON:
+            await trio.sleep(grace_s)
+        state.power = Power.OFF
+        state.say(f"fake guest {state.name}: off")
+        self._save(state)
+
+    async def delete(self, server_id: str) -> None:
+        await self._reach()
+        if self._find(server_id) is None:
+            return
+        del self._states[server_id]
+        self._journal.write(_State(server_id, gone=True))
+
+    async def attach(self, server_id: str, disk: Disk) -> None:
+        await self._reach()
+        state = self._get(server_id)
+        if any(other.volume_id == disk.volume_id for other in state.disks):
+            return
+        if any(other.device == disk.device for other in state.disks):
+            raise Conflict(f"The device {disk.device} is taken.")
+        state.disks = [*state.disks, disk]
+        self._save(state)
+
+    async def detach(self, server_id: str, volume_id: str) -> None:
+        await self._reach()
+        state = self._find(server_id)
+        if state is not None:
+            state.disks = [disk for disk in state.disks if disk.volume_id != volume_id]
+            self._save(state)
+
+    async def resize(self, server_id: str, volume_id: str, size_bytes: int) -> None:
+        await self._reach()
+        if not any(disk.volume_id == volume_id for disk in self._get(server_id).disks):
+            raise NotFound("volume", volume_id, f"Volume {volume_id} is not plugged into server {server_id}.")
+
+    async def note(self, server_id: str, memo: Memo) -> None:
+        await self._reach()
+        state = self._get(server_id)
+        state.memo = memo
+        self._save(state)
+
+    async def console_log(self, server_id: str, lines: int) -> str:
+        await self._reach()
+        state = self._find(server_id)
+        console = [] if state is None else state.console
+        kept = console if lines < 0 else console[len(console) - min(lines, len(console)) :]
+        return "".join(f"{line}\n" for line in kept)
+
+    def power_off_inside(self, server_id: str) -> None:
+        """The guest switches itself off."""
+        self._happen(server_id, Power.OFF)
+
+    def crash(self, server_id: str) -> None:
+        """The domain's process dies."""
+        self._happen(server_id, Power.CRASHED)
+
+    def lose_host_power(self) -> None:
+        """The host stops and starts: every domain is off, and the boot is another."""
+        self._boot_id = new_uuid(self._world.random)
+        for state in self._states.values():
+            state.power = Power.OFF
+        self._journal.close()
+        self._journal.begin(self._boot_id, self._states)
+        self._changed("")
+
+    def go_away(self) -> None:
+        """Stop answering until `come_back`."""
+        self._away = True
+
+    def come_back(self) -> None:
+        """Answer again."""
+        self._away = False
+        self._changed("")
+
+    def _happen(self, server_id: str, power: Power) -> None:
+        state = self._get(server_id)
+        state.power = power
+        self._save(state)
+        self._changed(server_id)
+
+    async def _reach(self) -> None:
+        """Every call is a checkpoint, as with the real one, and fails while the hypervisor is away."""
+        await trio.lowlevel.checkpoint()
+        if self._away:
+            raise Unavailable("The fake hypervisor is away.")
+
+    def _find(self, server_id: str) -> _State | None:
+        state = self._states.get(server_id)
+        return state if state is not None and state.cloud_id == self._cloud_id else None
+
+    def _get(self, server_id: str) -> _State:
+        state = self._find(server_id)
+        if state is None:
+            raise NotFound("domain", server_id)
+        return state
+
+    def _save(self, state: _State) -> None:
+        self._journal.write(state)

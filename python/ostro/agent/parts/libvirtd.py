@@ -1,0 +1,249 @@
+"""libvirtd: the system's where one answers, else a private one that lives in the state directory.
+
+libvirt's directories are compiled into it, so the private daemon runs in a mount namespace of its own where they
+are bound to directories of ours. Nothing is mounted outside. The daemon is detached, in a session of its own: it and the
+QEMU processes it starts outlive the agent, and the next agent adopts them. When the daemon dies it is started again
+and finds its domains by the state files, which are ours too. `stop` ends it.
+
+Which one is used is settled by what is there: a state directory that has had a private daemon keeps to it, because its
+domains are known only there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import trio
+
+from ostro.model.errors import Invalid, Unavailable
+from ostro.runtime.backoff import Backoff
+from ostro.runtime.world import World
+
+log = structlog.get_logger()
+
+SYSTEM_SOCKETS = (Path("/run/libvirt/libvirt-sock"), Path("/run/libvirt/virtqemud-sock"))
+BOUND = {
+    "run": "/run/libvirt",
+    "lib": "/var/lib/libvirt",
+    "etc": "/etc/libvirt",
+    "cache": "/var/cache/libvirt",
+    "log": "/var/log/libvirt",
+}
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 10.0
+SOCKET_PATH_MAX_BYTES = 107
+
+_DAEMON_CONF = """\
+listen_tls = 0
+listen_tcp = 0
+auth_unix_rw = "none"
+auth_unix_ro = "none"
+unix_sock_rw_perms = "0700"
+unix_sock_ro_perms = "0700"
+host_uuid = "{host_uuid}"
+max_workers = 40
+log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
+"""
+
+_QEMU_CONF = """\
+user = "root"
+group = "root"
+security_driver = "none"
+dynamic_ownership = 0
+remember_owner = 0
+cgroup_controllers = [ ]
+namespaces = [ ]
+stdio_handler = "file"
+vnc_listen = "127.0.0.1"
+"""
+
+_ENTER = """\
+set -e
+for name in {names}; do eval "mount --bind \\"$1/$name\\" \\"\\$bound_$name\\""; done
+if [ -n "$hide_kvm" ] && [ -e /dev/kvm ]; then
+  mount --bind /etc/libvirt/qemu.conf /dev/kvm && mount -o remount,bind,ro /dev/kvm
+fi
+exec "$2" --daemon --config /etc/libvirt/libvirtd.conf --pid-file /run/libvirt/libvirtd.pid
+"""
+
+
+@dataclass(frozen=True)
+class LibvirtdConfig:
+    """``use_kvm`` false hides /dev/kvm from a private daemon (by a file that not even root can write): a device that looks
+    usable and isn't makes libvirt probe QEMU anew, for seconds, at every definition of a domain."""
+
+    state_dir: Path
+    use_kvm: bool
+    allow_system: bool = True
+
+    @property
+    def root(self) -> Path:
+        """Where the private daemon's directories are."""
+        return self.state_dir / "libvirt"
+
+    @property
+    def socket(self) -> Path:
+        """The private daemon's socket."""
+        return self.root / "run" / "libvirt-sock"
+
+
+@dataclass(frozen=True)
+class Libvirtd:
+    """A daemon to connect to. ``why`` says in a sentence which one it is and why."""
+
+    uri: str
+    private: bool
+    why: str
+
+
+@asynccontextmanager
+async def open_(world: World, config: LibvirtdConfig) -> AsyncIterator[Libvirtd]:
+    """Find or start the daemon, and keep a private one running until the block ends; it goes on afterwards.
+
+    Raises:
+        Unavailable: it isn't installed or doesn't start; the message has its own words.
+        Invalid: the state directory's path is too long for a socket.
+    """
+    if config.allow_system and not config.root.exists():
+        for path in SYSTEM_SOCKETS:
+            if _answers(path):
+                yield Libvirtd("qemu:///system", private=False, why=f"the system's libvirt answers at {path}")
+                return
+    found = _running_pid(config)
+    if found is None:
+        await _start(config)
+    uri = f"qemu+unix:///system?socket={config.socket}"
+    how = "was running already" if found else "started, because the system runs none"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_supervise, world, config)
+        yield Libvirtd(uri, private=True, why=f"a private one in {config.root} ({how})")
+        nursery.cancel_scope.cancel()
+
+
+async def stop(config: LibvirtdConfig) -> None:
+    """End the private daemon and any QEMU process it has left; there being none succeeds."""
+    pid = _running_pid(config)
+    if pid is not None:
+        await _end(pid)
+    for path in (config.root / "run" / "qemu").glob("*.pid"):
+        qemu = _pid_in(path, "qemu-system-x86_64")
+        if qemu is not None:
+            await _end(qemu)
+
+
+def _answers(path: Path) -> bool:
+    """Whether something accepts connections on the socket. At once: a local socket never waits."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _running_pid(config: LibvirtdConfig) -> int | None:
+    return _pid_in(config.root / "run" / "libvirtd.pid", "libvirtd")
+
+
+def _pid_in(path: Path, program: str) -> int | None:
+    """The process that a pid file names, if it is alive and runs ``program``: pids are reused."""
+    try:
+        pid = int(path.read_text())
+        comm = Path(f"/proc/{pid}/exe").readlink().name
+    except (OSError, ValueError):
+        return None
+    return pid if comm.startswith(program) else None
+
+
+async def _start(config: LibvirtdConfig) -> None:
+    daemon = shutil.which("libvirtd", path="/usr/sbin:/usr/bin:/sbin:/usr/local/sbin")
+    if daemon is None:
+        raise Unavailable("libvirtd is not installed: apt-get install libvirt-daemon-system qemu-system-x86")
+    if len(os.fsencode(config.socket)) > SOCKET_PATH_MAX_BYTES:
+        raise Invalid(f"The path {config.socket} is too long for a socket: choose a shorter state directory.")
+    _write_configuration(config)
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "hide_kvm": "" if config.use_kvm else "yes"}
+    environment |= {f"bound_{name}": path for name, path in BOUND.items()}
+    enter = _ENTER.format(names=" ".join(BOUND))
+    command = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", enter, "sh", str(config.root), daemon]
+    with trio.move_on_after(START_TIMEOUT_S):
+        done = await trio.run_process(
+            command, check=False, capture_stderr=True, env=environment, start_new_session=True, stdin=subprocess.DEVNULL
+        )
+        if done.returncode == 0 and _answers(config.socket):
+            return
+        raise Unavailable(f"libvirtd did not start: {_last_words(done.stderr, config)}")
+    raise Unavailable(f"libvirtd was not ready in {START_TIMEOUT_S:g} s: {_last_words(b'', config)}")
+
+
+def _write_configuration(config: LibvirtdConfig) -> None:
+    for name, target in BOUND.items():
+        (config.root / name).mkdir(parents=True, exist_ok=True)
+        Path(target).mkdir(parents=True, exist_ok=True)
+    host_uuid = uuid.uuid5(uuid.UUID(int=uuid.getnode()), str(config.root))
+    (config.root / "etc" / "libvirtd.conf").write_text(_DAEMON_CONF.format(host_uuid=host_uuid))
+    (config.root / "etc" / "qemu.conf").write_text(_QEMU_CONF)
+
+
+def _last_words(stderr: bytes, config: LibvirtdConfig) -> str:
+    """What the daemon said last, on its standard error or in its log."""
+    if stderr.strip():
+        return stderr.decode(errors="replace").strip()[-500:]
+    try:
+        return (config.root / "log" / "libvirtd.log").read_text(errors="replace").strip()[-500:]
+    except FileNotFoundError:
+        return "it said nothing"
+
+
+async def _supervise(world: World, config: LibvirtdConfig) -> None:
+    """Start the daemon again whenever it dies."""
+    backoff = Backoff(first_s=0.2, most_s=30.0)
+    failures = 0
+    while True:
+        pid = _running_pid(config)
+        if pid is not None:
+            failures = 0
+            await _wait_for_end(pid)
+        log.warning("libvirtd is gone, starting it again", pid=pid)
+        try:
+            await _start(config)
+        except (Unavailable, OSError) as error:
+            failures += 1
+            log.error("libvirtd does not start", reason=str(error), failures=failures)
+            await trio.sleep(backoff.delay_s(failures, world.random))
+
+
+async def _wait_for_end(pid: int) -> None:
+    """Return when the process has ended."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await trio.lowlevel.wait_readable(fd)
+    finally:
+        os.close(fd)
+
+
+async def _end(pid: int) -> None:
+    """End a process kindly, and after STOP_TIMEOUT_S by force."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        with trio.move_on_after(STOP_TIMEOUT_S):
+            await _wait_for_end(pid)
+            return
+    raise Unavailable(f"Process {pid} does not end, not even killed.")
