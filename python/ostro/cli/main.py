@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ostro import __version__
+from ostro.cli.demo.command import demo
 from ostro.cli.up import up
 from ostro.model.errors import OstroError
 
@@ -29,4 +30,5 @@ def main() -> None:
     """Ostro: an IaaS cloud in one program."""
 
 
+main.add_command(demo)
 main.add_command(up)

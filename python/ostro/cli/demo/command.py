@@ -1,0 +1,98 @@
+"""The ``ostro demo`` command: start a cloud of its own, run the steps, take everything down again."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import trio
+
+from ostro.cli.demo.leftovers import find_traces
+from ostro.cli.demo.runner import Runner, StepFailed, run_ostro
+from ostro.cli.demo.steps import run_steps
+from ostro.cli.up import check_user
+from ostro.model.errors import OstroError
+
+START_S = 60.0
+
+
+class DemoCloud:
+    """``ostro up`` on a state directory of its own, and ``ostro down`` at the end."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.log = state.with_suffix(".log")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it serves."""
+        with self.log.open("wb") as log:
+            words = ["up", "--state", str(self.state), "--listen", "127.0.0.1:0"]
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ostro", *words], stdout=log, stderr=log, start_new_session=True
+            )
+        deadline_s = time.monotonic() + START_S
+        while not (self.state / "clouds.yaml").exists():
+            if self._process.poll() is not None or time.monotonic() > deadline_s:
+                raise StepFailed(f"the cloud did not start; its log:\n{self.log_tail()}")
+            time.sleep(0.05)
+
+    def log_tail(self, lines: int = 30) -> str:
+        """The last lines that it logged."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def stop(self) -> str:
+        """Stop everything; what ``ostro down`` said if it failed."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(30)
+        done = run_ostro("down", "--state", str(self.state), "--purge")
+        return done.stderr if done.returncode else ""
+
+
+async def _run(image: Path, state: Path) -> bool:
+    before = find_traces(state)
+    cloud = DemoCloud(state)
+    run = Runner(state / "clouds.yaml")
+    try:
+        with run.step("cloud started"):
+            cloud.start()
+        await run_steps(run, image)
+    except OstroError:
+        click.echo(f"\nThe cloud's last log lines:\n{cloud.log_tail()}\n", err=True)
+    finally:
+        _tear_down(run, cloud, state, before)
+    return run.print_table()
+
+
+def _tear_down(run: Runner, cloud: DemoCloud, state: Path, before: object) -> None:
+    try:
+        with run.step("cloud stopped, nothing left behind"):
+            trouble = cloud.stop()
+            cloud.log.unlink(missing_ok=True)
+            left = find_traces(state).left_since(before)  # type: ignore[arg-type]
+            if trouble or left:
+                raise StepFailed("; ".join([*left, trouble]))
+    except StepFailed:
+        return  # It is in the table.
+
+
+@click.command()
+@click.option(
+    "--image",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The tiny guest's qcow2 file.",
+)
+def demo(image: Path) -> None:
+    """Start a cloud, use it with the `openstack` command, take it down; print a table of what held."""
+    check_user("libvirt")
+    state = Path(tempfile.mkdtemp(prefix="ostro-demo-cloud-")) / "state"
+    held = trio.run(_run, image, state)
+    state.parent.rmdir()
+    sys.exit(0 if held else 1)
