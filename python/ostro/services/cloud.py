@@ -8,6 +8,7 @@ from pathlib import Path
 from ostro.runtime.world import World
 from ostro.services.identity.passwords import Passwords
 from ostro.services.identity.tokens import Tokens
+from ostro.services.image.files import ImageFiles
 from ostro.store.database import Database
 
 
@@ -32,8 +33,16 @@ class Cloud:
     config: CloudConfig
     tokens: Tokens
     passwords: Passwords
+    images: ImageFiles
 
 
 def build_cloud(world: World, db: Database, config: CloudConfig) -> Cloud:
     """Put the parts together. Nothing is read or started yet."""
-    return Cloud(world, db, config, Tokens(world, db), Passwords(world))
+    return Cloud(
+        world,
+        db,
+        config,
+        Tokens(world, db),
+        Passwords(world),
+        images=ImageFiles(config.state_dir / "images"),
+    )

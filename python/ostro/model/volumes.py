@@ -1,0 +1,69 @@
+"""Volumes: states, and how a state follows from what is wished and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class VolumeStatus(StrEnum):
+    """A volume's state as the API names it."""
+
+    CREATING = "creating"
+    AVAILABLE = "available"
+    RESERVED = "reserved"
+    ATTACHING = "attaching"
+    IN_USE = "in-use"
+    DETACHING = "detaching"
+    EXTENDING = "extending"
+    DELETING = "deleting"
+    ERROR = "error"
+    ERROR_DELETING = "error_deleting"
+    ERROR_EXTENDING = "error_extending"
+
+
+class AttachmentStatus(StrEnum):
+    """How far one attachment has come."""
+
+    RESERVED = "reserved"
+    ATTACHING = "attaching"
+    ATTACHED = "attached"
+    DETACHING = "detaching"
+
+
+SETTLED = frozenset((VolumeStatus.AVAILABLE, VolumeStatus.ERROR, VolumeStatus.ERROR_EXTENDING))
+"""A volume may be deleted from these."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeFacts:
+    """All that a volume's status follows from."""
+
+    built: bool
+    deleting: bool
+    reserved: bool
+    growing: bool
+    faulty: bool
+    attachments: Collection[AttachmentStatus] = ()
+
+
+def volume_status(facts: VolumeFacts) -> VolumeStatus:
+    """The one status that the facts add up to; the first line that applies wins."""
+    if facts.deleting:
+        return VolumeStatus.ERROR_DELETING if facts.faulty else VolumeStatus.DELETING
+    if not facts.built:
+        return VolumeStatus.ERROR if facts.faulty else VolumeStatus.CREATING
+    if facts.growing:
+        return VolumeStatus.ERROR_EXTENDING if facts.faulty else VolumeStatus.EXTENDING
+    if facts.faulty:
+        return VolumeStatus.ERROR
+    for attachment, status in (
+        (AttachmentStatus.DETACHING, VolumeStatus.DETACHING),
+        (AttachmentStatus.ATTACHING, VolumeStatus.ATTACHING),
+        (AttachmentStatus.ATTACHED, VolumeStatus.IN_USE),
+        (AttachmentStatus.RESERVED, VolumeStatus.RESERVED),
+    ):
+        if attachment in facts.attachments:
+            return status
+    return VolumeStatus.RESERVED if facts.reserved else VolumeStatus.AVAILABLE

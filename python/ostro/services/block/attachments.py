@@ -1,0 +1,96 @@
+"""Attachments: the seam to servers, and what the API tells of them.
+
+Compute reserves a volume in the transaction that wishes it plugged in, says so when the host has reported it plugged, begins to
+detach, and releases it when the host has reported it gone. A volume lives on one host's disks, so only a server on that host can have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from ostro.model.context import Context
+from ostro.model.errors import Invalid, NotFound
+from ostro.model.volumes import AttachmentStatus, VolumeStatus
+from ostro.services.block.status import refresh_status
+from ostro.store.attachments import ATTACHMENTS, Attachment
+from ostro.store.database import Tx
+from ostro.store.volumes import VOLUMES, Volume
+
+
+def get_own_volume(tx: Tx, context: Context, volume_id: str) -> Volume:
+    """The volume if it belongs to whoever asks. Raises NotFound."""
+    volume = VOLUMES.find(tx, id=volume_id)
+    if volume is None or not (context.is_admin or volume.project_id == context.project_id):
+        raise NotFound("volume", volume_id)
+    return volume
+
+
+def reserve(tx: Tx, context: Context, volume_id: str, server_id: str, device: str, host_id: str) -> Attachment:
+    """Take an available volume for a server on ``host_id``; it is ``attaching`` from now on.
+
+    ``device`` is the path in the guest (``/dev/vdb``). Raises NotFound, and Invalid when the volume is in another state or on another host.
+    """
+    volume = get_own_volume(tx, context, volume_id)
+    if volume.status is not VolumeStatus.AVAILABLE:
+        raise Invalid(
+            f"Invalid volume: Volume {volume_id} status must be available or downloading to reserve, "
+            f"but the current status is {volume.status}."
+        )
+    if volume.host_id != host_id:
+        raise Invalid(
+            f"Invalid volume: Volume {volume_id} is on the disks of another host than server {server_id}; "
+            "a local volume can only be attached to a server on its own host."
+        )
+    attachment = Attachment(
+        id=context.new_id(),
+        volume_id=volume_id,
+        project_id=volume.project_id,
+        server_id=server_id,
+        host_id=host_id,
+        device=device,
+        mode="rw",
+        status=AttachmentStatus.ATTACHING,
+        connector={},
+        created_at_us=context.now_us,
+        attached_at_us=0,
+    )
+    ATTACHMENTS.insert(tx, attachment)
+    refresh_status(tx, volume_id, context.now_us)
+    return attachment
+
+
+def mark_attached(tx: Tx, server_id: str, volume_ids: Collection[str], now_us: int) -> None:
+    """The server's host has reported these volumes plugged in. Idempotent; others of the server stay as they are."""
+    for attachment in ATTACHMENTS.list(tx, server_id=server_id, status=AttachmentStatus.ATTACHING):
+        if attachment.volume_id in volume_ids:
+            ATTACHMENTS.update(tx, attachment.id, status=AttachmentStatus.ATTACHED, attached_at_us=now_us)
+            refresh_status(tx, attachment.volume_id, now_us)
+
+
+def begin_detach(tx: Tx, volume_id: str, server_id: str, now_us: int) -> Attachment:
+    """The volume shall be unplugged. Raises NotFound when it isn't the server's, Invalid when it isn't plugged in."""
+    attachment = ATTACHMENTS.find(tx, volume_id=volume_id, server_id=server_id)
+    if attachment is None:
+        raise NotFound("attachment", volume_id, f"volume_id not found: {volume_id}")
+    if attachment.status is not AttachmentStatus.ATTACHED:
+        raise Invalid(
+            f"Invalid volume: Unable to detach volume. Volume status must be 'in-use' and attach_status must "
+            f"be 'attached' to detach; the attachment is {attachment.status}."
+        )
+    ATTACHMENTS.update(tx, attachment.id, status=AttachmentStatus.DETACHING)
+    refresh_status(tx, volume_id, now_us)
+    return attachment
+
+
+def release(tx: Tx, volume_id: str, server_id: str, now_us: int) -> None:
+    """The volume is no longer plugged in, or never will be. Idempotent."""
+    if ATTACHMENTS.delete_where(tx, volume_id=volume_id, server_id=server_id):
+        refresh_status(tx, volume_id, now_us)
+
+
+def list_server_volumes(tx: Tx, server_ids: Iterable[str]) -> dict[str, list[Attachment]]:
+    """Every attachment of these servers, by server, in the order of attaching."""
+    out: dict[str, list[Attachment]] = {server_id: [] for server_id in server_ids}
+    for attachment in ATTACHMENTS.list(tx, server_id=list(out), order="created_at_us, id"):
+        out[attachment.server_id].append(attachment)
+    return out

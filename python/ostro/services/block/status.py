@@ -1,0 +1,29 @@
+"""The one writer of a volume's status."""
+
+from __future__ import annotations
+
+from ostro.model.volumes import VolumeFacts, volume_status
+from ostro.store.attachments import ATTACHMENTS
+from ostro.store.database import Tx
+from ostro.store.volumes import VOLUMES, Volume
+
+
+def refresh_status(tx: Tx, volume_id: str, now_us: int) -> Volume | None:
+    """Write the status that follows from the volume's row and attachments; the row, None when the volume is gone."""
+    volume = VOLUMES.find(tx, id=volume_id)
+    if volume is None:
+        return None
+    status = volume_status(
+        VolumeFacts(
+            built=volume.built,
+            deleting=volume.deleting,
+            reserved=volume.reserved,
+            growing=volume.wished_size_gb > volume.size_gb,
+            faulty=bool(volume.fault),
+            attachments={a.status for a in ATTACHMENTS.list(tx, volume_id=volume_id)},
+        )
+    )
+    if status is volume.status:
+        return volume
+    VOLUMES.update(tx, volume_id, status=status, updated_at_us=now_us)
+    return VOLUMES.get(tx, volume_id)

@@ -1,0 +1,1 @@
+"""Images: records, bytes, and who may see them."""

@@ -1,0 +1,48 @@
+"""Volumes."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ostro.model.volumes import VolumeStatus
+from ostro.store.database import Tx
+from ostro.store.table import Table
+
+
+class Volume(msgspec.Struct, frozen=True):
+    """One volume. ``size_gb`` is what it has, ``wished_size_gb`` what it shall have; ``built`` once a host has made it.
+
+    ``host_id`` is empty while (or because) no host has room. ``status`` is written by ``refresh_status`` alone.
+    """
+
+    id: str
+    project_id: str
+    user_id: str
+    name: str
+    description: str
+    size_gb: int
+    wished_size_gb: int
+    status: VolumeStatus
+    built: bool
+    reserved: bool
+    deleting: bool
+    fault: str
+    host_id: str
+    availability_zone: str
+    volume_type_id: str
+    bootable: bool
+    metadata: dict[str, str]
+    image_id: str
+    image_metadata: dict[str, str]
+    source_volume_id: str
+    created_at_us: int
+    updated_at_us: int
+
+
+VOLUMES = Table("volumes", Volume)
+
+
+def sum_sizes_by_host(tx: Tx) -> dict[str, int]:
+    """GB that the volumes of each host may come to need."""
+    rows = tx.all("SELECT host_id, sum(wished_size_gb) FROM volumes WHERE host_id <> '' GROUP BY host_id")
+    return {row[0]: int(row[1]) for row in rows}
