@@ -103,11 +103,11 @@ async def look_inside(run: Runner) -> None:
     shown = await run.show("server", "show", "one")
     address = shown["addresses"]["demo"][0]
     with run.step("address by DHCP") as row:
-        pattern = rf"addr eth0 {re.escape(address)}/"
+        pattern = rf"guest: address eth0 {re.escape(address)}/"
         row.result = await run.await_console("one", lambda lines: last_with(lines, pattern), f"address {address}")
     with run.step("instance id from 169.254.169.254") as row:
         row.result = await run.await_console(
-            "one", lambda lines: last_with(lines, r"instance-id=i-|instance-id="), "an instance id"
+            "one", lambda lines: last_with(lines, r"guest: instance-id \S+"), "an instance id"
         )
     with run.step("user data from 169.254.169.254") as row:
         row.result = await run.await_console(
@@ -158,14 +158,14 @@ async def change_power(run: Runner) -> None:
         start = len(await run.console("two"))
         await run.openstack("server", "start", "two")
         await run.await_status("server", "two", "ACTIVE")
-        row.result = await run.await_console("two", partial(last_with, pattern="MARKER ready", after=start), "its boot")
+        row.result = await run.await_console("two", partial(last_with, pattern="guest: ready", after=start), "its boot")
     for kind in ("soft", "hard"):
         with run.step(f"server rebooted ({kind})") as row:
             start = len(await run.console("two"))
             await run.openstack("server", "reboot", f"--{kind}", "two")
             await run.await_status("server", "two", "ACTIVE")
             row.result = await run.await_console(
-                "two", partial(last_with, pattern="MARKER ready", after=start), "its boot"
+                "two", partial(last_with, pattern="guest: ready", after=start), "its boot"
             )
 
 
@@ -180,7 +180,9 @@ async def plug_volume(run: Runner) -> None:
         await run.openstack("server", "add", "volume", "one", "data")
         await run.await_status("volume", "data", "in-use")
         row.result = await run.await_console(
-            "one", lambda lines: last_with(lines, r"MARKER disk vdb 2097152", start - 5), "vdb of 2097152 sectors"
+            "one",
+            lambda lines: last_with(lines, r"guest: disk vdb size_bytes=1073741824", start - 5),
+            "a disk vdb of 1 GiB",
         )
     with run.step("volume detached"):
         await run.openstack("server", "remove", "volume", "one", "data")

@@ -1,0 +1,78 @@
+"""A small client of our own APIs, for commands that an operator runs beside the cloud. Synchronous, standard library only."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+import yaml
+
+from ostro.cli.state import StateDir, Usage
+from ostro.model.errors import OstroError
+
+TIMEOUT_S = 300.0
+
+
+class ApiError(OstroError):
+    """The API refused a call."""
+
+
+class Client:
+    """Calls as the administrator of the cloud at a state directory."""
+
+    def __init__(self, state: StateDir) -> None:
+        if not state.clouds_yaml.exists():
+            raise Usage(f"No cloud has been started on {state.root}. Run `ostro up --state {state.root}` first.")
+        cloud = yaml.safe_load(state.clouds_yaml.read_text())["clouds"]["ostro"]
+        self._auth = cloud["auth"]
+        url = urlsplit(self._auth["auth_url"])
+        assert url.hostname is not None
+        self._host, self._port = url.hostname, url.port or 80
+        self._token = self._log_in()
+
+    def _log_in(self) -> str:
+        auth = self._auth
+        domain = {"id": auth["user_domain_id"]}
+        user = {"name": auth["username"], "password": auth["password"], "domain": domain}
+        body = {
+            "auth": {
+                "identity": {"methods": ["password"], "password": {"user": user}},
+                "scope": {"project": {"name": auth["project_name"], "domain": domain}},
+            }
+        }
+        self._token = ""
+        _status, headers, _data = self._call("POST", "/identity/v3/auth/tokens", orjson.dumps(body))
+        return headers["X-Subject-Token"]
+
+    def _call(
+        self, method: str, path: str, data: bytes | Iterable[bytes] | None, content_type: str = "application/json"
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+        headers = {"X-Auth-Token": self._token} if self._token else {}
+        if data is not None:
+            headers["Content-Type"] = content_type
+        try:
+            connection.request(method, path, data, headers)
+            response = connection.getresponse()
+            body = response.read()
+        except OSError as error:
+            raise Usage(f"Nothing answers at {self._host}:{self._port}. Is `ostro up` running?") from error
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise ApiError(f"{method} {path}: {response.status} {body.decode(errors='replace')[:300]}")
+        return response.status, response.headers, body
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """One call with JSON in and out. Raises ApiError."""
+        _status, _headers, data = self._call(method, path, None if body is None else orjson.dumps(body))
+        return orjson.loads(data) if data else None
+
+    def upload(self, path: str, file: Path) -> None:
+        """PUT a file, streamed. Raises ApiError."""
+        with file.open("rb") as stream:
+            self._call("PUT", path, iter(lambda: stream.read(1 << 20), b""), "application/octet-stream")
