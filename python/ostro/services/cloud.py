@@ -9,6 +9,7 @@ from ostro.runtime.world import World
 from ostro.services.identity.passwords import Passwords
 from ostro.services.identity.tokens import Tokens
 from ostro.services.image.files import ImageFiles
+from ostro.services.placement.engine import PlacementEngine
 from ostro.store.database import Database
 
 
@@ -34,6 +35,7 @@ class Cloud:
     tokens: Tokens
     passwords: Passwords
     images: ImageFiles
+    placement: PlacementEngine
 
 
 def build_cloud(world: World, db: Database, config: CloudConfig) -> Cloud:
@@ -45,4 +47,5 @@ def build_cloud(world: World, db: Database, config: CloudConfig) -> Cloud:
         Tokens(world, db),
         Passwords(world),
         images=ImageFiles(config.state_dir / "images"),
+        placement=PlacementEngine(db),
     )

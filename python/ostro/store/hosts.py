@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ostro.model.errors import NotFound
@@ -38,6 +40,20 @@ def raise_revision(tx: Tx, host_id: str) -> int:
         raise NotFound("host", host_id)
     tx.ring(host_topic(host_id))
     return int(row[0])
+
+
+def list_alive(tx: Tx, host_ids: Sequence[str], since_us: int) -> set[str]:
+    """Those of the hosts that gave a sign of life since then."""
+    if not host_ids:
+        return set()
+    marks = ", ".join("?" * len(host_ids))
+    rows = tx.all(f"SELECT id FROM hosts WHERE seen_at_us >= ? AND id IN ({marks})", (since_us, *host_ids))
+    return {row[0] for row in rows}
+
+
+def list_host_ids(tx: Tx) -> set[str]:
+    """Every host's id."""
+    return {row[0] for row in tx.all("SELECT id FROM hosts")}
 
 
 def host_topic(host_id: str) -> str:

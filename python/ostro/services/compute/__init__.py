@@ -1,0 +1,1 @@
+"""Compute: flavors, keypairs and servers."""

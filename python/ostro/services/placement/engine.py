@@ -1,0 +1,226 @@
+"""The engine: this process's picture of all providers, in memory, with the Rust host table as its index.
+
+It proposes; it decides nothing. A claim is a conditional update of the rows (``claims.py``), so a picture that lags costs another
+attempt and never an over-commit. The picture is kept by deltas: whoever changes rows in a transaction also calls a ``note_*``
+method, which takes effect after the commit. A change that came without a note (another process, another service) rings
+``TOPIC``, and the next ``fresh()`` reads the providers whose generation differs. Reading is bounded to a small part of the
+time, however often it rings.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from ostro._core import HostTable
+from ostro.store.database import Database, Tx
+from ostro.store.hosts import list_host_ids
+from ostro.store.inventories import Inventory, list_inventories
+from ostro.store.providers import PROVIDER_AGGREGATES, PROVIDER_TRAITS, PROVIDERS, Provider, list_generations
+
+TOPIC = "placement"
+"""Rung by every transaction that changes providers, inventories or allocations."""
+REFRESH_SHARE = 0.05
+"""At most this part of the time goes into reading the picture again."""
+DEFAULT_ZONE = "nova"
+PROPOSALS_MOST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One provider as it was last read. ``used`` is kept current in place."""
+
+    provider: Provider
+    is_host: bool
+    inventories: Mapping[str, Inventory]
+    traits: Sequence[str]
+    aggregates: Sequence[str]
+    used: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class HostRequest:
+    """What a server needs of its host."""
+
+    resources: Mapping[str, int]
+    required: Sequence[str] = ()
+    only_hosts: Sequence[str] | None = None
+    not_hosts: Sequence[str] = ()
+    zone: str = DEFAULT_ZONE
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Hosts that should have room, the best first, and why the others don't."""
+
+    hosts: Sequence[str]
+    explanation: Sequence[str]
+
+
+class PlacementEngine:
+    """One per process."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._table = HostTable()
+        self._views: dict[str, View] = {}
+        self._loaded = False
+        self._dirty = False
+        self._noted = False
+        self._changes = 0
+        self._not_before_s = 0.0
+        self._lock = trio.Lock()
+        db.doorbell.subscribe(TOPIC, self._rung)
+
+    def _rung(self) -> None:
+        """A commit changed placement's rows; if a note told us what, there is nothing to read."""
+        if self._noted:
+            self._noted = False
+        else:
+            self._dirty = True
+
+    # ---- reading -----------------------------------------------------------------------------------------------
+
+    async def fresh(self) -> None:
+        """Read what has changed behind our back. Returns at once when nothing has; cheap enough to call for every request."""
+        if self._loaded and (not self._dirty or trio.current_time() < self._not_before_s):
+            return
+        async with self._lock:
+            if self._loaded and not self._dirty:
+                return
+            started_s = trio.current_time()
+            changes, self._dirty = self._changes, False
+            known = {id_: view.provider.generation for id_, view in self._views.items()}
+            gone, views = await self._db.read(_read_changed, known)
+            for provider_id in gone:
+                self._drop(provider_id)
+            for view in views:
+                self._put(view)
+            # A note that came while we read may have been overwritten by what we read.
+            self._dirty = self._dirty or changes != self._changes
+            self._loaded = True
+            now_s = trio.current_time()
+            self._not_before_s = now_s + (now_s - started_s) / REFRESH_SHARE
+
+    def _put(self, view: View) -> None:
+        id_ = view.provider.id
+        self._views[id_] = view
+        self._table.set_host(id_, _spec(view))
+        self._table.set_used(id_, dict(view.used))
+
+    def _drop(self, provider_id: str) -> None:
+        self._views.pop(provider_id, None)
+        self._table.remove_host(provider_id)
+
+    def views(self) -> Mapping[str, View]:
+        """Every provider by id. Read only, and only from the trio thread."""
+        return self._views
+
+    def propose(self, request: HostRequest, seed: int) -> Proposal:
+        """Hosts for a server. May be called from any thread."""
+        asked: dict[str, Any] = {
+            "resources": dict(request.resources),
+            "required": list(request.required),
+            "not_hosts": list(request.not_hosts),
+            "az": request.zone,
+        }
+        if request.only_hosts is not None:
+            asked["only_hosts"] = list(request.only_hosts)
+        decision = self._table.place(asked, seed=seed, limit=PROPOSALS_MOST)
+        return Proposal(decision.hosts, decision.explanation)
+
+    def place(self, request: Mapping[str, Any], *, seed: int, limit: int) -> list[str]:
+        """Providers for a request in the host table's own terms."""
+        return self._table.place(request, seed=seed, limit=limit).hosts
+
+    # ---- notes -------------------------------------------------------------------------------------------------
+
+    def note_used(self, tx: Tx, provider_id: str, amounts: Mapping[str, int], *, given_back: bool = False) -> None:
+        """The transaction takes (or gives back) these amounts."""
+        delta = {name: -amount for name, amount in amounts.items()} if given_back else dict(amounts)
+        tx.after_commit(lambda: self._apply_used(provider_id, delta))
+        tx.ring(TOPIC)
+
+    def _apply_used(self, provider_id: str, delta: dict[str, int]) -> None:
+        self._hit()
+        view = self._views.get(provider_id)
+        if view is not None:
+            view.used.update(delta)
+            self._table.add_used(provider_id, delta)
+
+    def note_provider(self, tx: Tx, provider_id: str) -> None:
+        """The transaction has changed this provider (made, removed, inventories, traits, aggregates); call it last."""
+        views = _read_views(tx, [provider_id])
+        tx.after_commit(lambda: self._apply_provider(provider_id, views))
+        tx.ring(TOPIC)
+
+    def _apply_provider(self, provider_id: str, views: Sequence[View]) -> None:
+        self._hit()
+        if not views:
+            self._drop(provider_id)
+        for view in views:
+            self._put(view)
+
+    def _hit(self) -> None:
+        self._changes += 1
+        self._noted = True
+
+
+def _spec(view: View) -> dict[str, Any]:
+    """A view in the host table's terms. Only hosts have a zone, so only they are proposed for servers."""
+    return {
+        "inventories": {
+            name: {
+                "total": inventory.total,
+                "reserved": inventory.reserved,
+                "min_unit": inventory.min_unit,
+                "max_unit": inventory.max_unit,
+                "step_size": inventory.step_size,
+                "allocation_ratio": inventory.allocation_ratio,
+            }
+            for name, inventory in view.inventories.items()
+        },
+        "traits": list(view.traits),
+        "aggregates": list(view.aggregates),
+        "az": DEFAULT_ZONE if view.is_host else None,
+    }
+
+
+def _read_changed(tx: Tx, known: Mapping[str, int]) -> tuple[set[str], list[View]]:
+    """(providers that are gone, providers at another generation than known)."""
+    found = list_generations(tx)
+    changed = [id_ for id_, generation in found.items() if known.get(id_) != generation]
+    everything = len(changed) == len(found)
+    return known.keys() - found.keys(), _read_views(tx, None if everything else changed)
+
+
+CHUNK = 500
+"""Parameters of one statement: SQLite takes 32,766, and plans of thousands of them are slow to prepare."""
+
+
+def _read_views(tx: Tx, provider_ids: Collection[str] | None) -> list[View]:
+    """These providers, or (None) all."""
+    if provider_ids is not None and len(provider_ids) > CHUNK:
+        ids = list(provider_ids)
+        return [v for i in range(0, len(ids), CHUNK) for v in _read_views(tx, ids[i : i + CHUNK])]
+    conditions: dict[str, Any] = {} if provider_ids is None else {"id": list(provider_ids)}
+    providers = PROVIDERS.list(tx, **conditions)
+    hosts = list_host_ids(tx)
+    inventories = list_inventories(tx, provider_ids)
+    traits = PROVIDER_TRAITS.of_many(tx, provider_ids)
+    aggregates = PROVIDER_AGGREGATES.of_many(tx, provider_ids)
+    return [
+        View(
+            provider=provider,
+            is_host=provider.id in hosts,
+            inventories={i.resource_class: i for i in inventories.get(provider.id, ())},
+            traits=traits.get(provider.id, []),
+            aggregates=aggregates.get(provider.id, []),
+            used=Counter({i.resource_class: i.used for i in inventories.get(provider.id, ())}),
+        )
+        for provider in providers
+    ]
