@@ -1,13 +1,28 @@
-"""Fixtures that every layer of tests may use."""
+"""Fixtures that every layer of tests may use.
+
+``db`` is a migrated database that is being served, once on SQLite and once on a real PostgreSQL. The PostgreSQL server is started once a
+session, and each test gets a database of its own, cloned from a migrated template.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
+from ostro.runtime.world import World
+from ostro.store.database import Database
+from ostro.store.migrate import migrate
+from ostro.store.postgres import PostgresDatabase
+from ostro.store.sqlite import SqliteDatabase
+from ostro.testing.clock import ManualClock
 from ostro.testing.cloud import TestCloud, open_cloud
+from ostro.testing.postgres import PostgresServer
+
+ENGINES = ("sqlite", "postgres")
 
 
 @pytest.fixture
@@ -15,3 +30,87 @@ async def cloud(tmp_path: Path) -> AsyncIterator[TestCloud]:
     """A bootstrapped cloud on SQLite, in this process."""
     async with open_cloud(tmp_path) as test_cloud:
         yield test_cloud
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A running PostgreSQL server."""
+    with PostgresServer() as server:
+        yield server
+
+
+async def _migrate(dsn: str) -> None:
+    database = PostgresDatabase(World(random=random.Random(1)), dsn)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(database.serve)
+        await migrate(database)
+        nursery.cancel_scope.cancel()
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """The name of a migrated database to copy."""
+    name = postgres.create_database()
+    trio.run(_migrate, postgres.dsn(name))
+    return name
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The wall clock of ``world``."""
+    return ManualClock()
+
+
+@pytest.fixture
+def world(clock: ManualClock) -> World:
+    """A world with a wall clock that stands still and a seeded random source."""
+    return World(clock=clock, random=random.Random(1))
+
+
+@pytest.fixture(params=ENGINES)
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """Which engine the test runs on."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def database_url(engine_name: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where a fresh, empty database is: a path for SQLite, a connection string for PostgreSQL."""
+    if engine_name == "sqlite":
+        yield str(tmp_path / "test.db")
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = server.create_database()
+    yield server.dsn(name)
+    server.drop_database(name)
+
+
+def open_engine(world: World, engine_name: str, url: str) -> Database:
+    """The database at ``url``, not yet served."""
+    return SqliteDatabase(world, url) if engine_name == "sqlite" else PostgresDatabase(world, url)
+
+
+@pytest.fixture
+def migrated_url(engine_name: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """As ``database_url``; on PostgreSQL the schema is there already."""
+    if engine_name == "sqlite":
+        yield str(tmp_path / "test.db")
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = server.create_database(request.getfixturevalue("postgres_template"))
+    yield server.dsn(name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+async def db(world: World, engine_name: str, migrated_url: str) -> AsyncIterator[Database]:
+    """A migrated database, being served, on each engine."""
+    database = open_engine(world, engine_name, migrated_url)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(database.serve)
+        await migrate(database)
+        yield database
+        nursery.cancel_scope.cancel()
+    database.close()

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 @dataclass
 class _Key:
-    """What is known of one object: ``due_s`` is on trio's clock."""
+    """What is known of one object, on trio's clock: when it is due, and since when it has been waiting to be right."""
 
     due_s: float
     since_s: float
@@ -70,12 +70,13 @@ class Reconciler:
                 key.again = True
             else:
                 key.due_s = now_s
+                key.since_s = min(key.since_s, now_s)
         self._bell.set()
 
     def stats(self) -> ReconcilerStats:
         """Figures for metrics and for tests that wait until all is quiet."""
         now_s = trio.current_time()
-        oldest_s = max((now_s - key.since_s for key in self._keys.values()), default=0.0)
+        oldest_s = max((now_s - key.since_s for key in self._keys.values() if key.since_s <= now_s), default=0.0)
         return ReconcilerStats(len(self._keys), oldest_s, self._errors, self._runs)
 
     async def run(self) -> None:
@@ -135,4 +136,6 @@ class Reconciler:
             )
             return retry_s
         key.failures = 0
+        if delay_s is not None:
+            key.since_s = trio.current_time() + delay_s
         return delay_s

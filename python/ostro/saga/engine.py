@@ -21,7 +21,7 @@ import msgspec
 import structlog
 import trio
 
-from ostro.model.errors import Bug
+from ostro.model.errors import Bug, Unavailable
 from ostro.model.ids import new_uuid
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.world import World
@@ -133,16 +133,25 @@ class Engine:
         self._failures: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled. A database that does not answer only delays it."""
+        troubles = 0
         with self._db.doorbell.listen(TOPIC) as bell:
             while True:
-                if await self.step():
-                    continue
-                next_us = await self._db.read(find_next_due_us)
-                wait_s = LOOK_AGAIN_S
-                if next_us is not None:
-                    wait_s = min(wait_s, max(0.0, (next_us - self._world.now_us()) / 1e6))
+                try:
+                    wait_s = 0.0 if await self.step() else await self._rest_s()
+                    troubles = 0
+                except Unavailable as error:
+                    troubles += 1
+                    wait_s = self._backoff.delay_s(troubles, self._world.random)
+                    log.warning("sagas wait for the database", reason=error.message, retry_s=round(wait_s, 2))
                 await bell.wait(wait_s)
+
+    async def _rest_s(self) -> float:
+        """How long nothing has to be done unless somebody rings."""
+        next_us = await self._db.read(find_next_due_us)
+        if next_us is None:
+            return LOOK_AGAIN_S
+        return min(LOOK_AGAIN_S, max(0.0, (next_us - self._world.now_us()) / 1e6))
 
     async def step(self) -> int:
         """Look once at the sagas that are due; how many there were."""
@@ -157,6 +166,9 @@ class Engine:
             log.exception("saga batch failed, going one by one", sagas=len(rows))
             for row in rows:
                 await self._advance_alone(row, now_us)
+        else:
+            for row in rows:
+                self._failures.pop(row.id, None)
         for kind in {row.kind for row in rows}:
             self._world.faults.hit(f"saga.{kind}.committed")
         return len(rows)

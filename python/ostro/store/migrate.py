@@ -3,6 +3,9 @@
 ``migrations/NNNN_name.sql`` holds statements separated by ``;`` at line ends. Each file is applied in one transaction and remembered with
 its BLAKE2 digest in ``schema_migrations``; a file that changed after it was applied is refused. A fresh database
 is made by applying all of them, so fresh and migrated are the same by construction.
+
+Processes that migrate at once take turns by touching one row of the ledger: whoever comes second waits for the first, fails to
+serialize, and finds the work done when it runs again.
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ import hashlib
 from importlib import resources
 
 from ostro.model.errors import Bug
-from ostro.store.database import Database, Tx
+from ostro.store.database import Database, Duplicate, Tx
 
 _LEDGER = "CREATE TABLE IF NOT EXISTS schema_migrations (name TEXT PRIMARY KEY, digest TEXT NOT NULL)"
+_TURN = ""
+"""The name of the row that is touched before anything is applied."""
 
 
 def migrations() -> list[tuple[str, str]]:
@@ -24,13 +29,21 @@ def migrations() -> list[tuple[str, str]]:
 
 
 def statements(sql: str) -> list[str]:
-    """The statements of one file, without comment lines."""
+    """The statements of one file, without comment lines and closing semicolons."""
     text = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
-    return [part.strip() for part in text.split(";\n") if part.strip().rstrip(";")]
+    parts = (part.strip().removesuffix(";") for part in text.split(";\n"))
+    return [part for part in parts if part]
+
+
+def make_ledger(tx: Tx) -> None:
+    """Make the table of what was applied."""
+    tx.execute(_LEDGER)
+    tx.execute("INSERT INTO schema_migrations (name, digest) VALUES (?, ?) ON CONFLICT DO NOTHING", (_TURN, ""))
 
 
 def apply_migration(tx: Tx, name: str, sql: str) -> bool:
     """Apply one file unless it was applied before. Raises Bug when it was, in another form."""
+    tx.execute("UPDATE schema_migrations SET digest = digest WHERE name = ?", (_TURN,))
     digest = hashlib.blake2b(sql.encode(), digest_size=16).hexdigest()
     row = tx.one("SELECT digest FROM schema_migrations WHERE name = ?", (name,))
     if row is not None:
@@ -38,12 +51,16 @@ def apply_migration(tx: Tx, name: str, sql: str) -> bool:
             raise Bug(f"Migration {name} was changed after it had been applied to this database.")
         return False
     for statement in statements(sql):
-        tx.execute(statement.rstrip(";"))
+        tx.execute(statement)
     tx.execute("INSERT INTO schema_migrations (name, digest) VALUES (?, ?)", (name, digest))
     return True
 
 
 async def migrate(db: Database) -> list[str]:
     """Bring the schema up to date; the names of what was applied. Idempotent, and safe when several processes start at once."""
-    await db.run(lambda tx: tx.execute(_LEDGER))
+    try:
+        await db.run(make_ledger)
+    except Duplicate:
+        # PostgreSQL's CREATE TABLE IF NOT EXISTS trips over another process that makes the table at the same moment.
+        await db.run(make_ledger)
     return [name for name, sql in migrations() if await db.run(apply_migration, name, sql)]

@@ -184,22 +184,26 @@ class PostgresDatabase:
     async def _publish(self) -> None:
         """Send rung topics to the other processes."""
         connection: Connection | None = None
-        while True:
-            await self._outbox_bell.wait()
-            await trio.sleep(DEBOUNCE_S)
-            self._outbox_bell = trio.Event()
-            topics, self._outbox = self._outbox, set()
-            try:
-                connection = connection or await self._world.threads.run(
-                    self._aside, lambda: self._connect(autocommit=True)
-                )
-                await self._world.threads.run(self._aside, _notify, connection, payloads(topics))
-            except (psycopg.Error, Unavailable) as error:
-                # The listeners ring everything when they reconnect, so these topics need no second try.
-                log.warning("doorbell not published", error=str(error))
-                if connection is not None:
-                    connection.close()
-                connection = None
+        try:
+            while True:
+                await self._outbox_bell.wait()
+                await trio.sleep(DEBOUNCE_S)
+                self._outbox_bell = trio.Event()
+                topics, self._outbox = self._outbox, set()
+                try:
+                    connection = connection or await self._world.threads.run(
+                        self._aside, lambda: self._connect(autocommit=True)
+                    )
+                    await self._world.threads.run(self._aside, _notify, connection, payloads(topics))
+                except (psycopg.Error, Unavailable) as error:
+                    # The listeners ring everything when they reconnect, so these topics need no second try.
+                    log.warning("doorbell not published", error=str(error))
+                    if connection is not None:
+                        connection.close()
+                    connection = None
+        finally:
+            if connection is not None:
+                connection.close()
 
     async def _listen(self) -> None:
         failures = 0

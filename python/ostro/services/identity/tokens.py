@@ -67,12 +67,14 @@ class Tokens:
         self._fernet: MultiFernet | None = None
         self._signer: Fernet | None = None
         self._actors: OrderedDict[str, tuple[Actor, float]] = OrderedDict()
+        self._forgotten = 0
         db.doorbell.subscribe(TOPIC, self.forget)
 
     def forget(self) -> None:
         """Drop everything remembered, keys included."""
         self._actors.clear()
         self._fernet = None
+        self._forgotten += 1
 
     async def load_keys(self) -> MultiFernet:
         """Read the keys; the first time ever, make one."""
@@ -124,10 +126,14 @@ class Tokens:
             if until_s > trio.current_time() and actor.expires_at_us > self._world.now_us():
                 return actor
         payload = await self.read(token)
+        forgotten = self._forgotten
         found = await self._db.read(resolve_actor, payload)
         if found is None:
             self._actors.pop(token, None)
             raise Unauthenticated(REFUSED, detail="revoked, disabled or without a role")
+        if forgotten != self._forgotten:
+            # Something changed while the rows were read: this answer is as old as the question and must not be kept.
+            return found
         self._actors[token] = (found, trio.current_time() + FRESH_S)
         self._actors.move_to_end(token)
         while len(self._actors) > REMEMBER_MOST:

@@ -1,0 +1,194 @@
+"""What every engine must do: the contract of ``store.database.Database``."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from ostro.model.errors import Bug, Conflict, Invalid
+from ostro.runtime.faults import Crash
+from ostro.runtime.world import World
+from ostro.store.database import Database, Duplicate, Tx
+
+
+def put_setting(tx: Tx, name: str, value: str) -> None:
+    tx.execute("INSERT INTO settings (name, value) VALUES (?, ?)", (name, value))
+
+
+def find_setting(tx: Tx, name: str) -> str | None:
+    row = tx.one("SELECT value FROM settings WHERE name = ?", (name,))
+    return None if row is None else row[0]
+
+
+async def test_what_is_committed_is_read(db: Database) -> None:
+    await db.run(put_setting, "a", "1")
+    assert await db.read(find_setting, "a") == "1"
+    assert await db.run(find_setting, "a") == "1"
+
+
+async def test_an_exception_rolls_back_everything_and_comes_out_as_it_is(db: Database) -> None:
+    def put_and_fail(tx: Tx) -> None:
+        put_setting(tx, "a", "1")
+        tx.ring("topic")
+        raise Invalid("no")
+
+    with db.doorbell.listen("topic") as bell:
+        with pytest.raises(Invalid, match="no"):
+            await db.run(put_and_fail)
+        assert not await bell.wait(0)
+    assert await db.read(find_setting, "a") is None
+
+
+async def test_a_crash_in_one_transaction_leaves_the_engine_working(db: Database) -> None:
+    def crash(tx: Tx) -> None:
+        put_setting(tx, "a", "1")
+        raise Crash("here")
+
+    with pytest.raises(Crash):
+        await db.run(crash)
+    await db.run(put_setting, "a", "2")
+    assert await db.read(find_setting, "a") == "2"
+
+
+async def test_duplicate_takes_nobody_with_it(db: Database) -> None:
+    outcomes: list[str] = []
+
+    async def put(name: str) -> None:
+        try:
+            await db.run(put_setting, name, "x")
+        except Duplicate:
+            outcomes.append("duplicate")
+        else:
+            outcomes.append("put")
+
+    async with trio.open_nursery() as nursery:
+        for name in ("a", "a", "b", "c"):
+            nursery.start_soon(put, name)
+    assert sorted(outcomes) == ["duplicate", "put", "put", "put"]
+
+
+async def test_a_broken_reference_is_a_conflict(db: Database) -> None:
+    def add_orphan(tx: Tx) -> None:
+        tx.execute(
+            "INSERT INTO wishes (host_id, noun, id, revision, generation, body) VALUES (?, ?, ?, ?, ?, ?)",
+            ("nobody", "port", "p", 1, 1, None),
+        )
+
+    with pytest.raises(Conflict):
+        await db.run(add_orphan)
+
+
+async def test_a_refused_statement_is_a_bug(db: Database) -> None:
+    with pytest.raises(Bug):
+        await db.run(lambda tx: tx.execute("INSERT INTO settings (name, value) VALUES (?, NULL)", ("a",)))
+
+
+async def test_hooks_and_rings_come_once_and_before_the_caller_goes_on(db: Database) -> None:
+    seen: list[str] = []
+    db.doorbell.subscribe("topic", lambda: seen.append("ring"))
+
+    def work(tx: Tx) -> str:
+        tx.after_commit(lambda: seen.append("hook"))
+        tx.ring("topic")
+        tx.ring("topic")
+        return "done"
+
+    assert await db.run(work) == "done"
+    assert seen[:2] == ["hook", "ring"]
+
+
+async def test_counters_lose_no_update(db: Database) -> None:
+    """Read, think, write: only serializable transactions get this right without a lock."""
+    await db.run(put_setting, "n", "0")
+
+    def increment(tx: Tx) -> None:
+        value = find_setting(tx, "n")
+        assert value is not None
+        tx.execute("UPDATE settings SET value = ? WHERE name = ?", (str(int(value) + 1), "n"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(24):
+            nursery.start_soon(db.run, increment)
+    assert await db.read(find_setting, "n") == "24"
+
+
+async def test_no_write_skew(db: Database) -> None:
+    """Two transactions that each read what the other writes can't both commit."""
+
+    def take_last_slot(tx: Tx, name: str) -> bool:
+        row = tx.one("SELECT count(*) FROM settings WHERE value = 'slot'")
+        assert row is not None
+        if row[0] >= 1:
+            return False
+        put_setting(tx, name, "slot")
+        return True
+
+    taken: list[bool] = []
+
+    async def take(name: str) -> None:
+        taken.append(await db.run(take_last_slot, name))
+
+    async with trio.open_nursery() as nursery:
+        for i in range(8):
+            nursery.start_soon(take, f"n{i}")
+    assert taken.count(True) == 1
+
+
+async def test_a_read_sees_one_snapshot(db: Database) -> None:
+    await db.run(put_setting, "a", "1")
+
+    def read_twice(tx: Tx) -> tuple[str | None, str | None]:
+        first = find_setting(tx, "a")
+        trio.from_thread.run(db.run, _set, "a", "2")
+        return first, find_setting(tx, "a")
+
+    assert await db.read(read_twice) == ("1", "1")
+    assert await db.read(find_setting, "a") == "2"
+
+
+def _set(tx: Tx, name: str, value: str) -> None:
+    tx.execute("UPDATE settings SET value = ? WHERE name = ?", (value, name))
+
+
+async def test_a_cancelled_caller_leaves_the_engine_working(db: Database) -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await db.run(put_setting, "a", "1")
+    await db.run(put_setting, "b", "1")
+    assert await db.read(find_setting, "b") == "1"
+
+
+async def test_text_sorts_by_code_point_and_like_minds_case(db: Database) -> None:
+    for name in ("b", "B", "a", "ä", "Z", "_", "%"):
+        await db.run(put_setting, name, "x")
+    rows = await db.read(lambda tx: tx.all("SELECT name FROM settings ORDER BY name"))
+    assert [row[0] for row in rows] == sorted(["b", "B", "a", "ä", "Z", "_", "%"])
+    hits = await db.read(lambda tx: tx.all("SELECT name FROM settings WHERE name LIKE ? ESCAPE '\\'", ("\\%%",)))
+    assert hits == [("%",)]
+    assert await db.read(lambda tx: tx.one("SELECT count(*) FROM settings WHERE name LIKE ?", ("b%",))) == (1,)
+
+
+async def test_returning_and_upsert(db: Database) -> None:
+    def upsert(tx: Tx) -> object:
+        sql = (
+            "INSERT INTO settings (name, value) VALUES (?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET value = excluded.value RETURNING value"
+        )
+        tx.one(sql, ("a", "1"))
+        return tx.one(sql, ("a", "2"))
+
+    assert await db.run(upsert) == ("2",)
+
+
+async def test_many_readers_beside_a_writer(db: Database, world: World) -> None:
+    await db.run(put_setting, "a", "1")
+    found: list[str | None] = []
+
+    async def look() -> None:
+        found.append(await db.read(find_setting, "a"))
+
+    async with trio.open_nursery() as nursery:
+        for i in range(40):
+            nursery.start_soon(look)
+            nursery.start_soon(db.run, put_setting, f"other{i}", "x")
+    assert found == ["1"] * 40

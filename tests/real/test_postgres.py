@@ -1,0 +1,80 @@
+"""A real PostgreSQL that dies and comes back, and doorbells between processes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+import trio
+
+from ostro.model.errors import Unavailable
+from ostro.runtime.world import World
+from ostro.store.database import Tx
+from ostro.store.migrate import migrate
+from ostro.store.postgres import PAYLOAD_MOST_BYTES, PostgresDatabase, payloads
+from ostro.testing.postgres import PostgresServer
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    """A server of this test's own, because the test kills it."""
+    with PostgresServer() as server:
+        yield server
+
+
+def put(tx: Tx, name: str) -> None:
+    tx.execute("INSERT INTO settings (name, value) VALUES (?, 'x')", (name,))
+    tx.ring("topic")
+
+
+def count(tx: Tx) -> int:
+    row = tx.one("SELECT count(*) FROM settings")
+    assert row is not None
+    return int(row[0])
+
+
+async def test_the_server_dies_and_comes_back(server: PostgresServer) -> None:
+    database = PostgresDatabase(World(random=random.Random(1)), server.dsn(server.create_database()))
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(database.serve)
+            await migrate(database)
+            await database.run(put, "before")
+            server.kill()
+            with pytest.raises(Unavailable):
+                await database.run(put, "while it is down")
+            with database.doorbell.listen("anything") as bell:
+                server.start()
+                assert await bell.wait(30), "the listener comes back and rings everything"
+            await database.run(put, "after")
+            assert await database.read(count) == 2
+            nursery.cancel_scope.cancel()
+    database.close()
+
+
+async def test_rings_reach_other_processes(postgres: PostgresServer, postgres_template: str) -> None:
+    name = postgres.create_database(postgres_template)
+    here, there = (PostgresDatabase(World(random=random.Random(i)), postgres.dsn(name)) for i in (1, 2))
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            with there.doorbell.listen("unused") as first:
+                nursery.start_soon(here.serve)
+                nursery.start_soon(there.serve)
+                assert await first.wait(30), "connected"
+            with there.doorbell.listen("topic") as bell:
+                await here.run(put, "a")
+                assert await bell.wait(30)
+                assert await there.read(count) == 1
+            nursery.cancel_scope.cancel()
+    here.close()
+    there.close()
+    postgres.drop_database(name)
+
+
+def test_payloads_stay_within_what_notify_takes() -> None:
+    topics = {f"host:{i:036}" for i in range(500)}
+    messages = payloads(topics)
+    assert all(len(message) <= PAYLOAD_MOST_BYTES for message in messages)
+    assert set("\n".join(messages).split("\n")) == topics
+    assert payloads({f"host:{i:036}" for i in range(50_000)}) == ["*"]
