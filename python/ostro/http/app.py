@@ -18,6 +18,7 @@ from quart import Response
 from quart_trio import QuartTrio
 
 from ostro.http.catalog import SERVICES
+from ostro.http.connection import install
 from ostro.http.dispatch import Endpoint, error_response
 from ostro.http.route import Service
 from ostro.model.errors import NotFound
@@ -28,7 +29,6 @@ _PARAMETER = re.compile(r"\{(\w+)(?::(\w+))?\}")
 OBJECT_PREFIX = "/object-store/v1/"
 HEADERS_MOST_BYTES = 65_536
 KEEP_ALIVE_S = 75
-READ_TIMEOUT_S = 300
 BACKLOG = 1024
 
 
@@ -53,8 +53,9 @@ class TrailingSlash:
 def make_app(cloud: Cloud, services: Sequence[Service] = SERVICES, *, check_replies: bool = False) -> QuartTrio:
     """The application. ``check_replies`` holds every answer against its schema: for tests."""
     app = QuartTrio("ostro", static_folder=None)
+    install(app)
     app.config["MAX_CONTENT_LENGTH"] = None
-    app.config["BODY_TIMEOUT"] = READ_TIMEOUT_S
+    app.config["BODY_TIMEOUT"] = None
     app.config["RESPONSE_TIMEOUT"] = None
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True

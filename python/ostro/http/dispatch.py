@@ -14,12 +14,13 @@ from typing import Any
 import orjson
 import quart
 import structlog
+import trio
 from quart import Response
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
 
 from ostro.http.faults import MethodNotAllowed, UnsupportedMediaType, make_fault
 from ostro.http.policy import Rule, enforce
-from ostro.http.request import Request
+from ostro.http.request import Request, SlowBody
 from ostro.http.route import Headers, Reply, Route, Service
 from ostro.http.schema import BODY_MOST_BYTES, Validator, check_size, parse_json
 from ostro.http.versions import Version
@@ -30,6 +31,8 @@ from ostro.services.cloud import Cloud
 
 log = structlog.get_logger()
 
+BODY_TIMEOUT_S = 60.0
+"""For a whole JSON body, which is small."""
 UNAUTHENTICATED = "The request you have made requires authentication."
 
 
@@ -126,9 +129,12 @@ class Endpoint:
     async def _read_body(self, route: Route, raw: quart.Request) -> Any:
         check_size(raw.content_length or 0)
         data = bytearray()
-        async for part in raw.body:
-            data += part
-            check_size(len(data))
+        with trio.move_on_after(BODY_TIMEOUT_S) as scope:
+            async for part in raw.body:
+                data += part
+                check_size(len(data))
+        if scope.cancelled_caught:
+            raise SlowBody(f"The request's body did not arrive within {BODY_TIMEOUT_S:g} s.")
         validator = self._bodies.get(id(route))
         if validator is None:
             return None
@@ -185,7 +191,9 @@ def add_headers(response: Response, headers: Headers) -> None:
 
 
 def translate(error: Exception) -> Exception:
-    """What Quart raises, in our terms."""
+    """What Quart raises, in our terms; a nursery's group of one error is that error."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
     match error:
         case RequestEntityTooLarge():
             return TooLarge(f"Request is too large: a body may have {BODY_MOST_BYTES} bytes.")

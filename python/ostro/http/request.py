@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import quart
+import trio
 from werkzeug.datastructures import Headers, MultiDict
 
 from ostro.http.route import Reply, Route
@@ -21,6 +22,28 @@ P = ParamSpec("P")
 
 _TRUE = frozenset(("1", "true", "t", "yes", "y", "on"))
 _FALSE = frozenset(("0", "false", "f", "no", "n", "off"))
+
+
+PART_TIMEOUT_S = 60.0
+"""A client may be slow, but not silent."""
+
+
+class SlowBody(Invalid):
+    """The client stopped sending its body."""
+
+
+async def read_parts(raw: quart.Request) -> AsyncIterator[bytes]:
+    """The parts of a body; each must come within ``PART_TIMEOUT_S`` of the one before."""
+    parts = aiter(raw.body)
+    while True:
+        with trio.move_on_after(PART_TIMEOUT_S) as scope:
+            try:
+                part = await anext(parts)
+            except StopAsyncIteration:
+                return
+        if scope.cancelled_caught:
+            raise SlowBody("The request's body stopped coming.")
+        yield part
 
 
 @dataclass(slots=True)
@@ -78,8 +101,11 @@ class Request:
         return value
 
     def stream(self) -> AsyncIterator[bytes]:
-        """The body as it comes, for routes with ``streams``. Ends early with an error when the client goes away."""
-        return self.raw.body
+        """The body as it comes, for routes with ``streams``.
+
+        Raises SlowBody when nothing comes for a while. When the client goes away the handler is cancelled.
+        """
+        return read_parts(self.raw)
 
     def url(self, path: str) -> str:
         """An absolute URL of this endpoint; ``path`` starts with a slash."""

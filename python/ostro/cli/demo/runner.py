@@ -83,15 +83,21 @@ class Runner:
     async def together(self, *commands: Sequence[str]) -> list[str]:
         """Several commands side by side, two at a time: starting the client is the costly part."""
         results = [""] * len(commands)
+        failures: list[StepFailed] = []
         slots = trio.Semaphore(2)
 
         async def run(index: int, words: Sequence[str]) -> None:
             async with slots:
-                results[index] = await self.openstack(*words)
+                try:
+                    results[index] = await self.openstack(*words)
+                except StepFailed as failure:
+                    failures.append(failure)
 
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+        async with trio.open_nursery() as nursery:
             for index, words in enumerate(commands):
                 nursery.start_soon(run, index, words)
+        if failures:
+            raise failures[0]
         return results
 
     async def console(self, server: str) -> list[str]:

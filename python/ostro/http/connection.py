@@ -1,0 +1,118 @@
+"""Between Hypercorn and Quart-Trio: request bodies with back-pressure, and answers in as few sends as possible.
+
+Quart gathers a body in memory as fast as the client sends it. Here a body holds at most ``HELD_MOST_BYTES`` that the handler has not
+taken yet; beyond that nothing is received, Hypercorn's own queue fills, and TCP slows the client down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import trio
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
+from quart import Response
+from quart.utils import encode_headers
+from quart.wrappers.request import Request
+from quart.wrappers.response import DataBody
+from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.wrappers.request import TrioBody, TrioRequest
+from werkzeug.wrappers import Response as WerkzeugResponse
+
+HELD_MOST_BYTES = 2 << 20
+
+
+class BoundedBody(TrioBody):
+    """A request's body: iterate it once, part by part."""
+
+    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
+        self._parts: list[bytes] = []
+        self._held_bytes = 0
+        self._ended = False
+        self._came = trio.Event()
+        self._taken = trio.Event()
+
+    async def __anext__(self) -> bytes:
+        if not self._parts and not self._ended:
+            self._came = trio.Event()
+            await self._came.wait()
+        if not self._parts:
+            raise StopAsyncIteration
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self.clear()
+        self._taken.set()
+        return data
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._read_all().__await__()
+
+    async def _read_all(self) -> bytes:
+        return b"".join([part async for part in self])
+
+    def append(self, data: bytes) -> None:
+        if data:
+            self._parts.append(data)
+            self._held_bytes += len(data)
+            self._came.set()
+
+    async def wait_for_room(self) -> None:
+        """Return once the handler has taken enough for more to be received."""
+        while self._held_bytes >= HELD_MOST_BYTES:
+            self._taken = trio.Event()
+            await self._taken.wait()
+
+    def set_complete(self) -> None:
+        self._ended = True
+        self._came.set()
+
+    def clear(self) -> None:
+        self._parts = []
+        self._held_bytes = 0
+
+
+class BoundedRequest(TrioRequest):
+    """Quart's request with a bounded body."""
+
+    body_class = BoundedBody
+
+
+class Connection(TrioASGIHTTPConnection):
+    """One request and its answer. The handler is cancelled when the client goes away."""
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        request = self._create_request_from_scope(send)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._receive, nursery.cancel_scope, request, receive)
+            response = await self.app.handle_request(request)
+            await self._answer(send, response)
+            nursery.cancel_scope.cancel()
+
+    async def _receive(self, scope: trio.CancelScope, request: Request, receive: ASGIReceiveCallable) -> None:
+        body = request.body
+        assert isinstance(body, BoundedBody)
+        while True:
+            message = await receive()
+            if message["type"] == "http.request":
+                body.append(message["body"])
+                if not message.get("more_body", False):
+                    body.set_complete()
+                await body.wait_for_room()
+            elif message["type"] == "http.disconnect":
+                scope.cancel()
+                return
+
+    async def _answer(self, send: ASGISendCallable, response: Response | WerkzeugResponse) -> None:
+        """Send the answer; a body that is in memory goes with its end in one message."""
+        if not isinstance(response, Response) or not isinstance(response.response, DataBody):
+            await self._send_response(send, response)
+            return
+        headers = encode_headers(response.headers)
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": response.response.data, "more_body": False})
+
+
+def install(app: QuartTrio) -> None:
+    """Have ``app`` use these."""
+    app.asgi_http_class = Connection
+    app.request_class = BoundedRequest
