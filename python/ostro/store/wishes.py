@@ -7,6 +7,8 @@ through absence and back, and reports are compared by it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ostro.model.wishes import Feed, Noun, Wish
@@ -57,6 +59,26 @@ def hosts_wishing(tx: Tx, noun: Noun, id_: str) -> list[str]:
     """Hosts that have a wish for the object's presence."""
     rows = tx.all("SELECT host_id FROM wishes WHERE noun = ? AND id = ? AND body IS NOT NULL", (noun.value, id_))
     return [row[0] for row in rows]
+
+
+def list_wished(tx: Tx, host_id: str, nouns: Sequence[Noun]) -> list[Wish]:
+    """The host's wishes of these nouns, those for absence included."""
+    marks = ", ".join("?" * len(nouns))
+    rows = tx.all(
+        f"SELECT noun, id, generation, body, revision FROM wishes WHERE host_id = ? AND noun IN ({marks})",
+        (host_id, *(noun.value for noun in nouns)),
+    )
+    return [_wish(r) for r in rows]
+
+
+def list_wished_ids(tx: Tx, host_id: str, nouns: Sequence[Noun], ids: Sequence[str]) -> set[str]:
+    """Those of ``ids`` that the host is wished to have, whichever of the nouns they are of."""
+    rows = tx.all(
+        f"SELECT id FROM wishes WHERE host_id = ? AND noun IN ({', '.join('?' * len(nouns))})"
+        f" AND id IN ({', '.join('?' * len(ids))}) AND body IS NOT NULL",
+        (host_id, *(noun.value for noun in nouns), *ids),
+    )
+    return {row[0] for row in rows}
 
 
 def forget_wish(tx: Tx, host_id: str, noun: Noun, id_: str, generation: int) -> bool:

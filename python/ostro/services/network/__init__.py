@@ -1,0 +1,1 @@
+"""The network service: networks, subnets, ports, security groups, and what hosts must do about them."""

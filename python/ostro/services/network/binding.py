@@ -1,0 +1,299 @@
+"""Compute's side of the network: the NICs of servers.
+
+Compute calls these functions inside its own transactions, so a server and its ports are made, moved and deleted together. A port that was
+made here belongs to its server and goes with it; one that the user made is only lent, and is unbound when the server is done with
+it. The state of a port is otherwise the network service's alone.
+
+Errors carry Compute's words, because it is Compute's user who reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ostro.model.context import Context
+from ostro.model.errors import Conflict, Invalid, NotFound
+from ostro.model.wishes import FixedIp
+from ostro.services.network.access import may_use_network, owns
+from ostro.services.network.addresses import WantedIp
+from ostro.services.network.default_groups import ensure_default_group
+from ostro.services.network.errors import NetworkConflict
+from ostro.services.network.ports import DOWN, PortSpec, create_ports
+from ostro.services.network.wishes import TAP_PREFIX as TAP_PREFIX
+from ostro.services.network.wishes import displace_port, place_port
+from ostro.services.network.wishes import tap_name as tap_name
+from ostro.store.database import Tx
+from ostro.store.hosts import HOSTS
+from ostro.store.networks import NETWORKS, Network, list_project_networks
+from ostro.store.ports import COMPUTE_OWNER, PORTS, Port, list_device_ports, list_named_ports
+from ostro.store.security_groups import SECURITY_GROUPS
+from ostro.store.subnets import list_network_subnets, map_subnet_ids
+
+
+class RequestedNic(msgspec.Struct, frozen=True):
+    """One NIC as POST /servers asks for it: a network (and perhaps an address on it), or a port that exists."""
+
+    network_id: str = ""
+    port_id: str = ""
+    fixed_ip: str = ""
+    tag: str = ""
+
+
+class PortView(msgspec.Struct, frozen=True):
+    """A server's NIC, for ``addresses`` and os-interface."""
+
+    port_id: str
+    server_id: str
+    network_id: str
+    network_name: str
+    mac: str
+    status: str
+    tag: str
+    fixed_ips: list[FixedIp]
+    security_groups: list[str]
+
+
+def resolve_auto_network(tx: Tx, context: Context) -> str | None:
+    """The network for a server that names none: the only one that its project may use, None if there is none to use.
+
+    Raises Conflict when there are several.
+    """
+    networks = list_project_networks(tx, context.project_id)
+    if len(networks) > 1:
+        subnet_ids = map_subnet_ids(tx, [n.id for n in networks])
+        networks = [n for n in networks if subnet_ids[n.id]] or networks
+    if len(networks) > 1:
+        raise Conflict(
+            "Multiple possible networks found, use a Network ID to be more specific.",
+        )
+    return networks[0].id if networks else None
+
+
+def resolve_groups(tx: Tx, context: Context, project_id: str, names: Sequence[str]) -> list[str]:
+    """Ids of security groups given by name or id; the project's default group for none.
+
+    Raises Invalid for one that isn't there, Conflict for a name that several have.
+    """
+    if not names:
+        return [ensure_default_group(tx, context, project_id).id]
+    ids: list[str] = []
+    for name in names:
+        if name == "default":
+            ids.append(ensure_default_group(tx, context, project_id).id)
+            continue
+        by_id = SECURITY_GROUPS.find(tx, id=name, project_id=project_id)
+        found = [by_id] if by_id else SECURITY_GROUPS.list(tx, project_id=project_id, name=name)
+        if not found:
+            raise Invalid(f"Security group {name} not found for project {project_id}.")
+        if len(found) > 1:
+            raise Conflict(f"Multiple security groups found matching '{name}'. Use an ID to be more specific.")
+        ids.append(found[0].id)
+    return list(dict.fromkeys(ids))
+
+
+def allocate_nics(
+    tx: Tx,
+    context: Context,
+    *,
+    server_id: str,
+    hostname: str,
+    project_id: str,
+    host_id: str,
+    nics: Sequence[RequestedNic],
+    security_groups: Sequence[str] = (),
+    az: str = "nova",
+) -> list[Port]:
+    """Give a server its NICs, in order, bound to ``host_id`` (empty: not yet, see ``bind_nics``).
+
+    ``security_groups`` are names or ids and apply to the ports that are made here. All or nothing, as the transaction is.
+
+    Raises Invalid and Conflict with Compute's messages.
+    """
+    group_ids = resolve_groups(tx, context, project_id, security_groups) if any(n.network_id for n in nics) else []
+    host_name = HOSTS.get(tx, host_id).name if host_id else ""
+    ports: list[Port] = []
+    for index, nic in enumerate(nics):
+        if nic.port_id:
+            port = _take_port(tx, context, nic, server_id, hostname, index, az)
+        else:
+            network = _check_network(tx, context, nic)
+            port = _make_port(tx, context, network, nic, group_ids, server_id, hostname, project_id, index, az)
+        ports.append(_bind(tx, port, host_id, host_name, context.now_us) if host_id else port)
+    return ports
+
+
+def _check_network(tx: Tx, context: Context, nic: RequestedNic) -> Network:
+    network = NETWORKS.find(tx, id=nic.network_id)
+    if network is None or not may_use_network(context, network):
+        raise Invalid(f"Network {nic.network_id} could not be found.")
+    if not list_network_subnets(tx, network.id):
+        raise Invalid(f"Network {network.id} requires a subnet in order to boot instances on.")
+    return network
+
+
+def _make_port(
+    tx: Tx,
+    context: Context,
+    network: Network,
+    nic: RequestedNic,
+    group_ids: Sequence[str],
+    server_id: str,
+    hostname: str,
+    project_id: str,
+    index: int,
+    az: str,
+) -> Port:
+    """A port of the server's own."""
+    spec = PortSpec(
+        network_id=network.id,
+        project_id=project_id,
+        device_id=server_id,
+        device_owner=COMPUTE_OWNER + az,
+        fixed_ips=[WantedIp(ip=nic.fixed_ip)] if nic.fixed_ip else None,
+        security_groups=list(group_ids) if network.port_security_enabled else [],
+        hostname=hostname,
+        nic_index=index,
+        nic_tag=nic.tag,
+        owned_by_server=True,
+    )
+    try:
+        return create_ports(tx, context, [spec])[0]
+    except NetworkConflict as error:
+        if nic.fixed_ip and error.kind == "IpAddressAlreadyAllocated":
+            raise Invalid(f"Fixed IP address {nic.fixed_ip} is already in use on instance {server_id}.") from error
+        raise
+
+
+def _take_port(tx: Tx, context: Context, nic: RequestedNic, server_id: str, hostname: str, index: int, az: str) -> Port:
+    """A port of the user's, lent to the server."""
+    port = PORTS.find(tx, id=nic.port_id)
+    if port is None or not owns(context, port.project_id):
+        raise Invalid(f"Port id {nic.port_id} could not be found.")
+    if port.device_id:
+        raise Conflict(f"Port {port.id} is still in use.")
+    if not port.fixed_ips and not list_network_subnets(tx, port.network_id):
+        raise Invalid(f"Port {port.id} requires a FixedIP in order to be used.")
+    return _change(
+        tx,
+        port,
+        context.now_us,
+        device_id=server_id,
+        device_owner=COMPUTE_OWNER + az,
+        hostname=hostname,
+        nic_index=index,
+        nic_tag=nic.tag,
+        owned_by_server=False,
+    )
+
+
+def _change(tx: Tx, port: Port, now_us: int, **changes: object) -> Port:
+    """Write changes to the row; the row as it is now."""
+    changes |= {"revision_number": port.revision_number + 1, "updated_at_us": now_us}
+    PORTS.update(tx, port.id, **changes)
+    return msgspec.structs.replace(port, **changes)
+
+
+def _bind(tx: Tx, port: Port, host_id: str, host_name: str, now_us: int) -> Port:
+    """Move the port to the host."""
+    if port.host_id and port.host_id != host_id:
+        PORTS.update(tx, port.id, host_id="")
+        displace_port(tx, port)
+    port = _change(tx, port, now_us, host_id=host_id, binding_host=host_name, status=DOWN)
+    place_port(tx, port, NETWORKS.get(tx, port.network_id))
+    return port
+
+
+def bind_nics(tx: Tx, server_id: str, host_id: str, now_us: int) -> None:
+    """The server is to run on this host now: all its ports with it."""
+    host_name = HOSTS.get(tx, host_id).name
+    for port in list_device_ports(tx, server_id):
+        if port.host_id != host_id:
+            _bind(tx, port, host_id, host_name, now_us)
+
+
+def unbind_nics(tx: Tx, server_id: str, now_us: int) -> None:
+    """The server is on no host: its ports keep their addresses and are wished nowhere."""
+    for port in list_device_ports(tx, server_id):
+        _unbind(tx, port, now_us)
+
+
+def _unbind(tx: Tx, port: Port, now_us: int) -> Port:
+    unbound = _change(tx, port, now_us, host_id="", binding_host="", status=DOWN)
+    if port.host_id:
+        displace_port(tx, port)
+    return unbound
+
+
+def release_nics(tx: Tx, server_id: str, now_us: int) -> None:
+    """The server is gone: its own ports are deleted, lent ones are free again. Doing it again changes nothing."""
+    for port in list_device_ports(tx, server_id):
+        _release(tx, port, now_us)
+
+
+def _release(tx: Tx, port: Port, now_us: int) -> None:
+    if port.owned_by_server:
+        PORTS.delete(tx, port.id)
+        if port.host_id:
+            displace_port(tx, port)
+        return
+    freed = _unbind(tx, port, now_us)
+    PORTS.update(tx, freed.id, device_id="", device_owner="", hostname="", nic_index=0, nic_tag="", binding_profile={})
+
+
+def attach_nic(
+    tx: Tx,
+    context: Context,
+    *,
+    server_id: str,
+    hostname: str,
+    project_id: str,
+    host_id: str,
+    nic: RequestedNic,
+    security_groups: Sequence[str] = (),
+    az: str = "nova",
+) -> Port:
+    """Give a server one more NIC, behind those that it has. Raises as ``allocate_nics`` does."""
+    index = max((port.nic_index for port in list_device_ports(tx, server_id)), default=-1) + 1
+    port = allocate_nics(
+        tx,
+        context,
+        server_id=server_id,
+        hostname=hostname,
+        project_id=project_id,
+        host_id=host_id,
+        nics=[nic],
+        security_groups=security_groups,
+        az=az,
+    )[0]
+    PORTS.update(tx, port.id, nic_index=index)
+    return msgspec.structs.replace(port, nic_index=index)
+
+
+def detach_nic(tx: Tx, server_id: str, port_id: str, now_us: int) -> None:
+    """Take a NIC away from a server. Raises NotFound when it hasn't got it."""
+    port = PORTS.find(tx, id=port_id, device_id=server_id)
+    if port is None:
+        raise NotFound("port", port_id)
+    _release(tx, port, now_us)
+
+
+def list_server_ports(tx: Tx, server_ids: Sequence[str]) -> dict[str, list[PortView]]:
+    """The NICs of servers, by server, in their order: one statement. Every id that was asked for is in the answer."""
+    out: dict[str, list[PortView]] = {id_: [] for id_ in server_ids}
+    for network_name, port in list_named_ports(tx, server_ids):
+        out[port.device_id].append(
+            PortView(
+                port_id=port.id,
+                server_id=port.device_id,
+                network_id=port.network_id,
+                network_name=network_name,
+                mac=port.mac_address,
+                status=port.status,
+                tag=port.nic_tag,
+                fixed_ips=port.fixed_ips,
+                security_groups=port.security_groups,
+            )
+        )
+    return out

@@ -1,0 +1,158 @@
+"""Ports.
+
+What a port shows is in its own row, addresses and groups included, so that showing one or listing a thousand is one statement. The
+tables ``addresses`` and ``memberships`` say the same by address and by group; ``insert_ports`` and ``set_groups`` are the only
+writers of memberships, and addresses are claimed before a row that shows them is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from ostro.model.wishes import AddressPair, FixedIp
+from ostro.store.database import Tx
+from ostro.store.table import Table
+
+ROWS_MOST = 100
+"""Rows in one INSERT: some 2,500 parameters, far below the bounds of both engines."""
+MAC_TRIES = 16
+COMPUTE_OWNER = "compute:"
+DISTRIBUTED_OWNER = "network:distributed"
+
+
+class Port(msgspec.Struct, frozen=True):
+    """A port.
+
+    ``binding_host`` is the host name that was asked for, ``host_id`` the host of that name (empty while there is none).
+    ``hostname``, ``nic_index``, ``nic_tag`` and ``owned_by_server`` (delete it with the server) are Compute's.
+    """
+
+    id: str
+    network_id: str
+    project_id: str
+    name: str
+    description: str
+    mac_address: str
+    admin_state_up: bool
+    status: str
+    device_id: str
+    device_owner: str
+    fixed_ips: list[FixedIp]
+    security_groups: list[str]
+    address_pairs: list[AddressPair]
+    port_security_enabled: bool
+    binding_host: str
+    host_id: str
+    vnic_type: str
+    binding_profile: dict[str, Any]
+    hostname: str
+    nic_index: int
+    owned_by_server: bool
+    nic_tag: str
+    tags: list[str]
+    revision_number: int
+    created_at_us: int
+    updated_at_us: int
+
+
+PORTS = Table("ports", Port)
+
+
+def insert_ports(tx: Tx, ports: Sequence[Port], draw_mac: Callable[[], str]) -> list[Port]:
+    """Add ports and their memberships. One with an empty ``mac_address`` gets one that is free in its network.
+
+    Returns the rows as written, in order; a port that is missing has a MAC address that is taken.
+    """
+    written: dict[str, Port] = {}
+    waiting = list(ports)
+    for _ in range(MAC_TRIES):
+        rows = [p if p.mac_address else msgspec.structs.replace(p, mac_address=draw_mac()) for p in waiting]
+        added = _insert(tx, rows)
+        written.update((p.id, p) for p in rows if p.id in added)
+        waiting = [p for p in waiting if p.id not in added and not p.mac_address]
+        if not waiting:
+            break
+    _insert_memberships(tx, ((group_id, p.id) for p in written.values() for group_id in p.security_groups))
+    return [written[p.id] for p in ports if p.id in written]
+
+
+def _insert(tx: Tx, rows: Sequence[Port]) -> set[str]:
+    """Insert rows; the ids of those that hit no unique constraint."""
+    added: set[str] = set()
+    for start in range(0, len(rows), ROWS_MOST):
+        part = rows[start : start + ROWS_MOST]
+        params = [PORTS.value(column, getattr(p, column)) for p in part for column in PORTS.columns]
+        marks = "(" + ", ".join("?" * len(PORTS.columns)) + ")"
+        found = tx.all(
+            f"INSERT INTO ports ({', '.join(PORTS.columns)}) VALUES {', '.join([marks] * len(part))}"
+            " ON CONFLICT DO NOTHING RETURNING id",
+            params,
+        )
+        added.update(row[0] for row in found)
+    return added
+
+
+def _insert_memberships(tx: Tx, pairs: Iterable[tuple[str, str]]) -> None:
+    rows = list(pairs)
+    for start in range(0, len(rows), ROWS_MOST):
+        part = rows[start : start + ROWS_MOST]
+        marks = ", ".join(["(?, ?)"] * len(part))
+        tx.execute(
+            f"INSERT INTO memberships (security_group_id, port_id) VALUES {marks}",
+            [value for pair in part for value in pair],
+        )
+
+
+def set_groups(tx: Tx, port_id: str, group_ids: Sequence[str]) -> None:
+    """Make the port a member of these groups and no others. The caller writes them into the port's row."""
+    tx.execute("DELETE FROM memberships WHERE port_id = ?", (port_id,))
+    _insert_memberships(tx, ((group_id, port_id) for group_id in group_ids))
+
+
+def list_device_ports(tx: Tx, device_id: str) -> list[Port]:
+    """The ports of a server (or other device), in the order of its NICs."""
+    return PORTS.list(tx, device_id=device_id, order="nic_index, created_at_us, id")
+
+
+def list_named_ports(tx: Tx, device_ids: Sequence[str]) -> list[tuple[str, Port]]:
+    """The ports of many devices with the names of their networks, each device's in the order of its NICs."""
+    if not device_ids:
+        return []
+    marks = ", ".join("?" * len(device_ids))
+    rows = tx.all(
+        f"SELECT networks.name, {PORTS.select_list} FROM ports JOIN networks ON networks.id = ports.network_id"
+        f" WHERE ports.device_id IN ({marks}) ORDER BY ports.nic_index, ports.created_at_us, ports.id",
+        tuple(device_ids),
+    )
+    return [(row[0], PORTS.load(row[1:])) for row in rows]
+
+
+def find_service_port(tx: Tx, network_id: str) -> Port | None:
+    """The network's own port, which has the addresses of DHCP and metadata."""
+    return PORTS.find(tx, network_id=network_id, device_owner=DISTRIBUTED_OWNER)
+
+
+def is_network_on_host(tx: Tx, network_id: str, host_id: str) -> bool:
+    """Whether the host has a port of the network."""
+    found = tx.one("SELECT 1 FROM ports WHERE host_id = ? AND network_id = ? LIMIT 1", (host_id, network_id))
+    return found is not None
+
+
+def is_group_on_host(tx: Tx, group_id: str, host_id: str) -> bool:
+    """Whether a port of the host uses the group. Costs the ports of the host at most, however large the group is."""
+    row = tx.one(
+        "SELECT 1 FROM ports CROSS JOIN memberships WHERE ports.host_id = ?"
+        " AND memberships.port_id = ports.id AND memberships.security_group_id = ? LIMIT 1",
+        (host_id, group_id),
+    )
+    return row is not None
+
+
+def list_remote_ports(tx: Tx, network_id: str, host_id: str) -> list[Port]:
+    """The network's ports on other hosts."""
+    return PORTS.select(
+        tx, "WHERE network_id = ? AND host_id <> '' AND host_id <> ? ORDER BY id", (network_id, host_id)
+    )
