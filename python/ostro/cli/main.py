@@ -10,6 +10,7 @@ import click
 from ostro import __version__
 from ostro.cli.demo.command import demo
 from ostro.cli.doctor import doctor
+from ostro.cli.manage import manage
 from ostro.cli.seed import seed
 from ostro.cli.up import up
 from ostro.model.errors import OstroError
@@ -34,5 +35,6 @@ def main() -> None:
 
 main.add_command(demo)
 main.add_command(doctor)
+main.add_command(manage)
 main.add_command(seed)
 main.add_command(up)

@@ -66,6 +66,7 @@ class Tokens:
         self._db = db
         self._fernet: MultiFernet | None = None
         self._signer: Fernet | None = None
+        self._keys_read_at_s = 0.0
         self._actors: OrderedDict[str, tuple[Actor, float]] = OrderedDict()
         self._forgotten = 0
         db.doorbell.subscribe(TOPIC, self.forget)
@@ -84,6 +85,7 @@ class Tokens:
                 await self.rotate()
                 keys = await self._db.read(list_fernet_keys)
             fernets = [Fernet(key.encode()) for key in keys]
+            self._keys_read_at_s = trio.current_time()
             self._fernet, self._signer = MultiFernet(fernets), fernets[0]
         return self._fernet
 
@@ -100,23 +102,34 @@ class Tokens:
     async def issue(self, payload: Payload) -> str:
         """The token of a payload."""
         await self.load_keys()
-        assert self._signer is not None
+        assert self._signer is not None, "load_keys sets it"
         issued_s = payload.issued_at_us // 1_000_000
         return self._signer.encrypt_at_time(msgspec.msgpack.encode(payload), issued_s).decode().rstrip("=")
 
     async def read(self, token: str) -> Payload:
         """The payload of a token of ours that has not expired. Raises Unauthenticated."""
-        fernet = await self.load_keys()
         if len(token) > TOKEN_MOST_CHARS:
             raise Unauthenticated(REFUSED)
         try:
-            data = fernet.decrypt(token + "=" * (-len(token) % 4))
+            data = await self._decrypt(token + "=" * (-len(token) % 4))
             payload = msgspec.msgpack.decode(data, type=Payload)
         except (InvalidToken, ValueError, msgspec.DecodeError) as error:
             raise Unauthenticated(REFUSED, detail=repr(error)) from error
         if payload.expires_at_us <= self._world.now_us():
             raise Unauthenticated(REFUSED, detail="expired")
         return payload
+
+    async def _decrypt(self, token: str) -> bytes:
+        """Decrypt with the keys at hand; if none fits, look (at most once in ``FRESH_S``) whether there are newer ones."""
+        fernet = await self.load_keys()
+        try:
+            return fernet.decrypt(token)
+        except InvalidToken:
+            if trio.current_time() - self._keys_read_at_s < FRESH_S:
+                raise
+            self._fernet = None
+            fernet = await self.load_keys()
+            return fernet.decrypt(token)
 
     async def validate(self, token: str) -> Actor:
         """The actor of a token, as the rows are now (at most ``FRESH_S`` old). Raises Unauthenticated."""
