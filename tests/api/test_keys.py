@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+import trio
+
+from ostro.services.identity import tokens
 from ostro.services.identity.tokens import KEYS_KEPT
+from ostro.store.sqlite import SqliteDatabase
 from ostro.store.tokens import list_fernet_keys
 from ostro.testing.cloud import ADMIN_PASSWORD, TestCloud
 
@@ -18,3 +25,16 @@ async def test_tokens_outlive_rotation_until_their_key_is_dropped(cloud: TestClo
     await cloud.cloud.tokens.rotate()
     assert (await old.get("/identity/v3/auth/tokens", headers=headers)).status == 401
     assert len(await cloud.db.read(list_fernet_keys)) == KEYS_KEPT
+
+
+async def test_key_made_by_another_process_is_found(
+    cloud: TestCloud, tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "FRESH_S", 0.0)
+    payload = await cloud.cloud.tokens.read(cloud.as_admin.token)
+    other_db = SqliteDatabase(cloud.world, str(tmp_path / "ostro.db"))
+    nursery.start_soon(other_db.serve)
+    elsewhere = tokens.Tokens(cloud.world, other_db)
+    await elsewhere.rotate()
+    token = await elsewhere.issue(payload)
+    assert (await cloud.cloud.tokens.read(token)).user_id == payload.user_id
