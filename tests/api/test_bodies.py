@@ -32,7 +32,7 @@ async def test_wrong_content_type_is_415(cloud: TestCloud) -> None:
 
 async def test_body_that_never_ends_is_refused(cloud: TestCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "BODY_TIMEOUT_S", 0.01)
-    async with cloud.app.test_client().request(PATH, method="POST", headers=JSON) as connection:  # type: ignore[call-arg]
+    async with cloud.app.test_client().request(PATH, method="POST", headers=JSON) as connection:
         await connection.send(b'{"auth"')
         with trio.fail_after(5):
             body = await connection.receive()

@@ -115,12 +115,13 @@ class Endpoint:
             raw=raw,
         )
         reply = await route.handler(request)
-        if self._check_replies and isinstance(reply.body, dict) and id(route) in self._replies:
+        if self._check_replies and isinstance(reply.body, dict | list):
             self._check(route, reply)
         return to_response(route, reply)
 
     def _check(self, route: Route, reply: Reply) -> None:
         """Hold an answer against its schema (tests and rehearsal only)."""
+        assert id(route) in self._replies, f"{route.method} {route.path} answers JSON and has no response schema"
         try:
             self._replies[id(route)].check(orjson.loads(orjson.dumps(reply.body)))
         except Invalid as error:

@@ -39,3 +39,13 @@ def get_domain(tx: Tx, id_: str) -> Project:
 def get_project(tx: Tx, id_: str) -> Project:
     """Raises NotFound for a domain too."""
     return PROJECTS.get(tx, id_, is_domain=False)
+
+
+def new_project(id_: str, name: str, description: str, *, domain_id: str = DEFAULT_DOMAIN_ID, now_us: int) -> Project:
+    """An enabled project right below its domain, not yet stored."""
+    return Project(id_, name, description, domain_id, domain_id, True, False, [], {}, {}, now_us)
+
+
+def new_domain(id_: str, name: str, description: str, *, now_us: int) -> Project:
+    """An enabled domain, not yet stored."""
+    return Project(id_, name, description, "", "", True, True, [], {}, {}, now_us)

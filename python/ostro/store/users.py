@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ostro.store.projects import DEFAULT_DOMAIN_ID
 from ostro.store.table import Table
 
 
@@ -27,3 +28,8 @@ class User(msgspec.Struct, frozen=True):
 
 
 USERS = Table("users", User)
+
+
+def new_user(id_: str, name: str, password_hash: str, *, domain_id: str = DEFAULT_DOMAIN_ID, now_us: int) -> User:
+    """An enabled user, not yet stored."""
+    return User(id_, name, domain_id, "", True, password_hash, now_us, "", "", {}, {}, now_us)

@@ -19,13 +19,18 @@ from quart_trio import QuartTrio
 from werkzeug.datastructures import Headers
 
 from ostro.http.app import make_app
+from ostro.model.ids import new_hex
 from ostro.runtime.faults import Faults, NoFaults
 from ostro.runtime.world import World
 from ostro.services.cloud import Cloud, CloudConfig, build_cloud
 from ostro.services.identity.bootstrap import Administrator, bootstrap
-from ostro.store.database import Database
+from ostro.store.assignments import ASSIGNMENTS, ActorKind, Assignment, TargetKind
+from ostro.store.database import Database, Tx
 from ostro.store.migrate import migrate
+from ostro.store.projects import DEFAULT_DOMAIN_ID, PROJECTS, new_project
+from ostro.store.roles import ROLES
 from ostro.store.sqlite import SqliteDatabase
+from ostro.store.users import USERS, new_user
 
 ADMIN_PASSWORD = "correct horse"
 AGENT_KEY = "test-agent-key"
@@ -123,10 +128,29 @@ class TestCloud:
         assert answer.status == 201, answer.body
         return ApiClient(self.app, answer.headers["X-Subject-Token"])
 
+    async def add_user(self, name: str, project: str, role: str = "member") -> ApiClient:
+        """A client of a new user with a role on a project, which is made when it is not there yet. The password is the name."""
+        password_hash = await self.cloud.passwords.hash(name)
+        await self.db.run(_add_user, self.world, name, password_hash, project, role)
+        return await self.login(name, name, project)
+
     @property
     def as_agent(self) -> ApiClient:
         """A client with the agent key."""
         return ApiClient(self.app, headers={"X-Agent-Key": AGENT_KEY})
+
+
+def _add_user(tx: Tx, world: World, name: str, password_hash: str, project_name: str, role_name: str) -> None:
+    role = ROLES.find(tx, name=role_name, domain_id="")
+    assert role is not None, f"no role {role_name}"
+    now_us = world.now_us()
+    project = PROJECTS.find(tx, name=project_name, domain_id=DEFAULT_DOMAIN_ID, is_domain=False)
+    if project is None:
+        project = new_project(new_hex(world.random), project_name, "", now_us=now_us)
+        PROJECTS.insert(tx, project)
+    user = new_user(new_hex(world.random), name, password_hash, now_us=now_us)
+    USERS.insert(tx, user)
+    ASSIGNMENTS.insert(tx, Assignment(ActorKind.USER, user.id, TargetKind.PROJECT, project.id, role.id, False))
 
 
 @asynccontextmanager
