@@ -20,6 +20,7 @@ from quart_trio import QuartTrio
 from ostro.http.catalog import SERVICES
 from ostro.http.connection import install
 from ostro.http.dispatch import Endpoint, error_response
+from ostro.http.docs import make_docs
 from ostro.http.route import Service
 from ostro.model.errors import NotFound
 from ostro.model.ids import new_uuid
@@ -59,6 +60,7 @@ def make_app(cloud: Cloud, services: Sequence[Service] = SERVICES, *, check_repl
     app.config["RESPONSE_TIMEOUT"] = None
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
+    services = (*services, make_docs(services))
     for service in services:
         mount(app, cloud, service, check_replies=check_replies)
 
