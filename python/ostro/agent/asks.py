@@ -1,0 +1,53 @@
+"""Asks: questions that the host answers once, by a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ostro.agent.host import Host
+from ostro.agent.mirror import Key
+from ostro.model.errors import Unsupported
+from ostro.model.wishes import AskWish, Noun, Phase, Report
+from ostro.runtime.reconciler import Reconciler
+
+WIDTH = 8
+
+
+class Asks:
+    """See `ostro.agent.host.Keeper`."""
+
+    nouns = frozenset({Noun.ASK})
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._reconciler = Reconciler("asks", self._reconcile, WIDTH, host.world.random)
+
+    def wake(self, keys: Iterable[Key]) -> None:
+        self._reconciler.wake(id_ for _noun, id_ in keys)
+
+    async def run(self) -> None:
+        await self._reconciler.run()
+
+    async def inspect(self) -> None:
+        ids = self._host.mirror.ids(Noun.ASK)
+        self._reconciler.wake(id_ for id_ in ids if self._host.reports.find(Noun.ASK, id_) is None)
+
+    async def _reconcile(self, id_: str) -> float | None:
+        host = self._host
+        held = host.mirror.find(Noun.ASK, id_)
+        if held is None:
+            return None
+        if held.absent:
+            host.report(Report(Noun.ASK, id_, held.generation, Phase.ABSENT))
+            return None
+        with host.reporting_trouble(held):
+            answer = await self._answer(held.body(AskWish))
+            host.report(Report(Noun.ASK, id_, held.generation, Phase.READY, answer=answer))
+        return None
+
+    async def _answer(self, ask: AskWish) -> str:
+        match ask.what:
+            case "console_log":
+                return await self._host.hypervisor.console_log(ask.server_id, ask.length)
+            case _:
+                raise Unsupported(f"This agent can't answer {ask.what!r}.")

@@ -1,0 +1,113 @@
+"""The block driver: the images, root disks and volumes that this host keeps.
+
+Everything is named by the id of its noun, so making it again is the same work. A thing appears complete or not at all: whatever
+fails half-way (a download cut off, a full disk, a killed agent) leaves nothing that any other method would show.
+
+Formats are never guessed. An image says its format, and its header is read here and must agree before anything
+else, QEMU least of all, opens it; a qcow2 that refers to other files is refused.
+
+Implementations: `ostro.agent.drivers.block.local` (files) and `ostro.agent.drivers.block.fake` (for load and rehearsal). Both
+pass one conformance suite. Each module has an ``open_(world, config)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from typing import Protocol
+
+import msgspec
+
+from ostro.model.wishes import ImageWish, VolumeWish
+
+GIB = 1 << 30
+
+
+class BlockFacts(msgspec.Struct, frozen=True):
+    """``disk_gb`` is how much this host can keep in all, and ``why`` where."""
+
+    disk_gb: int
+    why: str
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A disk as the hypervisor opens it. ``size_bytes`` is what the guest sees."""
+
+    path: str
+    format: str
+    size_bytes: int
+
+
+class Contents(msgspec.Struct, frozen=True):
+    """The ids of everything kept: images, servers with root disks, volumes."""
+
+    images: frozenset[str]
+    roots: frozenset[str]
+    volumes: frozenset[str]
+
+
+class Block(Protocol):
+    """One host's storage. Every method is idempotent and may be cancelled anywhere.
+
+    Besides what each method says, all that make something may raise NoCapacity (the disk is full, nothing is left behind), and
+    all may raise Unavailable (it took too long; try again).
+    """
+
+    @property
+    def facts(self) -> BlockFacts:
+        """What was found at opening."""
+        ...
+
+    async def contents(self) -> Contents:
+        """Everything kept, for finding orphans."""
+        ...
+
+    async def put_image(self, image: ImageWish, chunks: AsyncIterable[bytes]) -> None:
+        """Keep the image whose bytes are ``chunks``; they are not read when it is kept already.
+
+        Raises:
+            Invalid: the bytes aren't those that the wish describes, or the image refers to other files.
+            Unsupported: no disk can be made from this format.
+        """
+        ...
+
+    async def drop_image(self, image_id: str) -> None:
+        """Forget an image. What was made from it stays whole. It being gone succeeds."""
+        ...
+
+    async def make_root(self, server_id: str, image_id: str, size_gb: int) -> Stored:
+        """The server's root disk, made from the image (blank without one) unless it is there. A size of 0 is the image's own.
+
+        Raises:
+            NotFound: the image isn't kept here.
+            Invalid: the image is larger than ``size_gb``.
+        """
+        ...
+
+    async def drop_root(self, server_id: str) -> None:
+        """Delete the server's root disk. It being gone succeeds."""
+        ...
+
+    async def make_volume(self, volume: VolumeWish) -> Stored:
+        """The volume, made blank or from its image or source volume unless it is there; one that is there keeps its size.
+
+        Raises:
+            NotFound: the image or source volume isn't kept here.
+            Invalid: what it is made from is larger than it.
+        """
+        ...
+
+    async def find_volume(self, volume_id: str) -> Stored | None:
+        """The volume, or None."""
+        ...
+
+    async def extend_volume(self, volume_id: str, size_gb: int) -> None:
+        """Make a volume that no running domain uses larger; one that is as large already is left alone.
+
+        Raises:
+            NotFound: the volume isn't kept here.
+        """
+        ...
+
+    async def drop_volume(self, volume_id: str) -> None:
+        """Delete the volume. It being gone succeeds."""
+        ...

@@ -1,0 +1,111 @@
+"""Storage without bytes, for load and rehearsal: remembers what would be kept, and refuses what the real one refuses.
+
+Nothing outlives the process: since making a thing again is the same work, the next agent makes it anew from its wishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+
+from ostro.agent.drivers.block import GIB, BlockFacts, Contents, Stored
+from ostro.model.errors import Invalid, NoCapacity, NotFound
+from ostro.model.wishes import ImageWish, VolumeWish
+from ostro.runtime.world import World
+
+
+@dataclass(frozen=True)
+class FakeConfig:
+    """``disk_gb`` is how much the volumes may take together."""
+
+    disk_gb: int = 100_000
+
+
+@asynccontextmanager
+async def open_(world: World, config: FakeConfig) -> AsyncIterator[FakeBlock]:
+    """Begin empty."""
+    yield FakeBlock(config)
+
+
+class FakeBlock:
+    """See `ostro.agent.drivers.block.Block`. An image's guest size is taken to be its size in bytes."""
+
+    def __init__(self, config: FakeConfig) -> None:
+        self._config = config
+        self._images: dict[str, ImageWish] = {}
+        self._roots: dict[str, Stored] = {}
+        self._volumes: dict[str, Stored] = {}
+
+    @property
+    def facts(self) -> BlockFacts:
+        return BlockFacts(self._config.disk_gb, "nothing is stored: the storage is the fake one")
+
+    async def contents(self) -> Contents:
+        await trio.lowlevel.checkpoint()
+        return Contents(frozenset(self._images), frozenset(self._roots), frozenset(self._volumes))
+
+    async def put_image(self, image: ImageWish, chunks: AsyncIterable[bytes]) -> None:
+        await trio.lowlevel.checkpoint()
+        self._images[image.id] = image
+
+    async def drop_image(self, image_id: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self._images.pop(image_id, None)
+
+    async def make_root(self, server_id: str, image_id: str, size_gb: int) -> Stored:
+        await trio.lowlevel.checkpoint()
+        if server_id not in self._roots:
+            size_bytes = self._fit(image_id, size_gb)
+            self._roots[server_id] = Stored(f"/fake/servers/{server_id}", "qcow2", size_bytes)
+        return self._roots[server_id]
+
+    async def drop_root(self, server_id: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self._roots.pop(server_id, None)
+
+    async def make_volume(self, volume: VolumeWish) -> Stored:
+        await trio.lowlevel.checkpoint()
+        if volume.id not in self._volumes:
+            if volume.source_volume_id and volume.source_volume_id not in self._volumes:
+                raise NotFound("volume", volume.source_volume_id)
+            size_bytes = self._fit(volume.image_id, volume.size_gb)
+            self._check_room(size_bytes)
+            self._volumes[volume.id] = Stored(f"/fake/volumes/{volume.id}", "raw", size_bytes)
+        return self._volumes[volume.id]
+
+    async def find_volume(self, volume_id: str) -> Stored | None:
+        await trio.lowlevel.checkpoint()
+        return self._volumes.get(volume_id)
+
+    async def extend_volume(self, volume_id: str, size_gb: int) -> None:
+        await trio.lowlevel.checkpoint()
+        found = self._volumes.get(volume_id)
+        if found is None:
+            raise NotFound("volume", volume_id)
+        size_bytes = size_gb * GIB
+        if size_bytes > found.size_bytes:
+            self._check_room(size_bytes - found.size_bytes)
+            self._volumes[volume_id] = Stored(found.path, found.format, size_bytes)
+
+    async def drop_volume(self, volume_id: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self._volumes.pop(volume_id, None)
+
+    def _fit(self, image_id: str, size_gb: int) -> int:
+        """The size of a disk made from the image, or blank."""
+        if not image_id:
+            return size_gb * GIB
+        image = self._images.get(image_id)
+        if image is None:
+            raise NotFound("image", image_id, f"Image {image_id} is not kept on this host.")
+        if 0 < size_gb * GIB < image.size_bytes:
+            raise Invalid(f"The image needs {image.size_bytes} bytes, the disk has {size_gb * GIB}.")
+        return size_gb * GIB or image.size_bytes
+
+    def _check_room(self, size_bytes: int) -> None:
+        used_bytes = sum(volume.size_bytes for volume in self._volumes.values())
+        if used_bytes + size_bytes > self._config.disk_gb * GIB:
+            raise NoCapacity("The fake host's disk is full.")

@@ -1,0 +1,297 @@
+"""Storage in files of one directory.
+
+::
+
+    images/ID.FORMAT            a base image, read only
+    servers/ID/base             a hard link to the base image that the root disk stands on
+    servers/ID/root.qcow2       what the server has written
+    volumes/ID.raw              a volume, sparse
+    unfinished/                 whatever is being made; emptied at opening
+
+Things are made in ``unfinished`` and renamed. A root disk has a link of its own to its base, so an image may be dropped at
+any time: the bytes go when the last server on them goes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import trio
+
+from ostro.agent.drivers.block import GIB, BlockFacts, Contents, Stored
+from ostro.agent.drivers.block.qcow2 import HEADER_BYTES, overlay, read_header
+from ostro.model.errors import Invalid, NoCapacity, NotFound, Unavailable, Unsupported
+from ostro.model.wishes import ImageWish, VolumeWish
+from ostro.runtime.threads import Pool
+from ostro.runtime.world import World
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FORMATS = {"qcow2": "qcow2", "raw": "raw", "iso": "raw"}
+"""Image formats that disks are made from, and what QEMU is told they are."""
+
+COPY_DEADLINE_S = 1800.0
+CALL_DEADLINE_S = 60.0
+WORKERS = 4
+
+
+@dataclass(frozen=True)
+class LocalConfig:
+    """``root`` is the directory of everything."""
+
+    root: Path
+
+
+@asynccontextmanager
+async def open_(world: World, config: LocalConfig) -> AsyncIterator[LocalBlock]:
+    """Make the directories, and throw away what was left unfinished."""
+    driver = LocalBlock(world, config.root)
+    await driver.open()
+    yield driver
+
+
+class LocalBlock:
+    """See `ostro.agent.drivers.block.Block`."""
+
+    def __init__(self, world: World, root: Path) -> None:
+        self._world = world
+        self._root = root
+        self._images = root / "images"
+        self._servers = root / "servers"
+        self._volumes = root / "volumes"
+        self._unfinished = root / "unfinished"
+        self._pool = Pool("disk", WORKERS)
+
+    async def open(self) -> None:
+        """See `open_`."""
+        await self._call(self._open)
+
+    @property
+    def facts(self) -> BlockFacts:
+        return BlockFacts(shutil.disk_usage(self._root).total // GIB, f"files in {self._root}")
+
+    async def contents(self) -> Contents:
+        return await self._call(self._contents)
+
+    async def put_image(self, image: ImageWish, chunks: AsyncIterable[bytes]) -> None:
+        if image.disk_format not in FORMATS:
+            raise Unsupported(f"No disk can be made from an image in format {image.disk_format}.")
+        target = self._images / f"{image.id}.{FORMATS[image.disk_format]}"
+        if await self._call(target.exists):
+            return
+        part = self._unfinished / f"image-{image.id}"
+        try:
+            await self._download(image, chunks, part)
+            await self._call(_check_image, part, FORMATS[image.disk_format])
+            await self._call(_finish, part, target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    async def drop_image(self, image_id: str) -> None:
+        await self._call(_unlink, *(self._images / f"{image_id}.{format_}" for format_ in set(FORMATS.values())))
+
+    async def make_root(self, server_id: str, image_id: str, size_gb: int) -> Stored:
+        return await self._call(self._make_root, server_id, image_id, size_gb * GIB)
+
+    async def drop_root(self, server_id: str) -> None:
+        await self._call(shutil.rmtree, self._servers / server_id, True)
+
+    async def make_volume(self, volume: VolumeWish) -> Stored:
+        found = await self.find_volume(volume.id)
+        if found is not None:
+            return found
+        size_bytes = volume.size_gb * GIB
+        await self._call(self._check_room, size_bytes)
+        part = self._unfinished / f"volume-{volume.id}"
+        try:
+            source = await self._call(self._source_of, volume)
+            if source is not None:
+                await self._copy(source, part, size_bytes)
+            await self._call(_set_size, part, size_bytes)
+            await self._call(_finish, part, self._volume(volume.id))
+        finally:
+            part.unlink(missing_ok=True)
+        return Stored(str(self._volume(volume.id)), "raw", size_bytes)
+
+    async def find_volume(self, volume_id: str) -> Stored | None:
+        path = self._volume(volume_id)
+        try:
+            size_bytes = (await self._call(path.stat)).st_size
+        except FileNotFoundError:
+            return None
+        return Stored(str(path), "raw", size_bytes)
+
+    async def extend_volume(self, volume_id: str, size_gb: int) -> None:
+        found = await self.find_volume(volume_id)
+        if found is None:
+            raise NotFound("volume", volume_id)
+        growth_bytes = size_gb * GIB - found.size_bytes
+        if growth_bytes > 0:
+            await self._call(self._check_room, growth_bytes)
+            await self._call(_set_size, self._volume(volume_id), size_gb * GIB)
+
+    async def drop_volume(self, volume_id: str) -> None:
+        await self._call(_unlink, self._volume(volume_id))
+
+    def _volume(self, volume_id: str) -> Path:
+        return self._volumes / f"{volume_id}.raw"
+
+    async def _call(self, fn: Callable[P, T], *args: P.args, **_: P.kwargs) -> T:
+        """Run a blocking function on files."""
+        with _full_disk_is_no_capacity():
+            return await self._world.threads.run(self._pool, fn, *args, deadline_s=CALL_DEADLINE_S)
+
+    def _open(self) -> None:
+        shutil.rmtree(self._unfinished, ignore_errors=True)
+        for directory in (self._images, self._servers, self._volumes, self._unfinished):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    def _contents(self) -> Contents:
+        return Contents(
+            images=frozenset(path.stem for path in self._images.iterdir()),
+            roots=frozenset(path.name for path in self._servers.iterdir()),
+            volumes=frozenset(path.stem for path in self._volumes.iterdir()),
+        )
+
+    def _image(self, image_id: str) -> tuple[Path, str]:
+        """A kept image's file and format."""
+        for format_ in set(FORMATS.values()):
+            path = self._images / f"{image_id}.{format_}"
+            if path.exists():
+                return path, format_
+        raise NotFound("image", image_id, f"Image {image_id} is not kept on this host.")
+
+    def _make_root(self, server_id: str, image_id: str, size_bytes: int) -> Stored:
+        target = self._servers / server_id
+        root = target / "root.qcow2"
+        if not root.exists():
+            work = self._unfinished / f"root-{server_id}"
+            shutil.rmtree(work, ignore_errors=True)
+            try:
+                work.mkdir()
+                self._write_root(work, image_id, size_bytes)
+                work.rename(target)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        with root.open("rb") as file:
+            return Stored(str(root), "qcow2", read_header(file.read(HEADER_BYTES)).size_bytes)
+
+    def _write_root(self, work: Path, image_id: str, size_bytes: int) -> None:
+        backing = ("", "")
+        if image_id:
+            image, format_ = self._image(image_id)
+            image_bytes = _guest_size(image, format_)
+            if 0 < size_bytes < image_bytes:
+                raise Invalid(f"The image needs {image_bytes} bytes, the flavor's disk has {size_bytes}.")
+            size_bytes = size_bytes or image_bytes
+            os.link(image, work / "base")
+            backing = ("base", format_)
+        content = overlay(*backing, size_bytes)
+        with (work / "root.qcow2").open("wb") as file:
+            for offset, piece in content.pieces.items():
+                file.seek(offset)
+                file.write(piece)
+            file.truncate(content.size_bytes)
+
+    def _source_of(self, volume: VolumeWish) -> tuple[Path, str] | None:
+        """What a volume starts from: a file and its format."""
+        if volume.image_id:
+            source = self._image(volume.image_id)
+        elif volume.source_volume_id:
+            source = (self._volume(volume.source_volume_id), "raw")
+            if not source[0].exists():
+                raise NotFound("volume", volume.source_volume_id)
+        else:
+            return None
+        if _guest_size(*source) > volume.size_gb * GIB:
+            raise Invalid(f"What the volume is made from needs {_guest_size(*source)} bytes and does not fit in it.")
+        return source
+
+    def _check_room(self, size_bytes: int) -> None:
+        """Refuse what could never be filled. Volumes are sparse, so this is no promise."""
+        free_bytes = shutil.disk_usage(self._volumes).free
+        if size_bytes > free_bytes:
+            raise NoCapacity(f"The host has {free_bytes // GIB} GiB of disk free, too little for this volume.")
+
+    async def _download(self, image: ImageWish, chunks: AsyncIterable[bytes], part: Path) -> None:
+        digest = hashlib.sha512()
+
+        def take(chunk: bytes) -> None:
+            file.write(chunk)
+            digest.update(chunk)
+
+        with await self._call(part.open, "wb") as file:
+            async for chunk in chunks:
+                await self._call(take, chunk)
+            await self._call(file.flush)
+            await self._call(os.fsync, file.fileno())
+        if digest.hexdigest() != image.sha512:
+            raise Invalid(f"The bytes received for image {image.id} do not have its SHA-512.")
+
+    async def _copy(self, source: tuple[Path, str], part: Path, size_bytes: int) -> None:
+        """Copy what the guest sees in ``source`` to a sparse raw file of ``size_bytes``."""
+        path, format_ = source
+        command = ["qemu-img", "convert", "-U", "-f", format_, "-O", "raw", str(path), str(part)]
+        with trio.move_on_after(COPY_DEADLINE_S):
+            done = await trio.run_process(command, check=False, capture_stderr=True, stdin=subprocess.DEVNULL)
+            if done.returncode == 0:
+                return
+            words = done.stderr.decode(errors="replace").strip()[-300:]
+            if os.strerror(errno.ENOSPC) in words:
+                raise NoCapacity("The host's disk is full.", detail=words)
+            raise Unavailable(f"qemu-img could not copy: {words}", retry_after_s=10)
+        raise Unavailable(f"Copying {size_bytes} bytes took more than {COPY_DEADLINE_S:g} s.")
+
+
+@contextmanager
+def _full_disk_is_no_capacity() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoCapacity("The host's disk is full.", detail=str(error)) from error
+        raise
+
+
+def _guest_size(path: Path, format_: str) -> int:
+    """How large a guest sees the file."""
+    if format_ == "raw":
+        return path.stat().st_size
+    with path.open("rb") as file:
+        return read_header(file.read(HEADER_BYTES)).size_bytes
+
+
+def _check_image(path: Path, format_: str) -> None:
+    """Refuse an image whose header doesn't agree with its format or leads out of the file."""
+    if format_ != "qcow2":
+        return
+    with path.open("rb") as file:
+        header = read_header(file.read(HEADER_BYTES))
+    if header.refers_elsewhere:
+        raise Invalid("The image refers to other files (a backing file or an external data file).")
+    if header.encrypted:
+        raise Invalid("The image is encrypted by qcow2's own means, which is not supported.")
+
+
+def _set_size(path: Path, size_bytes: int) -> None:
+    with path.open("ab") as file:
+        file.truncate(size_bytes)
+
+
+def _finish(part: Path, target: Path) -> None:
+    part.rename(target)
+
+
+def _unlink(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+"""Opens the drivers of a host, and starts or finds the daemons that they need."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from ostro.agent.config import AgentConfig
+from ostro.agent.drivers.block import Block
+from ostro.agent.drivers.block import fake as fake_block
+from ostro.agent.drivers.block import local as local_block
+from ostro.agent.drivers.hypervisor import Hypervisor
+from ostro.agent.drivers.hypervisor import fake as fake_hypervisor
+from ostro.agent.drivers.hypervisor.kvm import choose_acceleration
+from ostro.agent.drivers.network import Network
+from ostro.agent.drivers.network.memory import MemoryNetwork
+from ostro.agent.parts import libvirtd
+from ostro.runtime.world import World
+
+log = structlog.get_logger()
+
+SERVERS_AT_ONCE = 8
+"""Starting a domain is mostly waiting, 0.3 s of it; this is also the number of libvirt's workers."""
+
+FAKE_SERVERS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Drivers:
+    """The opened drivers of a host. ``server_width`` is how many servers are worked on at once."""
+
+    hypervisor: Hypervisor
+    network: Network
+    block: Block
+    server_width: int
+
+
+@asynccontextmanager
+async def open_drivers(world: World, config: AgentConfig) -> AsyncIterator[Drivers]:
+    """All drivers that the configuration chooses. On leaving, what they run goes on.
+
+    Raises:
+        Unavailable: one can't be opened; the message says what is missing.
+    """
+    async with AsyncExitStack() as stack:
+        hypervisor = await stack.enter_async_context(open_hypervisor(world, config))
+        network = MemoryNetwork()
+        block: Block
+        if config.hypervisor == "fake":
+            block = await stack.enter_async_context(fake_block.open_(world, fake_block.FakeConfig()))
+        else:
+            block = await stack.enter_async_context(local_block.open_(world, local_block.LocalConfig(config.state_dir)))
+        log.info(
+            "drivers are open",
+            hypervisor=hypervisor.facts.hypervisor_type,
+            acceleration=hypervisor.facts.acceleration,
+            acceleration_why=hypervisor.facts.why,
+            network=network.facts.driver,
+            datapath=network.facts.datapath,
+            datapath_why=network.facts.datapath_why,
+            storage=block.facts.why,
+        )
+        width = FAKE_SERVERS_AT_ONCE if config.hypervisor == "fake" else SERVERS_AT_ONCE
+        yield Drivers(hypervisor, network, block, width)
+
+
+@asynccontextmanager
+async def open_hypervisor(world: World, config: AgentConfig) -> AsyncIterator[Hypervisor]:
+    """The hypervisor driver alone, with its daemon."""
+    if config.hypervisor == "fake":
+        async with fake_hypervisor.open_(world, fake_hypervisor.FakeConfig(config.state_dir)) as fake:
+            yield fake
+        return
+    # Only here, because the bindings need not be there where the fake is used.
+    from ostro.agent.drivers.hypervisor import libvirt
+
+    choice = await choose_acceleration(config.state_dir)
+    async with libvirtd.open_(world, _libvirtd_config(config, choice.acceleration == "kvm")) as daemon:
+        log.info("libvirt", uri=daemon.uri, why=daemon.why)
+        async with libvirt.open_(world, libvirt.LibvirtConfig(daemon.uri, choice, config.state_dir)) as driver:
+            yield driver
+
+
+async def stop_parts(config: AgentConfig) -> None:
+    """End the private daemons, if there are any."""
+    await libvirtd.stop(_libvirtd_config(config, use_kvm=False))
+
+
+def _libvirtd_config(config: AgentConfig, use_kvm: bool) -> libvirtd.LibvirtdConfig:
+    return libvirtd.LibvirtdConfig(config.state_dir, use_kvm, config.use_system_parts)

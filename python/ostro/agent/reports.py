@@ -1,0 +1,88 @@
+"""What this host has to say: the newest report of every object, and the task that sends those that are new.
+
+Reports of one object replace each other, so a slow control plane gets fewer reports, not a queue of old ones. What was
+sent and not kept is sent again. After a new registration everything is sent anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+import trio
+
+from ostro.agent.mirror import Key
+from ostro.model.errors import Unauthenticated, Unavailable
+from ostro.model.wishes import Noun, Phase, Report
+from ostro.runtime.backoff import Backoff
+from ostro.runtime.doorbell import Bell
+from ostro.runtime.world import World
+
+log = structlog.get_logger()
+
+GATHER_S = 0.005
+"""How long a first report waits for others to go with it."""
+
+BATCH_MOST = 500
+
+
+class Reports:
+    """The book of reports. Not thread-safe."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._newest: dict[Key, Report] = {}
+        self._unsent: dict[Key, Report] = {}
+        self._bell = Bell()
+
+    def find(self, noun: Noun, id: str) -> Report | None:
+        """The newest report of an object since this agent started, or None."""
+        return self._newest.get((noun, id))
+
+    def put(self, report: Report) -> bool:
+        """Note a report, to be sent unless it says what the last one said. Returns whether it is new."""
+        key = (report.noun, report.id)
+        if self._newest.get(key) == report:
+            return False
+        self._newest[key] = report
+        self._unsent[key] = report
+        self._bell.ring()
+        return True
+
+    def forget(self, noun: Noun, id: str) -> None:
+        """Drop what is known of an object that nobody wishes for any more."""
+        self._newest.pop((noun, id), None)
+        self._unsent.pop((noun, id), None)
+
+    def send_all_again(self) -> None:
+        """Send everything anew: the control plane may have lost what it was told."""
+        self._unsent = dict(self._newest)
+        self._bell.ring()
+
+    async def run(self, send: Callable[[Sequence[Report]], Awaitable[None]]) -> None:
+        """Send what is new, for ever. ``send`` raises Unavailable to be tried again, and NotFound to end this."""
+        backoff = Backoff(first_s=0.2, most_s=10.0)
+        failures = 0
+        while True:
+            if not self._unsent:
+                await self._bell.wait(float("inf"))
+            await trio.sleep(GATHER_S)
+            batch = dict(list(self._unsent.items())[:BATCH_MOST])
+            try:
+                await send(list(batch.values()))
+            except (Unavailable, Unauthenticated) as error:
+                failures += 1
+                log.warning(
+                    "reports could not be sent", reason=error.message, detail=error.detail, unsent=len(self._unsent)
+                )
+                await trio.sleep(backoff.delay_s(failures, self._world.random))
+                continue
+            failures = 0
+            self._sent(batch)
+
+    def _sent(self, batch: dict[Key, Report]) -> None:
+        for key, report in batch.items():
+            if self._unsent.get(key) is report:
+                del self._unsent[key]
+            if report.phase is Phase.ABSENT and self._newest.get(key) is report:
+                del self._newest[key]

@@ -1,0 +1,283 @@
+"""Servers: one domain each, made, run and removed as wished.
+
+What must be done follows from the domain as it was found, its memo, and the wish (`plan`). The memo says up to which generation of
+the wish the domain has been brought, and in which boot of the host. From it follows what an "off" domain means:
+
+- at an older generation, or in an earlier boot of the host, it has yet to be started;
+- at this generation and in this boot it had been started, so its guest has powered off or died by itself. It is reported so
+  and left alone, until the wish changes.
+
+A memo is written after what it tells of, so a crash in between repeats the work, which is harmless.
+
+A server waits for its image, its volumes and its ports, and is woken when they are reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+import msgspec
+import structlog
+
+from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Memo, Nic
+from ostro.agent.host import Host
+from ostro.agent.mirror import Held, Key
+from ostro.model.errors import OstroError, Unavailable, Unsupported
+from ostro.model.wishes import AttachmentWish, NetworkWish, Noun, Phase, PortWish, Power, Report, ServerWish
+from ostro.runtime.reconciler import Reconciler
+
+log = structlog.get_logger()
+
+GRACE_S = 30.0
+"""How long a guest may take to power off before it is switched off."""
+
+LOOK_AGAIN_S = 10.0
+ROOT_DEVICE = "vda"
+
+
+@dataclass(frozen=True)
+class Define:
+    """Make the domain, or make it anew, from the wish; off."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Switch the domain on."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Switch the domain off, after ``grace_s`` for its guest."""
+
+    grace_s: float
+
+
+@dataclass(frozen=True)
+class Attach:
+    """Plug a volume into the domain."""
+
+    attachment: AttachmentWish
+
+
+@dataclass(frozen=True)
+class Detach:
+    """Pull a volume out of the domain."""
+
+    volume_id: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """Remember that all before this is done."""
+
+    memo: Memo
+
+
+Step = Define | Start | Stop | Attach | Detach | Note
+
+
+def plan(have: Domain | None, wish: ServerWish, generation: int, boot_id: str) -> list[Step]:
+    """The steps from the domain as found to the wish, none when nothing is to be done. Pure."""
+    done = Memo(generation, wish.reboots, boot_id)
+    steps: list[Step] = []
+    if have is None:
+        steps = [Define(), *([Start()] if wish.power is Power.ON else [])]
+        return [*steps, Note(done)]
+    steps = _power_steps(have, wish, done)
+    if Define() not in steps:
+        steps += _volume_steps(have, wish)
+    if have.memo != done:
+        steps.append(Note(done))
+    return steps
+
+
+def _power_steps(have: Domain, wish: ServerWish, done: Memo) -> list[Step]:
+    runs = have.power in (Power.ON, Power.PAUSED)
+    grace_s = GRACE_S if have.power is Power.ON else 0.0
+    match wish.power:
+        case Power.OFF:
+            return [Stop(grace_s)] if runs else []
+        case Power.ON if runs and wish.reboots > have.memo.reboots:
+            return [Stop(0.0 if wish.reboot_hard else grace_s), Define(), Start()]
+        case Power.ON if have.memo.generation == done.generation and have.memo.boot_id == done.boot_id:
+            return []
+        case Power.ON if have.power is Power.PAUSED:
+            return [Start()]
+        case Power.ON:
+            return [] if runs else [Define(), Start()]
+        case Power.PAUSED | Power.CRASHED | Power.UNKNOWN:
+            raise Unsupported(f"A server can't be wished {wish.power}.")
+        case _:
+            assert_never(wish.power)
+
+
+def _volume_steps(have: Domain, wish: ServerWish) -> list[Step]:
+    wanted = {attachment.volume_id for attachment in wish.attachments}
+    attached = set(have.attached) - {wish.root_volume_id}
+    out: list[Step] = [Detach(volume_id) for volume_id in sorted(attached - wanted)]
+    return out + [Attach(a) for a in wish.attachments if a.volume_id not in attached]
+
+
+def found_report(held: Held, have: Domain | None) -> Report:
+    """What to report of a server whose wish is carried out."""
+    power, reboots, attached = Power.UNKNOWN, 0, list[str]()
+    if have is not None:
+        power, reboots, attached = have.power, have.memo.reboots, have.attached
+    return Report(
+        Noun.SERVER, held.wish.id, held.generation, Phase.READY, power=power, reboots=reboots, attached=attached
+    )
+
+
+class Servers:
+    """See `ostro.agent.host.Keeper`."""
+
+    nouns = frozenset({Noun.SERVER})
+
+    def __init__(self, host: Host, width: int) -> None:
+        self._host = host
+        self._reconciler = Reconciler("servers", self._reconcile, width, host.world.random)
+
+    def wake(self, keys: Iterable[Key]) -> None:
+        self._reconciler.wake(id_ for _noun, id_ in keys)
+
+    async def run(self) -> None:
+        await self._reconciler.run()
+
+    async def inspect(self) -> None:
+        found = {domain.server_id: domain for domain in await self._host.hypervisor.domains()}
+        roots = (await self._host.block.contents()).roots
+        known = self._host.mirror.ids(Noun.SERVER)
+        self._reconciler.wake(id_ for id_ in {*found, *roots, *known} if self._differs(id_, found.get(id_)))
+
+    def _differs(self, id_: str, have: Domain | None) -> bool:
+        """Whether a server needs looking at, given its domain."""
+        held = self._host.mirror.find(Noun.SERVER, id_)
+        if held is None or held.absent:
+            return True
+        if self._host.reports.find(Noun.SERVER, id_) != self._finding(held, have):
+            return True
+        if self._host.gave_up_on(held):
+            return False
+        boot_id = self._host.hypervisor.facts.boot_id
+        try:
+            return bool(plan(have, held.body(ServerWish), held.generation, boot_id))
+        except OstroError:
+            return True
+
+    async def _reconcile(self, id_: str) -> float | None:
+        held = self._host.mirror.find(Noun.SERVER, id_)
+        if held is None or held.absent:
+            return await self._remove(id_, held)
+        delay_s: float | None = None
+        with self._host.reporting_trouble(held):
+            delay_s = await self._bring(id_, held)
+        return delay_s
+
+    async def _remove(self, id_: str, held: Held | None) -> float | None:
+        """Remove all there is of a server: one whose absence is wished, or one that nobody wishes for."""
+        host = self._host
+        if held is None and not host.orphans_may_go:
+            return None
+        have = await host.hypervisor.find(id_)
+        if have is not None:
+            if held is None:
+                log.warning("removing a server that nobody wishes for", id=id_)
+            await host.hypervisor.delete(id_)
+            host.world.faults.hit("agent.server.deleted")
+        await host.block.drop_root(id_)
+        if held is not None:
+            host.report(Report(Noun.SERVER, id_, held.generation, Phase.ABSENT))
+        return None
+
+    async def _bring(self, id_: str, held: Held) -> float | None:
+        """Bring a server to its wish, or as far as it goes now."""
+        host, wish = self._host, held.body(ServerWish)
+        have = await host.hypervisor.find(id_)
+        if host.gave_up_on(held):
+            host.report(self._finding(held, have))
+            return None
+        steps = plan(have, wish, held.generation, host.hypervisor.facts.boot_id)
+        awaited = self._awaited(wish, steps)
+        if awaited:
+            host.wait_for(awaited, (Noun.SERVER, id_))
+            words = ", ".join(f"{noun.replace('_', ' ')} {other}" for noun, other in awaited)
+            host.report_trouble(held, Phase.WORKING, f"Waiting for {words}.")
+            return LOOK_AGAIN_S
+        for step in steps:
+            await self._apply(step, wish)
+            host.world.faults.hit(f"agent.server.{type(step).__name__.lower()}")
+        if steps:
+            have = await host.hypervisor.find(id_)
+        host.report(found_report(held, have))
+        return None
+
+    def _finding(self, held: Held, have: Domain | None) -> Report:
+        """What to report when nothing is to be done: all is well, or still failed as it was."""
+        report = found_report(held, have)
+        failed = self._host.gave_up_on(held)
+        return msgspec.structs.replace(report, phase=Phase.FAILED, reason=failed.reason) if failed else report
+
+    def _awaited(self, wish: ServerWish, steps: list[Step]) -> list[Key]:
+        """What the steps need and isn't there yet. Raises Conflict when some of it never will be."""
+        host = self._host
+        needed: list[Key] = [(Noun.VOLUME, s.attachment.volume_id) for s in steps if isinstance(s, Attach)]
+        if Define() in steps:
+            needed += [(Noun.VOLUME, attachment.volume_id) for attachment in wish.attachments]
+            needed += [(Noun.VOLUME, wish.root_volume_id)] if wish.root_volume_id else []
+            needed += [(Noun.PORT, port_id) for port_id in wish.ports]
+            if wish.image_id and host.mirror.find(Noun.IMAGE, wish.image_id) is not None:
+                needed.append((Noun.IMAGE, wish.image_id))
+        return [key for key in needed if not host.is_ready(*key)]
+
+    async def _apply(self, step: Step, wish: ServerWish) -> None:
+        hypervisor = self._host.hypervisor
+        match step:
+            case Define():
+                await hypervisor.define(await self._spec(wish), Memo(0, wish.reboots, ""))
+            case Start():
+                await hypervisor.start(wish.id)
+            case Stop(grace_s):
+                await hypervisor.stop(wish.id, grace_s)
+            case Attach(attachment):
+                await hypervisor.attach(wish.id, await self._disk(attachment))
+            case Detach(volume_id):
+                await hypervisor.detach(wish.id, volume_id)
+            case Note(memo):
+                await hypervisor.note(wish.id, memo)
+            case _:
+                assert_never(step)
+
+    async def _spec(self, wish: ServerWish) -> DomainSpec:
+        if wish.root_volume_id:
+            root = await self._disk(AttachmentWish("", wish.root_volume_id, ROOT_DEVICE))
+        else:
+            made = await self._host.block.make_root(wish.id, wish.image_id, wish.disk_gb)
+            root = Disk(ROOT_DEVICE, made.path, made.format)
+        return DomainSpec(
+            server_id=wish.id,
+            name=wish.name,
+            project_id=wish.project_id,
+            vcpus=wish.vcpus,
+            ram_mb=wish.ram_mb,
+            disks=[root, *[await self._disk(attachment) for attachment in wish.attachments]],
+            nics=[self._nic(port_id) for port_id in wish.ports],
+        )
+
+    async def _disk(self, attachment: AttachmentWish) -> Disk:
+        stored = await self._host.block.find_volume(attachment.volume_id)
+        if stored is None:
+            raise Unavailable(f"Volume {attachment.volume_id} is not on this host yet.")
+        return Disk(attachment.device, stored.path, stored.format, attachment.volume_id)
+
+    def _nic(self, port_id: str) -> Nic:
+        port = self._host.mirror.find(Noun.PORT, port_id)
+        if port is None or port.absent:
+            raise Unavailable(f"Port {port_id} is not on this host yet.")
+        wish = port.body(PortWish)
+        network = self._host.mirror.find(Noun.NETWORK, wish.network_id)
+        if network is None or network.absent:
+            raise Unavailable(f"Network {wish.network_id} is not on this host yet.")
+        mtu = network.body(NetworkWish).mtu
+        return Nic(wish.mac, wish.tap, mtu, self._host.network.facts.guest_offload)
