@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+
+import psycopg
 import pytest
 import trio
 
@@ -134,20 +137,25 @@ async def test_no_write_skew(db: Database) -> None:
     assert taken.count(True) == 1
 
 
-async def test_a_read_sees_one_snapshot(db: Database) -> None:
+async def test_a_read_sees_one_snapshot(db: Database, engine_name: str, migrated_url: str) -> None:
     await db.run(put_setting, "a", "1")
 
     def read_twice(tx: Tx) -> tuple[str | None, str | None]:
         first = find_setting(tx, "a")
-        trio.from_thread.run(db.run, _set, "a", "2")
+        _set_from_elsewhere(engine_name, migrated_url)
         return first, find_setting(tx, "a")
 
     assert await db.read(read_twice) == ("1", "1")
     assert await db.read(find_setting, "a") == "2"
 
 
-def _set(tx: Tx, name: str, value: str) -> None:
-    tx.execute("UPDATE settings SET value = ? WHERE name = ?", (value, name))
+def _set_from_elsewhere(engine_name: str, url: str) -> None:
+    """Commit a change on a connection of its own, as another process would."""
+    connect = sqlite3.connect if engine_name == "sqlite" else psycopg.connect
+    connection = connect(url)
+    connection.execute("UPDATE settings SET value = '2' WHERE name = 'a'")
+    connection.commit()
+    connection.close()
 
 
 async def test_a_cancelled_caller_leaves_the_engine_working(db: Database) -> None:

@@ -98,7 +98,7 @@ def mount(app: QuartTrio, cloud: Cloud, service: Service, *, check_replies: bool
 def owner_of(path: str, services: Sequence[Service]) -> Service | None:
     """The service whose prefix the path is under."""
     for service in services:
-        root = "/" + service.prefixes[0].split("/")[1]
+        root = "/" + service.prefixes[0].lstrip("/").partition("/")[0]
         if path == root or path.startswith(root + "/"):
             return service
     return None

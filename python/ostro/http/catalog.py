@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ostro.http.agent import AGENT
+from ostro.http.health import HEALTH
 from ostro.http.identity import IDENTITY
 from ostro.http.route import Service
 
-SERVICES: tuple[Service, ...] = (IDENTITY, AGENT)
+SERVICES: tuple[Service, ...] = (HEALTH, IDENTITY, AGENT)

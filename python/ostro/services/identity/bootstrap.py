@@ -52,4 +52,3 @@ def bootstrap(tx: Tx, world: World, admin: Administrator) -> None:
         (TargetKind.DOMAIN, DEFAULT_DOMAIN_ID),
     ):
         ASSIGNMENTS.insert(tx, Assignment(ActorKind.USER, user_id, kind, target_id, roles["admin"], False))
-
