@@ -1,0 +1,47 @@
+# Ostro's commands. `make help` lists them. Everything is installed on the first use; see .ci/bootstrap.
+.DEFAULT_GOAL := help
+.PHONY: help build dev up demo test lint bench bench-core fuzz api lock clean
+
+STATE  ?= .state
+LISTEN ?= 127.0.0.1:8774
+VENV   := .venv/bin
+FUZZ_S ?= 60
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+build:  ## install what is missing and build the Rust core
+	@.ci/bootstrap
+
+dev:  ## the same, with what the tests need
+	@.ci/bootstrap dev
+
+up: build  ## run a cloud in the foreground (STATE=dir LISTEN=addr:port)
+	@$(VENV)/ostro up --state $(STATE) --listen $(LISTEN)
+
+demo: build  ## boot real servers on a tenant network with the openstack command, and clean up
+	@$(VENV)/ostro demo
+
+test: dev  ## lint and every layer of tests
+	@$(VENV)/python .ci/check
+
+lint: dev  ## formatting, style, types, layers
+	@$(VENV)/python .ci/check lint
+
+bench: dev  ## measure the API: one JSON object a line
+	@$(VENV)/python -m bench.api
+
+bench-core: dev  ## measure the Rust core
+	@cargo bench --workspace
+
+fuzz: dev  ## feed random input to the parsers of the Rust core (FUZZ_S=seconds)
+	@PROPTEST_CASES=$$(( $(FUZZ_S) * 2000 )) cargo test --release --workspace -- prop
+
+api: dev  ## write the contract in api/ from the routes
+	@$(VENV)/python -m ostro.http.openapi api
+
+lock: dev  ## write .ci/requirements.txt from pyproject.toml
+	@$(VENV)/python .ci/lock
+
+clean:  ## remove what was built; state directories stay
+	@rm -rf .venv target python/ostro/*.so .mypy_cache .ruff_cache
