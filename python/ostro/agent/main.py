@@ -35,10 +35,11 @@ async def run(
         await Agent(world, config, link, drivers, incarnation).run()
 
 
-async def stop(world: World, config: AgentConfig, cloud_id: str) -> None:
+async def stop(world: World, config: AgentConfig, cloud_id: str, purge: bool = False) -> None:
     """Switch off every server of this cloud on this host, and end the private daemons. No agent may be running.
 
-    Servers stay defined and have lost their memory of this boot, so the next agent starts those that are wished on.
+    Servers stay defined and have lost their memory of this boot, so the next agent starts those that are wished on. With
+    ``purge`` they are deleted instead; their disks are files below the state directory, which is the caller's to delete.
 
     Raises:
         Unavailable: something doesn't end.
@@ -52,5 +53,8 @@ async def stop(world: World, config: AgentConfig, cloud_id: str) -> None:
                     log.info("switching a server off", id=domain.server_id)
                     nursery.start_soon(hypervisor.stop, domain.server_id, 0.0)
         for domain in domains:
+            if purge:
+                await hypervisor.delete(domain.server_id)
+                continue
             await hypervisor.note(domain.server_id, msgspec.structs.replace(domain.memo, boot_id=""))
     await stop_parts(config)

@@ -8,8 +8,10 @@ from typing import Any
 import click
 
 from ostro import __version__
+from ostro.cli.agent import agent
 from ostro.cli.demo.command import demo
 from ostro.cli.doctor import doctor
+from ostro.cli.down import down
 from ostro.cli.manage import manage
 from ostro.cli.seed import seed
 from ostro.cli.up import up
@@ -33,8 +35,10 @@ def main() -> None:
     """Ostro: an IaaS cloud in one program."""
 
 
+main.add_command(agent)
 main.add_command(demo)
 main.add_command(doctor)
+main.add_command(down)
 main.add_command(manage)
 main.add_command(seed)
 main.add_command(up)

@@ -5,6 +5,7 @@
     ostro.db             the store (SQLite)
     admin.password       the administrator's password, made at the first start
     agent.key            the secret that this cloud's agents show
+    hypervisor           libvirt or fake, as at the first start
     cloud.id             tags what agents make on hosts
     clouds.yaml          for the `openstack` command; cloud `ostro`
     up.lock              held by the running `ostro up`; holds its process id and endpoint
@@ -102,6 +103,30 @@ class StateDir:
         if not os.access(root, os.W_OK):
             raise Usage(f"The state directory {root} can't be written to. Choose another with --state.")
         return cls(root)
+
+    @classmethod
+    def open(cls, path: str | Path) -> StateDir:
+        """The directory of a cloud that has been started before. Raises Usage when there is none."""
+        root = Path(path).absolute()
+        if not (root / "up.lock").exists():
+            raise Usage(f"There is no cloud on {root}.")
+        return cls(root)
+
+    @property
+    def hypervisor(self) -> str:
+        """What the cloud was started with; empty before its first start."""
+        path = self.root / "hypervisor"
+        return path.read_text() if path.exists() else ""
+
+    def keep_hypervisor(self, hypervisor: str) -> None:
+        """Remember the choice. Raises Usage for another one than before: its servers would be lost sight of."""
+        if self.hypervisor not in ("", hypervisor):
+            raise Usage(
+                f"The cloud on {self.root} runs its servers by {self.hypervisor}, not {hypervisor}."
+                " Start it with the same --hypervisor, or use another --state."
+            )
+        if not self.hypervisor:
+            write_atomic(self.root / "hypervisor", hypervisor.encode())
 
     @property
     def database(self) -> Path:

@@ -55,6 +55,7 @@ def check_user(hypervisor: str) -> None:
 async def run_up(config: UpConfig) -> None:
     """Everything, until SIGINT or SIGTERM."""
     lock = config.state.lock_up()
+    config.state.keep_hypervisor(config.hypervisor)
     listener = listen(config.listen)
     endpoint = endpoint_of(listener)
     world = World(faults=faults_from_environment())
@@ -99,21 +100,23 @@ async def _keep_agent(world: World, config: UpConfig, endpoint: str) -> None:
 
 
 async def _run_agent(config: UpConfig, endpoint: str) -> int:
+    """Run one agent to its end; its exit status."""
     command = [sys.executable, "-m", "ostro", "agent", "--state", str(config.state.root), "--url", endpoint]
     command += ["--hypervisor", config.hypervisor, "--log-level", config.log_level, "--parent", str(os.getpid())]
-    process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    # Not trio's open_process: it starts children from a worker thread, and the kernel's notice of a parent's death goes by thread.
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    ended = os.pidfd_open(process.pid)
     try:
-        return await process.wait()
+        await trio.lowlevel.wait_readable(ended)
     finally:
         # Cancelled: let the agent finish what it is doing, but not for ever.
-        with trio.CancelScope(shield=True):
-            if process.returncode is None:
-                process.terminate()
-                with trio.move_on_after(AGENT_STOP_S):
-                    await process.wait()
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+        with trio.move_on_after(AGENT_STOP_S, shield=True):
+            process.terminate()
+            await trio.lowlevel.wait_readable(ended)
+        process.kill()
+        os.close(ended)
+        code = process.wait()
+    return code
 
 
 @click.command()

@@ -33,6 +33,7 @@ log = structlog.get_logger()
 
 BODY_TIMEOUT_S = 60.0
 """For a whole JSON body, which is small."""
+AGENT_PREFIX = "/agent/"
 UNAUTHENTICATED = "The request you have made requires authentication."
 
 
@@ -231,8 +232,9 @@ def error_response(
 
 
 def log_request(raw: quart.Request, status: int, request_id: str, started_s: float) -> None:
-    """One line a request: changes and failures are events, reads are detail."""
-    write = log.info if raw.method not in ("GET", "HEAD") or status >= 500 else log.debug
+    """One line a request: changes and failures are events; reads and what agents say are detail."""
+    detail = raw.method in ("GET", "HEAD") or raw.path.startswith(AGENT_PREFIX)
+    write = log.debug if detail and status < 500 else log.info
     write(
         "request",
         method=raw.method,

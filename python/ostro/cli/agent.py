@@ -1,0 +1,79 @@
+"""``ostro agent``: this machine's host agent, in the foreground. ``ostro up`` runs one by itself."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+import click
+import structlog
+import trio
+
+from ostro.agent import main as agent_main
+from ostro.agent.config import AgentConfig
+from ostro.cli.state import Lock, StateDir, Usage
+from ostro.cli.up import DEFAULT_STATE, check_user
+from ostro.runtime.faults import faults_from_environment
+from ostro.runtime.log import configure_logging
+from ostro.runtime.world import World
+
+log = structlog.get_logger()
+
+LOCK_WAIT_S = 20.0
+"""An agent whose parent has just died may still be finishing."""
+PR_SET_PDEATHSIG = 1
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel send SIGTERM to this process when its parent dies, however it dies. See prctl(2)."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise Usage("The process that started this agent has ended.")
+
+
+async def _take_lock(lock: Lock) -> None:
+    with trio.move_on_after(LOCK_WAIT_S):
+        while not lock.acquire():  # noqa: ASYNC110 - a lock of another process rings no bell
+            await trio.sleep(0.1)
+        return
+    raise Usage(f"Another agent (process {lock.holder().get('pid', '?')}) is running on {lock.path.parent}.")
+
+
+async def run_agent(state: StateDir, config: AgentConfig) -> None:
+    """The agent, until SIGINT or SIGTERM."""
+    lock = Lock(state.root / "agent.lock")
+    await _take_lock(lock)
+    world = World(faults=faults_from_environment())
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+            await nursery.start(agent_main.run, world, config)
+    finally:
+        lock.release()
+
+
+async def _stop_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            log.info("agent stops", signal=signal.Signals(number).name)
+            scope.cancel()
+
+
+@click.command()
+@click.option("--state", default=DEFAULT_STATE, show_default=True, help="Directory of all state.")
+@click.option("--url", required=True, help="The control plane's endpoint.")
+@click.option("--hypervisor", type=click.Choice(["libvirt", "fake"]), default="libvirt", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+@click.option("--parent", type=int, default=0, hidden=True, help="End when this process does.")
+def agent(state: str, url: str, hypervisor: str, log_level: str, parent: int) -> None:
+    """Run this machine's host agent, in the foreground."""
+    if parent:
+        end_with(parent)
+    configure_logging(log_level)
+    check_user(hypervisor)
+    directory = StateDir.make(state)
+    config = AgentConfig(url=url, agent_key=directory.agent_key, state_dir=directory.host, hypervisor=hypervisor)
+    trio.run(run_agent, directory, config)
