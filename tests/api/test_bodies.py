@@ -36,4 +36,5 @@ async def test_body_that_never_ends_is_refused(cloud: TestCloud, monkeypatch: py
         await connection.send(b'{"auth"')
         with trio.fail_after(5):
             body = await connection.receive()
+        await connection.disconnect()
     assert b"did not arrive" in body
