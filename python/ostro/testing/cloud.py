@@ -19,6 +19,7 @@ from quart_trio import QuartTrio
 from werkzeug.datastructures import Headers
 
 from ostro.http.app import make_app
+from ostro.model.context import Actor, Context
 from ostro.model.ids import new_hex
 from ostro.runtime.faults import Faults, NoFaults
 from ostro.runtime.world import World
@@ -133,6 +134,11 @@ class TestCloud:
         password_hash = await self.cloud.passwords.hash(name)
         await self.db.run(_add_user, self.world, name, password_hash, project, role)
         return await self.login(name, name, project)
+
+    def admin_context(self) -> Context:
+        """The context of an administrator without a project, for calling services directly."""
+        admin = Actor("admin", "admin", "default", "Default", roles=frozenset(("admin", "manager", "member", "reader")))
+        return Context(admin, "req-test", self.world.now_us(), self.world.random)
 
     @property
     def as_agent(self) -> ApiClient:

@@ -23,7 +23,7 @@ OCTETS = "application/octet-stream"
     streams=True,
     summary="Upload an image's bytes",
 )
-async def upload(req: Request) -> Reply:
+async def upload_image(req: Request) -> Reply:
     if req.raw.mimetype != OCTETS:
         raise UnsupportedMediaType(f"Unsupported Content-Type: an image is uploaded as {OCTETS}.")
     await receive_image(
@@ -49,7 +49,7 @@ def _announced_bytes(req: Request) -> int | None:
     rule=Rule.READER,
     summary="Download an image's bytes, whole or in part",
 )
-async def download(req: Request) -> Reply:
+async def download_image(req: Request) -> Reply:
     image = await req.read(get_downloadable_image, req.params["image_id"])
     if image is None:
         return Reply(status=204)

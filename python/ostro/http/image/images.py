@@ -18,16 +18,8 @@ from ostro.model.context import Context
 from ostro.model.errors import Forbidden, Invalid
 from ostro.model.images import UNKNOWN_BYTES, MemberStatus, Visibility
 from ostro.model.times import iso_z
-from ostro.services.image.images import (
-    ImageDraft,
-    change_image,
-    create_image,
-    delete_image,
-    get_changeable_image,
-    get_image,
-    list_images,
-    set_active,
-)
+from ostro.services.image import images as service
+from ostro.services.image.images import ImageDraft
 from ostro.services.image.uploads import free_deleted_images
 from ostro.store.database import Tx
 from ostro.store.images import Image
@@ -101,8 +93,8 @@ def parse_draft(body: Mapping[str, Any]) -> ImageDraft:
     response=IMAGE_SHAPE,
     summary="Create an image",
 )
-async def create(req: Request) -> Reply:
-    image = await req.run(create_image, parse_draft(req.body))
+async def create_image(req: Request) -> Reply:
+    image = await req.run(service.create_image, parse_draft(req.body))
     return Reply(image_view(image), headers=[("Location", req.url(f"/image/v2/images/{image.id}"))])
 
 
@@ -127,7 +119,7 @@ async def create(req: Request) -> Reply:
     },
     summary="List images; any other parameter filters by a custom property",
 )
-async def list_(req: Request) -> Reply:
+async def list_images(req: Request) -> Reply:
     page = parse_page(
         req,
         sort_keys=SORT_KEYS,
@@ -136,7 +128,7 @@ async def list_(req: Request) -> Reply:
         limit_default=DEFAULT_LIMIT,
     )
     rows = await req.read(
-        list_images,
+        service.list_images,
         page,
         visibility=_one_of(req, "visibility", VISIBILITIES, ""),
         member_status=_one_of(req, "member_status", MEMBER_STATUSES, MemberStatus.ACCEPTED.value),
@@ -173,8 +165,8 @@ def _one_of(req: Request, name: str, allowed: tuple[str, ...], default: str) -> 
     response=IMAGE_SHAPE,
     summary="Show an image",
 )
-async def show(req: Request) -> Reply:
-    return Reply(image_view(await req.read(get_image, req.params["image_id"])))
+async def show_image(req: Request) -> Reply:
+    return Reply(image_view(await req.read(service.get_image, req.params["image_id"])))
 
 
 @IMAGE.route(
@@ -187,13 +179,13 @@ async def show(req: Request) -> Reply:
     consumes=(PATCH_TYPE,),
     summary="Change an image by a JSON patch",
 )
-async def update(req: Request) -> Reply:
+async def update_image(req: Request) -> Reply:
     return Reply(image_view(await req.run(_patch_image, req.params["image_id"], req.body)))
 
 
 def _patch_image(tx: Tx, context: Context, image_id: str, patch: list[dict[str, Any]]) -> Image:
-    image = get_changeable_image(tx, context, image_id)
-    return change_image(tx, context, image, apply_patch(image, patch))
+    image = service.get_changeable_image(tx, context, image_id)
+    return service.change_image(tx, context, image, apply_patch(image, patch))
 
 
 @IMAGE.route(
@@ -204,8 +196,8 @@ def _patch_image(tx: Tx, context: Context, image_id: str, patch: list[dict[str, 
     status=204,
     summary="Delete an image",
 )
-async def delete(req: Request) -> Reply:
-    await req.run(delete_image, req.params["image_id"])
+async def delete_image(req: Request) -> Reply:
+    await req.run(service.delete_image, req.params["image_id"])
     await free_deleted_images(req.cloud)
     return Reply()
 
@@ -218,8 +210,8 @@ async def delete(req: Request) -> Reply:
     status=204,
     summary="Keep everybody but administrators from the image's bytes",
 )
-async def deactivate(req: Request) -> Reply:
-    await req.run(set_active, req.params["image_id"], active=False)
+async def deactivate_image(req: Request) -> Reply:
+    await req.run(service.set_active, req.params["image_id"], active=False)
     return Reply()
 
 
@@ -231,6 +223,6 @@ async def deactivate(req: Request) -> Reply:
     status=204,
     summary="Undo a deactivation",
 )
-async def reactivate(req: Request) -> Reply:
-    await req.run(set_active, req.params["image_id"], active=True)
+async def reactivate_image(req: Request) -> Reply:
+    await req.run(service.set_active, req.params["image_id"], active=True)
     return Reply()

@@ -40,7 +40,7 @@ def member_view(member: ImageMember) -> dict[str, Any]:
     response=MEMBER,
     summary="Share an image with a project",
 )
-async def add(req: Request) -> Reply:
+async def add_image_member(req: Request) -> Reply:
     return Reply(member_view(await req.run(add_member, req.params["image_id"], req.body["member"])))
 
 
@@ -52,7 +52,7 @@ async def add(req: Request) -> Reply:
     response=shape({"members": array(MEMBER), "schema": STRING}),
     summary="List the projects that an image is shared with",
 )
-async def list_(req: Request) -> Reply:
+async def list_image_members(req: Request) -> Reply:
     members = await req.read(list_members, req.params["image_id"])
     return Reply({"members": [member_view(m) for m in members], "schema": "/v2/schemas/members"})
 
@@ -65,7 +65,7 @@ async def list_(req: Request) -> Reply:
     response=MEMBER,
     summary="Show a member",
 )
-async def show(req: Request) -> Reply:
+async def show_image_member(req: Request) -> Reply:
     return Reply(member_view(await req.read(get_member, req.params["image_id"], req.params["member_id"])))
 
 
@@ -78,7 +78,7 @@ async def show(req: Request) -> Reply:
     response=MEMBER,
     summary="Accept or reject a shared image",
 )
-async def update(req: Request) -> Reply:
+async def update_image_member(req: Request) -> Reply:
     status = MemberStatus(req.body["status"])
     return Reply(member_view(await req.run(set_member_status, req.params["image_id"], req.params["member_id"], status)))
 
@@ -91,6 +91,6 @@ async def update(req: Request) -> Reply:
     status=204,
     summary="Stop sharing an image with a project",
 )
-async def remove(req: Request) -> Reply:
+async def remove_image_member(req: Request) -> Reply:
     await req.run(remove_member, req.params["image_id"], req.params["member_id"])
     return Reply()

@@ -103,18 +103,28 @@ DOCUMENTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def _declare(name: str) -> None:
-    @IMAGE.route(
+_RESPONSE = shape({"name": STRING, "properties": ANY_OBJECT})
+
+
+def _declare(name: str, summary: str) -> None:
+    """A route for one document; the operation is called after it."""
+
+    async def show_schema(req: Request) -> Reply:
+        return Reply(dict(DOCUMENTS[name]))
+
+    show_schema.__name__ = f"show_{name}_schema"
+    route = IMAGE.route(
         "GET",
         f"/v2/schemas/{name}",
         policy="image:get_schema",
         rule=Rule.AUTHENTICATED,
-        response=shape({"name": STRING, "properties": ANY_OBJECT}),
-        summary=f"The schema of {name}",
+        response=_RESPONSE,
+        summary=summary,
     )
-    async def show_schema(req: Request) -> Reply:
-        return Reply(dict(DOCUMENTS[name]))
+    route(show_schema)
 
 
-for _name in DOCUMENTS:
-    _declare(_name)
+_declare("image", "Show the schema of an image")
+_declare("images", "Show the schema of a list of images")
+_declare("member", "Show the schema of a member")
+_declare("members", "Show the schema of a list of members")

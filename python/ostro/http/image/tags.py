@@ -20,7 +20,7 @@ _TAG = Validator(TAG)
     status=204,
     summary="Add a tag",
 )
-async def add(req: Request) -> Reply:
+async def add_image_tag(req: Request) -> Reply:
     _TAG.check(req.params["tag"])
     await req.run(add_tag, req.params["image_id"], req.params["tag"])
     return Reply()
@@ -34,6 +34,6 @@ async def add(req: Request) -> Reply:
     status=204,
     summary="Remove a tag",
 )
-async def remove(req: Request) -> Reply:
+async def remove_image_tag(req: Request) -> Reply:
     await req.run(remove_tag, req.params["image_id"], req.params["tag"])
     return Reply()
