@@ -81,6 +81,8 @@ class ApiClient:
         if json is not None:
             data = orjson.dumps(json)
             sent.setdefault("Content-Type", "application/json")
+        if data is not None:
+            sent.setdefault("Content-Length", str(len(data)))
         response = await self.app.test_client().open(path, method=method, data=data, headers=sent)  # type: ignore[call-arg]
         return Answer(response.status_code, response.headers, await response.get_data(as_text=False))
 
@@ -166,7 +168,7 @@ async def open_cloud(
     """A bootstrapped cloud below ``state_dir``; on SQLite unless ``db`` is given."""
     world = World(random=random.Random(seed), faults=faults or NoFaults())
     database = db or SqliteDatabase(world, str(state_dir / "ostro.db"))
-    cloud = build_cloud(world, database, CloudConfig(state_dir=state_dir, agent_key=AGENT_KEY))
+    cloud = build_cloud(world, database, CloudConfig(state_dir=state_dir, agent_key=AGENT_KEY, password_memory_kib=64))
     app = make_app(cloud, check_replies=True)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(database.serve)
