@@ -5,12 +5,7 @@ from __future__ import annotations
 from ostro.http.agent import AGENT
 from ostro.http.health import HEALTH
 from ostro.http.identity import IDENTITY
-from ostro.http.image import IMAGE
+from ostro.http.network import NETWORK
 from ostro.http.route import Service
 
-SERVICES: tuple[Service, ...] = (
-    HEALTH,
-    IDENTITY,
-    IMAGE,
-    AGENT,
-)
+SERVICES: tuple[Service, ...] = (HEALTH, IDENTITY, AGENT, NETWORK)

@@ -151,9 +151,25 @@ def compute_shape(fault: Fault) -> tuple[bytes, str]:
     return _json({name: {"code": fault.status, "message": fault.message}})
 
 
+_NETWORK_KINDS = {
+    "Invalid": "HTTPBadRequest",
+    "Forbidden": "PolicyNotAuthorized",
+    "ResourceNotFound": "HTTPNotFound",
+    "MethodNotAllowed": "HTTPMethodNotAllowed",
+    "TooLarge": "HTTPRequestEntityTooLarge",
+    "UnsupportedMediaType": "HTTPUnsupportedMediaType",
+    "Unsupported": "HTTPNotImplemented",
+    "Unavailable": "HTTPServiceUnavailable",
+}
+"""Our names of errors that have no name of their own in Neutron -> the names there."""
+
+
 def network_shape(fault: Fault) -> tuple[bytes, str]:
-    """Neutron: ``{"NeutronError": {type, message, detail}}``."""
-    return _json({"NeutronError": {"type": fault.kind, "message": fault.message, "detail": ""}})
+    """Neutron: ``{"NeutronError": {type, message, detail}}``; a token is refused by Identity's middleware, in Identity's shape."""
+    if fault.status == 401:
+        return identity_shape(fault)
+    kind = _NETWORK_KINDS.get(fault.kind, fault.kind)
+    return _json({"NeutronError": {"type": kind, "message": fault.message, "detail": ""}})
 
 
 def placement_shape(fault: Fault) -> tuple[bytes, str]:

@@ -13,7 +13,6 @@ import structlog
 import trio
 
 from ostro.services.cloud import Cloud
-from ostro.services.image.uploads import sweep_images
 from ostro.store.tokens import sweep_revocations
 
 log = structlog.get_logger()
@@ -33,10 +32,7 @@ async def forget_revocations(cloud: Cloud) -> None:
     await cloud.db.run(sweep_revocations, cloud.world.now_us())
 
 
-SWEEPS: tuple[Sweep, ...] = (
-    Sweep("revocations", forget_revocations, 3600.0),
-    Sweep("images", sweep_images, 60.0),
-)
+SWEEPS: tuple[Sweep, ...] = (Sweep("revocations", forget_revocations, 3600.0),)
 
 
 async def run_sweeps(cloud: Cloud) -> None:

@@ -147,11 +147,13 @@ def find_address_owner(tx: Tx, subnet_id: str, address: int) -> str | None:
     return None if row is None else str(row[0])
 
 
-def count_addresses(tx: Tx, subnet_id: str, part: Range) -> int:
-    """How many addresses of the range are taken."""
-    row = tx.one(
-        "SELECT count(*) FROM addresses WHERE subnet_id = ? AND address BETWEEN ? AND ?",
-        (subnet_id, part.first, part.last),
-    )
-    assert row is not None
-    return int(row[0])
+def count_taken(tx: Tx, subnet_ids: Sequence[str]) -> dict[str, int]:
+    """How many addresses of each subnet are taken."""
+    out = dict.fromkeys(subnet_ids, 0)
+    if out:
+        marks = ", ".join("?" * len(out))
+        rows = tx.all(
+            f"SELECT subnet_id, count(*) FROM addresses WHERE subnet_id IN ({marks}) GROUP BY subnet_id", tuple(out)
+        )
+        out.update((row[0], int(row[1])) for row in rows)
+    return out

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ostro.store.database import Tx
+from ostro.store.paging import Where
 from ostro.store.table import Table
 
 
@@ -46,3 +47,8 @@ def list_project_networks(tx: Tx, project_id: str) -> list[Network]:
 def map_networks(tx: Tx, ids: Sequence[str]) -> dict[str, Network]:
     """Networks by id; unknown ids are left out."""
     return NETWORKS.by_key(NETWORKS.list(tx, id=list(ids))) if ids else {}
+
+
+def visible_to(project_id: str) -> Where:
+    """Narrows a list to the project's own networks and shared ones."""
+    return Where("networks.project_id = ? OR networks.shared = 1", (project_id,))

@@ -14,6 +14,7 @@ import msgspec
 
 from ostro.model.wishes import AddressPair, FixedIp
 from ostro.store.database import Tx
+from ostro.store.paging import Where
 from ostro.store.table import Table
 
 ROWS_MOST = 100
@@ -21,6 +22,11 @@ ROWS_MOST = 100
 MAC_TRIES = 16
 COMPUTE_OWNER = "compute:"
 DISTRIBUTED_OWNER = "network:distributed"
+DHCP_OWNER = "network:dhcp"
+AUTO_DELETE_OWNERS = (DISTRIBUTED_OWNER, DHCP_OWNER)
+"""Owners of ports that go with their network or subnet."""
+SERVICE_DEVICE_PREFIX = "ovnmeta-"
+"""What OVN puts before a network's id to name the device of its port."""
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -112,6 +118,11 @@ def set_groups(tx: Tx, port_id: str, group_ids: Sequence[str]) -> None:
     _insert_memberships(tx, ((group_id, port_id) for group_id in group_ids))
 
 
+def is_mac_taken(tx: Tx, network_id: str, mac_address: str) -> bool:
+    """Whether a port of the network has the MAC address."""
+    return PORTS.find(tx, mac_address=mac_address, network_id=network_id) is not None
+
+
 def list_device_ports(tx: Tx, device_id: str) -> list[Port]:
     """The ports of a server (or other device), in the order of its NICs."""
     return PORTS.list(tx, device_id=device_id, order="nic_index, created_at_us, id")
@@ -121,10 +132,9 @@ def list_named_ports(tx: Tx, device_ids: Sequence[str]) -> list[tuple[str, Port]
     """The ports of many devices with the names of their networks, each device's in the order of its NICs."""
     if not device_ids:
         return []
-    marks = ", ".join("?" * len(device_ids))
     rows = tx.all(
         f"SELECT networks.name, {PORTS.select_list} FROM ports JOIN networks ON networks.id = ports.network_id"
-        f" WHERE ports.device_id IN ({marks}) ORDER BY ports.nic_index, ports.created_at_us, ports.id",
+        f" WHERE ports.device_id IN ({_marks(device_ids)}) ORDER BY ports.nic_index, ports.created_at_us, ports.id",
         tuple(device_ids),
     )
     return [(row[0], PORTS.load(row[1:])) for row in rows]
@@ -132,7 +142,71 @@ def list_named_ports(tx: Tx, device_ids: Sequence[str]) -> list[tuple[str, Port]
 
 def find_service_port(tx: Tx, network_id: str) -> Port | None:
     """The network's own port, which has the addresses of DHCP and metadata."""
-    return PORTS.find(tx, network_id=network_id, device_owner=DISTRIBUTED_OWNER)
+    return PORTS.find(tx, device_id=SERVICE_DEVICE_PREFIX + network_id, device_owner=DISTRIBUTED_OWNER)
+
+
+def list_bound_ports(tx: Tx, network_id: str) -> list[Port]:
+    """The network's ports that are on any host."""
+    return PORTS.select(tx, "WHERE network_id = ? AND host_id <> '' ORDER BY id", (network_id,))
+
+
+def list_user_port_ids(tx: Tx, network_id: str) -> list[str]:
+    """Ports that keep their network from being deleted: all but those that go with it."""
+    rows = tx.all(
+        f"SELECT id FROM ports WHERE network_id = ? AND device_owner NOT IN ({_marks(AUTO_DELETE_OWNERS)}) ORDER BY id",
+        (network_id, *AUTO_DELETE_OWNERS),
+    )
+    return [row[0] for row in rows]
+
+
+def has_user_address(tx: Tx, subnet_id: str) -> bool:
+    """Whether a port that doesn't go with its subnet has an address of it."""
+    row = tx.one(
+        "SELECT 1 FROM addresses JOIN ports ON ports.id = addresses.port_id WHERE addresses.subnet_id = ?"
+        f" AND ports.device_owner NOT IN ({_marks(AUTO_DELETE_OWNERS)}) LIMIT 1",
+        (subnet_id, *AUTO_DELETE_OWNERS),
+    )
+    return row is not None
+
+
+def list_addressed_ports(tx: Tx, subnet_id: str) -> list[Port]:
+    """Ports with an address of the subnet."""
+    return PORTS.select(tx, "WHERE id IN (SELECT port_id FROM addresses WHERE subnet_id = ?) ORDER BY id", (subnet_id,))
+
+
+def has_foreign_port(tx: Tx, network_id: str, project_id: str) -> bool:
+    """Whether a project other than this has a port on the network; ports of the network itself don't count."""
+    row = tx.one(
+        "SELECT 1 FROM ports WHERE network_id = ? AND project_id <> ?"
+        " AND substr(device_owner, 1, 8) <> 'network:' LIMIT 1",
+        (network_id, project_id),
+    )
+    return row is not None
+
+
+def visible_to(project_id: str) -> Where:
+    """Narrows a list to the project's own ports and those on its own networks."""
+    return Where(
+        "ports.project_id = ? OR ports.network_id IN (SELECT id FROM networks WHERE project_id = ?)",
+        (project_id, project_id),
+    )
+
+
+def with_addresses(column: str, values: Sequence[Any]) -> Where:
+    """Narrows a list to ports that have one of these addresses (``address``) or an address of one of these subnets (``subnet_id``)."""
+    return Where(f"ports.id IN (SELECT port_id FROM addresses WHERE {column} IN ({_marks(values)}))", tuple(values))
+
+
+def with_groups(group_ids: Sequence[str]) -> Where:
+    """Narrows a list to members of any of these groups."""
+    return Where(
+        f"ports.id IN (SELECT port_id FROM memberships WHERE security_group_id IN ({_marks(group_ids)}))",
+        tuple(group_ids),
+    )
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def is_network_on_host(tx: Tx, network_id: str, host_id: str) -> bool:

@@ -8,6 +8,7 @@ import msgspec
 
 from ostro.model.wishes import HostRoute
 from ostro.store.database import Tx
+from ostro.store.paging import Where
 from ostro.store.table import Table
 
 
@@ -58,3 +59,16 @@ def map_subnet_ids(tx: Tx, network_ids: Iterable[str]) -> dict[str, list[str]]:
         ):
             out[network_id].append(id_)
     return out
+
+
+def visible_to(project_id: str) -> Where:
+    """Narrows a list to the project's own subnets and those of shared networks."""
+    return Where(
+        "subnets.project_id = ? OR subnets.network_id IN (SELECT id FROM networks WHERE shared = 1)", (project_id,)
+    )
+
+
+def has_foreign_subnet(tx: Tx, network_id: str, project_id: str) -> bool:
+    """Whether the network has a subnet of a project other than this."""
+    row = tx.one("SELECT 1 FROM subnets WHERE network_id = ? AND project_id <> ? LIMIT 1", (network_id, project_id))
+    return row is not None

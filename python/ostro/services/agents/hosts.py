@@ -5,6 +5,7 @@ from __future__ import annotations
 from ostro.model.context import Context
 from ostro.model.errors import NotFound
 from ostro.model.wishes import Registered, Registration
+from ostro.services.network.hosts import meet_host
 from ostro.services.placement.providers import ensure_host_provider
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS, Host
@@ -46,6 +47,7 @@ def register_host(tx: Tx, context: Context, registration: Registration, cloud_id
             inventory=registration.inventory,
             seen_at_us=context.now_us,
         )
+    meet_host(tx, host_id, known.tunnel_ip if known else "")
     ensure_host_provider(tx, host_id, registration.name, registration.inventory, context.now_us)
     return Registered(host_id=host_id, cloud_id=cloud_id, lease_s=LEASE_S)
 

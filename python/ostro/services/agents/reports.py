@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ostro.model.context import Context
 from ostro.model.wishes import Noun, Phase, Report
 from ostro.services.agents.hosts import check_incarnation, touch_host
+from ostro.services.network.port_changes import settle_port
 from ostro.store.database import Tx
 from ostro.store.reports import put_report
 from ostro.store.sagas import poke_sagas
@@ -32,6 +33,7 @@ def ask_topic(ask_id: str) -> str:
 
 SETTLERS: Mapping[Noun, Settler] = {
     Noun.ASK: settle_ask,
+    Noun.PORT: settle_port,
 }
 
 

@@ -20,7 +20,7 @@ from ostro.services.network.access import may_use_network, owns
 from ostro.services.network.addresses import WantedIp
 from ostro.services.network.default_groups import ensure_default_group
 from ostro.services.network.errors import NetworkConflict
-from ostro.services.network.ports import DOWN, PortSpec, create_ports
+from ostro.services.network.ports import DOWN, PortSpec, create_ports, remove_port
 from ostro.services.network.wishes import TAP_PREFIX as TAP_PREFIX
 from ostro.services.network.wishes import displace_port, place_port
 from ostro.services.network.wishes import tap_name as tap_name
@@ -234,9 +234,7 @@ def release_nics(tx: Tx, server_id: str, now_us: int) -> None:
 
 def _release(tx: Tx, port: Port, now_us: int) -> None:
     if port.owned_by_server:
-        PORTS.delete(tx, port.id)
-        if port.host_id:
-            displace_port(tx, port)
+        remove_port(tx, port)
         return
     freed = _unbind(tx, port, now_us)
     PORTS.update(tx, freed.id, device_id="", device_owner="", hostname="", nic_index=0, nic_tag="", binding_profile={})

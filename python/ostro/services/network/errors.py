@@ -74,3 +74,13 @@ def mac_taken(network_id: str, mac: str) -> NetworkConflict:
         "MacAddressInUse",
         f"Unable to complete operation for network {network_id}. The mac address {mac} is in use.",
     )
+
+
+class RevisionMismatch(Conflict):
+    """The caller's ``If-Match`` names a revision that the object isn't at."""
+
+    status = 412
+    kind = "RevisionNumberConstraintFailed"
+
+    def __init__(self, expected: int, current: int) -> None:
+        super().__init__(f"Constrained to {expected}, but current revision is {current}")

@@ -23,11 +23,11 @@ from ostro.services.network.errors import (
     group_not_found,
     mac_taken,
 )
-from ostro.services.network.wishes import place_port
+from ostro.services.network.wishes import displace_port, place_port
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS
 from ostro.store.networks import Network
-from ostro.store.ports import Port, insert_ports
+from ostro.store.ports import PORTS, Port, insert_ports
 from ostro.store.security_groups import map_groups
 from ostro.store.subnets import Subnet, list_network_subnets
 
@@ -228,3 +228,10 @@ def _no_mac(port: Port) -> Exception:
     return NetworkExhausted(
         "NetworkMacAddressGenerationFailure", f"Unable to generate unique mac on network {port.network_id}."
     )
+
+
+def remove_port(tx: Tx, port: Port) -> None:
+    """Delete the port's row, with its addresses and memberships, and withdraw it from hosts."""
+    PORTS.delete(tx, port.id)
+    if port.host_id:
+        displace_port(tx, port)

@@ -33,6 +33,7 @@ from ostro.store.ports import (
     find_service_port,
     is_group_on_host,
     is_network_on_host,
+    list_bound_ports,
     list_remote_ports,
 )
 from ostro.store.security_group_rules import SecurityGroupRule, map_group_rules
@@ -210,7 +211,7 @@ def rewish_network(tx: Tx, network: Network) -> None:
 
 def rewish_network_ports(tx: Tx, network: Network) -> None:
     """The network's own state, which is part of its ports' wishes, has changed."""
-    for port in PORTS.select(tx, "WHERE network_id = ? AND host_id <> '' ORDER BY id", (network.id,)):
+    for port in list_bound_ports(tx, network.id):
         set_wish(tx, port.host_id, Noun.PORT, port.id, make_port_wish(port, network.admin_state_up))
 
 

@@ -1,0 +1,9 @@
+"""Network's service."""
+
+from __future__ import annotations
+
+from ostro.http.faults import network_shape
+from ostro.http.route import Service
+
+NETWORK = Service("network", ("/networking",), network_shape, title="Networking API v2.0")
+V2 = "/v2.0"
