@@ -15,7 +15,7 @@ from ostro.runtime.world import World
 from ostro.saga.engine import Engine
 from ostro.services.cloud import Cloud, CloudConfig, build_cloud
 from ostro.services.identity.bootstrap import Administrator, bootstrap, is_bootstrapped
-from ostro.services.sagas import SAGAS
+from ostro.services.sagas import make_sagas
 from ostro.services.sweeps import run_sweeps
 from ostro.store.database import Database
 from ostro.store.migrate import migrate
@@ -104,7 +104,10 @@ async def run_control(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(db.serve)
             await prepare(world, cloud, state)
-            loops: Sequence[Callable[[], Awaitable[None]]] = (Engine(world, db, SAGAS).run, lambda: run_sweeps(cloud))
+            loops: Sequence[Callable[[], Awaitable[None]]] = (
+                Engine(world, db, make_sagas(cloud)).run,
+                lambda: run_sweeps(cloud),
+            )
             for loop in loops:
                 nursery.start_soon(loop)
             # Hypercorn closes what it is given.

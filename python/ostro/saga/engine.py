@@ -52,7 +52,9 @@ class Ready:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Not yet."""
+    """Not yet. ``paused`` stops the clock: the whole deadline is given again, as when whoever is waited for can't be seen."""
+
+    paused: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,9 @@ class Engine:
             case Ready():
                 self._world.faults.hit(f"saga.{saga.kind}.{step.name}")
                 return msgspec.structs.replace(state, step=state.step + 1, deadline_us=0), False
+            case Waiting(paused=True):
+                deadline_us = now_us + int(step.deadline_s * 1e6)
+                return msgspec.structs.replace(state, deadline_us=deadline_us, due_us=deadline_us), True
             case Waiting() if now_us < deadline_us:
                 return msgspec.structs.replace(state, deadline_us=deadline_us, due_us=deadline_us), True
             case Waiting():

@@ -3,5 +3,10 @@
 from __future__ import annotations
 
 from ostro.saga.engine import Saga
+from ostro.services.cloud import Cloud
+from ostro.services.compute.sagas import compute_sagas
 
-SAGAS: tuple[Saga, ...] = ()
+
+def make_sagas(cloud: Cloud) -> tuple[Saga, ...]:
+    """The sagas of every service."""
+    return (*compute_sagas(cloud.world, cloud.placement),)

@@ -13,9 +13,15 @@ import structlog
 import trio
 
 from ostro.services.cloud import Cloud
+from ostro.services.compute.consoles import sweep_asks
+from ostro.store.servers import forget_tombstones
 from ostro.store.tokens import sweep_revocations
 
 log = structlog.get_logger()
+
+TOMBSTONE_S = 86_400
+"""How long a deleted server can still be looked up."""
+TOMBSTONES_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,23 @@ async def forget_revocations(cloud: Cloud) -> None:
     await cloud.db.run(sweep_revocations, cloud.world.now_us())
 
 
-SWEEPS: tuple[Sweep, ...] = (Sweep("revocations", forget_revocations, 3600.0),)
+async def take_back_asks(cloud: Cloud) -> None:
+    """Questions to hosts that nobody waits for any more."""
+    await cloud.db.run(sweep_asks, cloud.world.now_us())
+
+
+async def forget_servers(cloud: Cloud) -> None:
+    """Servers that were deleted a day ago or longer."""
+    before_us = cloud.world.now_us() - TOMBSTONE_S * 1_000_000
+    while await cloud.db.run(forget_tombstones, before_us, TOMBSTONES_AT_ONCE) == TOMBSTONES_AT_ONCE:
+        pass
+
+
+SWEEPS: tuple[Sweep, ...] = (
+    Sweep("revocations", forget_revocations, 3600.0),
+    Sweep("asks", take_back_asks, 60.0),
+    Sweep("tombstones", forget_servers, 600.0),
+)
 
 
 async def run_sweeps(cloud: Cloud) -> None:

@@ -22,8 +22,10 @@ from ostro.http.app import make_app
 from ostro.model.ids import new_hex
 from ostro.runtime.faults import Faults, NoFaults
 from ostro.runtime.world import World
+from ostro.saga.engine import Engine
 from ostro.services.cloud import Cloud, CloudConfig, build_cloud
 from ostro.services.identity.bootstrap import Administrator, bootstrap
+from ostro.services.sagas import make_sagas
 from ostro.store.assignments import ASSIGNMENTS, ActorKind, Assignment, TargetKind
 from ostro.store.database import Database, Tx
 from ostro.store.migrate import migrate
@@ -112,6 +114,8 @@ class TestCloud:
     nursery: trio.Nursery
     as_admin: ApiClient
     anonymous: ApiClient
+    sagas: Engine
+    """Steps when a test tells it to; it doesn't run by itself."""
 
     async def login(self, user: str, password: str, project: str, domain: str = "default") -> ApiClient:
         """A client with a project-scoped token."""
@@ -168,7 +172,9 @@ async def open_cloud(
         password_hash = await cloud.passwords.hash(ADMIN_PASSWORD)
         await database.run(bootstrap, world, Administrator(password_hash))
         anonymous = ApiClient(app)
-        test_cloud = TestCloud(world, database, cloud, app, nursery, anonymous, anonymous)
+        test_cloud = TestCloud(
+            world, database, cloud, app, nursery, anonymous, anonymous, Engine(world, database, make_sagas(cloud))
+        )
         test_cloud.as_admin = await test_cloud.login("admin", ADMIN_PASSWORD, "admin")
         yield test_cloud
         nursery.cancel_scope.cancel()

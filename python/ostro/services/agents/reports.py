@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ostro.model.context import Context
 from ostro.model.wishes import Noun, Phase, Report
 from ostro.services.agents.hosts import check_incarnation, touch_host
+from ostro.services.compute.servers import settle_server
 from ostro.services.network.port_changes import settle_port
 from ostro.store.database import Tx
 from ostro.store.reports import put_report
@@ -34,6 +35,7 @@ def ask_topic(ask_id: str) -> str:
 SETTLERS: Mapping[Noun, Settler] = {
     Noun.ASK: settle_ask,
     Noun.PORT: settle_port,
+    Noun.SERVER: settle_server,
 }
 
 

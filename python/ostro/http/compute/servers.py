@@ -1,0 +1,191 @@
+"""``/servers``: create, list, show, update, delete."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+from ostro.http.compute.server_requests import parse_query, parse_spec, truth
+from ostro.http.compute.server_schemas import (
+    BRIEF,
+    CREATE_STEPS,
+    SERVER,
+    UPDATE_STEPS,
+    create_body,
+    ranges,
+    update_body,
+)
+from ostro.http.compute.server_views import base_view, brief_view, full_view, server_links
+from ostro.http.compute.service import COMPUTE, ROOT, with_links
+from ostro.http.paging import cut, next_links
+from ostro.http.policy import Rule
+from ostro.http.request import Reply, Request
+from ostro.http.schema import ANY_OBJECT, INTEGER, STRING, array, shape
+from ostro.services.compute.creation import create_servers
+from ostro.services.compute.deletion import delete_server
+from ostro.services.compute.listing import get_with_details, list_servers, list_with_details
+from ostro.services.compute.updates import ServerUpdate, update_server
+
+LIST_QUERY = {
+    "limit": INTEGER,
+    "marker": STRING,
+    "sort_key": STRING,
+    "sort_dir": STRING,
+    "name": STRING,
+    "status": STRING,
+    "image": STRING,
+    "flavor": STRING,
+    "ip": STRING,
+    "ip6": STRING,
+    "host": STRING,
+    "reservation_id": STRING,
+    "changes-since": STRING,
+    "changes-before": STRING,
+    "all_tenants": STRING,
+    "project_id": STRING,
+    "deleted": STRING,
+    "locked": STRING,
+    "tags": STRING,
+    "tags-any": STRING,
+    "not-tags": STRING,
+    "not-tags-any": STRING,
+}
+PASSWORD_CHARS = 12
+
+
+def _shows_user_data(req: Request) -> bool:
+    return req.context.is_admin and req.at_least(2, 3)
+
+
+@COMPUTE.route(
+    "GET",
+    "/v2.1/servers",
+    policy="os_compute_api:servers:index",
+    rule=Rule.READER,
+    query=LIST_QUERY,
+    response=shape({"servers": array(BRIEF)}),
+    summary="List servers",
+)
+async def index(req: Request) -> Reply:
+    query = parse_query(req)
+    rows, more = cut(await req.read(list_servers, query), query.page)
+    return Reply(with_links({"servers": [brief_view(req, s) for s in rows]}, "servers", next_links(req, rows, more)))
+
+
+@COMPUTE.route(
+    "GET",
+    "/v2.1/servers/detail",
+    policy="os_compute_api:servers:detail",
+    rule=Rule.READER,
+    query=LIST_QUERY,
+    response=shape({"servers": array(SERVER)}),
+    summary="List servers with details",
+)
+async def detail(req: Request) -> Reply:
+    query = parse_query(req)
+    rows, details = await req.read(list_with_details, query, user_data=_shows_user_data(req))
+    rows, more = cut(rows, query.page)
+    views = [full_view(req, server, details, groups=False) for server in rows]
+    return Reply(with_links({"servers": views}, "servers", next_links(req, rows, more)))
+
+
+@COMPUTE.route(
+    "GET",
+    "/v2.1/servers/{server_id}",
+    policy="os_compute_api:servers:show",
+    rule=Rule.READER,
+    response=shape({"server": SERVER}),
+    summary="Show a server",
+)
+async def show(req: Request) -> Reply:
+    server, details = await req.read(get_with_details, req.params["server_id"], user_data=_shows_user_data(req))
+    return Reply({"server": full_view(req, server, details)})
+
+
+async def create(req: Request) -> Reply:
+    given = req.body["server"]
+    spec = parse_spec(req)
+    await req.cloud.placement.fresh()
+    servers = await req.run(create_servers, req.cloud.placement, req.cloud.world.faults, spec)
+    req.cloud.world.faults.hit("server.create.committed")
+    if truth(given.get("return_reservation_id")):
+        return Reply({"reservation_id": servers[0].reservation_id})
+    first = servers[0]
+    location = f"{req.base_url}{ROOT}/servers/{first.id}"
+    names = spec.security_groups or ["default"]
+    view: dict[str, Any] = {
+        "id": first.id,
+        "links": server_links(req, first.id),
+        "OS-DCF:diskConfig": spec.disk_config,
+        "security_groups": [{"name": name} for name in names],
+        "adminPass": given.get("adminPass") or _password(req),
+    }
+    return Reply({"server": view}, headers=[("Location", location)])
+
+
+def _password(req: Request) -> str:
+    """A password as upstream hands out; nothing in the guest takes it, as with libvirt upstream."""
+    alphabet = string.ascii_letters + string.digits
+    rng = req.context.rng
+    return "".join(alphabet[rng.randrange(len(alphabet))] for _ in range(PASSWORD_CHARS))
+
+
+for _low, _high in ranges(CREATE_STEPS):
+    COMPUTE.route(
+        "POST",
+        "/v2.1/servers",
+        policy="os_compute_api:servers:create",
+        rule=Rule.MEMBER,
+        status=202,
+        low=_low,
+        high=_high,
+        body=create_body(_low),
+        response=ANY_OBJECT,
+        summary="Create servers",
+    )(create)
+
+
+async def update(req: Request) -> Reply:
+    given = req.body["server"]
+    change = ServerUpdate(
+        name=given.get("name"),
+        hostname=given.get("hostname"),
+        access_ipv4=given.get("accessIPv4"),
+        access_ipv6=given.get("accessIPv6"),
+        disk_config=given.get("OS-DCF:diskConfig"),
+        describe="description" in given,
+        description=given.get("description"),
+    )
+    server_id = req.params["server_id"]
+    await req.run(update_server, server_id, change)
+    server, details = await req.read(get_with_details, server_id, user_data=_shows_user_data(req))
+    view = full_view if req.at_least(2, 75) else base_view
+    return Reply({"server": view(req, server, details)})
+
+
+for _low, _high in ranges(UPDATE_STEPS):
+    COMPUTE.route(
+        "PUT",
+        "/v2.1/servers/{server_id}",
+        policy="os_compute_api:servers:update",
+        rule=Rule.MEMBER,
+        low=_low,
+        high=_high,
+        body=update_body(_low),
+        response=shape({"server": SERVER}),
+        summary="Change a server",
+    )(update)
+
+
+@COMPUTE.route(
+    "DELETE",
+    "/v2.1/servers/{server_id}",
+    policy="os_compute_api:servers:delete",
+    rule=Rule.MEMBER,
+    status=204,
+    summary="Delete a server",
+)
+async def delete(req: Request) -> Reply:
+    await req.run(delete_server, req.cloud.placement, req.cloud.world.faults, req.params["server_id"])
+    req.cloud.world.faults.hit("server.delete.committed")
+    return Reply()

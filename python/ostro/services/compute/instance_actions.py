@@ -1,0 +1,67 @@
+"""Instance actions: the log of what was asked of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ostro.model.context import Context
+from ostro.model.errors import NotFound
+from ostro.services.compute.visibility import find_server
+from ostro.store.database import Tx
+from ostro.store.instance_actions import ERROR, INSTANCE_ACTIONS, SUCCESS, InstanceAction, finish_actions
+from ostro.store.servers import Server
+
+EVENTS = {
+    "create": "compute__do_build_and_run_instance",
+    "delete": "compute_terminate_instance",
+    "start": "compute_start_instance",
+    "stop": "compute_stop_instance",
+    "reboot": "compute_reboot_instance",
+    "attach_volume": "compute_attach_volume",
+    "detach_volume": "compute_detach_volume",
+}
+"""The event of each action; the others are done at once and have none."""
+POWER_ACTIONS = ("start", "stop", "reboot")
+VOLUME_ACTIONS = ("attach_volume", "detach_volume")
+EVERY_ACTION = tuple(EVENTS)
+
+
+def record_action(tx: Tx, context: Context, server: Server, action: str) -> None:
+    """Note that the actor asks this of the server. What has no event is finished at once."""
+    event = EVENTS.get(action, "")
+    INSTANCE_ACTIONS.insert_new(
+        tx,
+        InstanceAction(
+            server_id=server.id,
+            request_id=context.request_id,
+            action=action,
+            user_id=context.user_id,
+            project_id=context.project_id,
+            event=event,
+            host_name=server.host_name,
+            message=None,
+            result="" if event else SUCCESS,
+            started_at_us=context.now_us,
+            finished_at_us=0 if event else context.now_us,
+        ),
+    )
+
+
+def finish(tx: Tx, server_id: str, actions: Collection[str], now_us: int, *, error: str | None = None) -> None:
+    """End the unfinished actions of these kinds, well or with an error."""
+    finish_actions(tx, server_id, actions, result=ERROR if error else SUCCESS, message=error, now_us=now_us)
+
+
+def list_actions(tx: Tx, context: Context, server_id: str, *, deleted: bool) -> list[InstanceAction]:
+    """A server's actions, the newest first; of a deleted one too if ``deleted``."""
+    find_server(tx, context, server_id, deleted=deleted)
+    return INSTANCE_ACTIONS.list(tx, server_id=server_id, order="started_at_us DESC, request_id DESC")
+
+
+def get_action(tx: Tx, context: Context, server_id: str, request_id: str, *, deleted: bool) -> InstanceAction:
+    """One action. Raises NotFound."""
+    find_server(tx, context, server_id, deleted=deleted)
+    action = INSTANCE_ACTIONS.find(tx, server_id=server_id, request_id=request_id)
+    if action is None:
+        raise NotFound("action", request_id, f"Action {request_id} not found")
+    return action

@@ -1,0 +1,23 @@
+"""The ports of a server, as the network service has them."""
+
+from __future__ import annotations
+
+from ostro.model.context import Context
+from ostro.model.errors import NotFound
+from ostro.services.compute.visibility import get_server
+from ostro.services.network.binding import PortView, list_server_ports
+from ostro.store.database import Tx
+
+
+def list_ports(tx: Tx, context: Context, server_id: str) -> list[PortView]:
+    """A server's ports, in the order of its NICs."""
+    get_server(tx, context, server_id)
+    return list_server_ports(tx, [server_id])[server_id]
+
+
+def get_port(tx: Tx, context: Context, server_id: str, port_id: str) -> PortView:
+    """One port of a server. Raises NotFound."""
+    for port in list_ports(tx, context, server_id):
+        if port.port_id == port_id:
+            return port
+    raise NotFound("port", port_id, f"Port {port_id} is not attached to instance {server_id}")

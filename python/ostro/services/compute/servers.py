@@ -1,0 +1,206 @@
+"""Servers: finding them, what their hosts are wished to do, and their status.
+
+``refresh_status`` is the one writer of a server's states: it computes them from the row (the wish) and the host's last report, whenever
+either has changed. ``put_wish`` is the one place that makes a server's wish, from rows alone, so it may be called as often as one likes.
+``settle_server`` draws the conclusions of a report:
+
+- the guest has powered itself off: that is what is wished from now on;
+- volumes were plugged in or pulled out: the block service learns of it;
+- the host has given up: an attachment that fails is taken back, anything else makes the server ERROR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+
+from ostro.model.context import Context
+from ostro.model.errors import Conflict
+from ostro.model.servers import DEFAULT_ZONE, ServerFacts, TaskState, VmState, api_status, server_states
+from ostro.model.times import iso_z
+from ostro.model.volumes import AttachmentStatus
+from ostro.model.wishes import AttachmentWish, Noun, Phase, Power, Report, ServerWish
+from ostro.services.block.attachments import list_server_volumes, mark_attached, release
+from ostro.services.compute.instance_actions import POWER_ACTIONS, VOLUME_ACTIONS, finish
+from ostro.services.compute.visibility import get_server as get_server
+from ostro.store.block_devices import BLOCK_DEVICES
+from ostro.store.database import Tx
+from ostro.store.reports import find_report
+from ostro.store.servers import SERVER_STARTS, SERVERS, Fault, Server
+from ostro.store.wishes import find_generation, set_wish
+
+CAUSE_UNKNOWN = 500
+
+
+def lock_free(context: Context, server: Server) -> None:
+    """Raise Conflict when the server is locked and the actor can't pass locks."""
+    if server.locked and not context.is_admin:
+        raise Conflict(f"Instance {server.id} is locked")
+
+
+def require_state(
+    server: Server, verb: str, states: Collection[VmState], tasks: Collection[TaskState] = (TaskState.NONE,)
+) -> None:
+    """Raise Conflict unless the server is in one of the states and no other task is under way."""
+    if server.vm_state not in states:
+        raise Conflict(f"Cannot '{verb}' instance {server.id} while it is in vm_state {server.vm_state}")
+    if server.task_state not in tasks:
+        raise Conflict(f"Cannot '{verb}' instance {server.id} while it is in task_state {server.task_state}")
+
+
+def put_wish(tx: Tx, server: Server) -> int:
+    """Tell the server's host what is wished of it now; the wish's generation."""
+    start = SERVER_STARTS.find(tx, server_id=server.id)
+    attachments = list_server_volumes(tx, [server.id])[server.id]
+    wish = ServerWish(
+        id=server.id,
+        name=server.name,
+        project_id=server.project_id,
+        user_id=server.user_id,
+        hostname=server.hostname,
+        vcpus=server.vcpus,
+        ram_mb=server.ram_mb,
+        disk_gb=server.disk_gb,
+        image_id="" if server.root_volume_id else server.image_id,
+        root_volume_id=server.root_volume_id,
+        ports=server.ports,
+        attachments=[
+            AttachmentWish(a.id, a.volume_id, a.device.rpartition("/")[2])
+            for a in attachments
+            if a.status is not AttachmentStatus.DETACHING and a.volume_id != server.root_volume_id
+        ],
+        power=server.power,
+        reboots=server.reboots,
+        reboot_hard=server.reboot_hard,
+        user_data=start.user_data if start else "",
+        keys=start.keys if start else [],
+        metadata=server.metadata,
+        availability_zone=DEFAULT_ZONE,
+        created_at=iso_z(server.created_at_us),
+    )
+    return set_wish(tx, server.host_id, Noun.SERVER, server.id, wish)
+
+
+def change_wish(tx: Tx, server: Server, now_us: int, **changes: object) -> Server:
+    """Change columns that the wish is made from, tell the host, and refresh the status; the server as it is now."""
+    SERVERS.update(tx, server.id, updated_at_us=now_us, **changes)
+    changed = msgspec.structs.replace(server, **changes)
+    if changed.host_id and not changed.deleting:
+        put_wish(tx, changed)
+    return refresh_status(tx, server.id, now_us) or changed
+
+
+def refresh_status(tx: Tx, server_id: str, now_us: int) -> Server | None:
+    """Write the states that follow from the row and the last report; the server as it is now, None when it is gone.
+
+    Ends the actions that the new states are the end of. Writes nothing when nothing has changed.
+    """
+    server = SERVERS.find(tx, id=server_id)
+    if server is None or server.deleted_at_us:
+        return None
+    report = find_report(tx, server.host_id, Noun.SERVER, server_id) if server.host_id else None
+    return _write_states(tx, server, report, now_us)
+
+
+def _write_states(tx: Tx, server: Server, report: Report | None, now_us: int) -> Server:
+    runs = report is not None and report.phase is Phase.READY and report.power is Power.ON
+    launched_at_us = server.launched_at_us or (now_us if runs else 0)
+    absent = report is None or report.phase is Phase.ABSENT
+    states = server_states(
+        ServerFacts(
+            launched=launched_at_us > 0,
+            failed=server.failed,
+            deleting=server.deleting,
+            wished=server.power,
+            reboots=server.reboots,
+            reboot_hard=server.reboot_hard,
+            found=Power.UNKNOWN if absent or report is None else report.power,
+            reboots_done=0 if report is None else report.reboots,
+        )
+    )
+    changes = {
+        "status": api_status(states),
+        "vm_state": states.vm,
+        "task_state": states.task,
+        "power_state": states.power,
+        "launched_at_us": launched_at_us,
+    }
+    if all(getattr(server, name) == value for name, value in changes.items()):
+        return server
+    SERVERS.update(tx, server.id, **changes, updated_at_us=now_us)
+    if server.task_state is not TaskState.NONE and states.task is TaskState.NONE and states.vm is not VmState.ERROR:
+        finish(tx, server.id, POWER_ACTIONS, now_us)
+    return msgspec.structs.replace(server, **changes, updated_at_us=now_us)
+
+
+def settle_server(tx: Tx, host_id: str, report: Report, now_us: int) -> None:
+    """A host has reported on a server. Idempotent."""
+    server = SERVERS.find(tx, id=report.id)
+    if server is None or server.deleted_at_us or server.host_id != host_id:
+        return
+    current = report.generation == find_generation(tx, host_id, Noun.SERVER, report.id)
+    if not server.deleting:
+        if current and report.phase is Phase.READY:
+            server = _settle_ready(tx, server, report, now_us)
+        elif current and report.phase is Phase.FAILED and server.launched_at_us:
+            server = _settle_failed(tx, server, report, now_us)
+    _write_states(tx, server, report, now_us)
+
+
+def _settle_ready(tx: Tx, server: Server, report: Report, now_us: int) -> Server:
+    """The host has done all that is wished."""
+    _settle_volumes(tx, server, report, now_us)
+    changes: dict[str, object] = {}
+    if server.failed and server.launched_at_us:
+        changes |= {"failed": False, "fault": None}
+    went_off = report.power in (Power.OFF, Power.CRASHED) and report.reboots >= server.reboots
+    if server.launched_at_us and server.power is Power.ON and went_off:
+        changes["power"] = Power.OFF
+    if not changes:
+        return server
+    SERVERS.update(tx, server.id, **changes)
+    server = msgspec.structs.replace(server, **changes)
+    if "power" in changes:
+        put_wish(tx, server)
+    return server
+
+
+def _settle_volumes(tx: Tx, server: Server, report: Report, now_us: int) -> None:
+    """Tell the block service which volumes the host has plugged in and pulled out."""
+    devices = BLOCK_DEVICES.list(tx, server_id=server.id)
+    if not devices:
+        return
+    plugged = {*report.attached, server.root_volume_id}
+    mark_attached(tx, server.id, plugged, now_us)
+    for attachment in list_server_volumes(tx, [server.id])[server.id]:
+        if attachment.status is AttachmentStatus.DETACHING and attachment.volume_id not in plugged:
+            release_volume(tx, server.id, attachment.volume_id, now_us)
+    finish(tx, server.id, VOLUME_ACTIONS, now_us)
+
+
+def release_volume(tx: Tx, server_id: str, volume_id: str, now_us: int) -> None:
+    """The volume is no longer the server's. Idempotent."""
+    BLOCK_DEVICES.delete_where(tx, server_id=server_id, volume_id=volume_id)
+    release(tx, volume_id, server_id, now_us)
+
+
+def _settle_failed(tx: Tx, server: Server, report: Report, now_us: int) -> Server:
+    """The host has given up on a server that had been running."""
+    attaching = [
+        attachment
+        for attachment in list_server_volumes(tx, [server.id])[server.id]
+        if attachment.status is AttachmentStatus.ATTACHING and attachment.volume_id not in report.attached
+    ]
+    if attaching:
+        for attachment in attaching:
+            release_volume(tx, server.id, attachment.volume_id, now_us)
+        finish(tx, server.id, VOLUME_ACTIONS, now_us, error=report.reason)
+        put_wish(tx, server)
+        return server
+    if server.failed:
+        return server
+    fault = Fault(CAUSE_UNKNOWN, report.reason or "The host has given up.", "", now_us)
+    SERVERS.update(tx, server.id, failed=True, fault=fault)
+    finish(tx, server.id, POWER_ACTIONS, now_us, error=fault.message)
+    return msgspec.structs.replace(server, failed=True, fault=fault)

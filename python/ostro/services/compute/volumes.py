@@ -1,0 +1,151 @@
+"""Volumes of servers: plugged in at the start or later, and pulled out.
+
+The block service owns a volume's attachment and its status; Compute owns what the server's host is wished, and the few things
+that only Compute knows of the pair (``block_devices``). An attachment is done when the host reports the volume plugged in,
+a detachment when it no longer does: see ``servers.settle_server``.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+
+import msgspec
+
+from ostro.model.context import Context
+from ostro.model.errors import Conflict, Forbidden, Invalid, NotFound
+from ostro.model.servers import VmState
+from ostro.services.block.attachments import begin_detach, get_own_volume, reserve
+from ostro.services.compute.instance_actions import record_action
+from ostro.services.compute.servers import change_wish, lock_free, require_state
+from ostro.services.compute.visibility import get_server
+from ostro.store.block_devices import BLOCK_DEVICES, BlockDevice
+from ostro.store.database import Tx
+from ostro.store.servers import Server
+
+ROOT_DEVICE = "/dev/vda"
+DEVICES = tuple(f"/dev/vd{letter}" for letter in string.ascii_lowercase[1:])
+"""25 besides the root disk: what a virtual machine's root ports have room for."""
+READY_STATES = (VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED)
+
+
+class VolumeSource(msgspec.Struct, frozen=True):
+    """An existing volume as a server to be created names it. ``boot_index`` 0 is the one to boot from."""
+
+    volume_id: str
+    boot_index: int = -1
+    device: str = ""
+    delete_on_termination: bool = False
+    tag: str | None = None
+
+
+class RootVolume(msgspec.Struct, frozen=True):
+    """The volume that a server boots from, and the host that it is on."""
+
+    volume_id: str
+    host_id: str
+
+
+def check_root_volume(tx: Tx, context: Context, sources: Sequence[VolumeSource]) -> RootVolume | None:
+    """The volume to boot from, if there is one. Raises Invalid for one that isn't there or can't be booted from."""
+    for source in sources:
+        try:
+            volume = get_own_volume(tx, context, source.volume_id)
+        except NotFound as error:
+            raise Invalid(f"Block Device Mapping is Invalid: failed to get volume {source.volume_id}.") from error
+        if source.boot_index == 0:
+            if not volume.bootable:
+                raise Invalid(f"Block Device {volume.id} is not bootable.")
+            return RootVolume(volume.id, volume.host_id)
+    return None
+
+
+def plug_at_start(
+    tx: Tx, context: Context, server: Server, sources: Sequence[VolumeSource], root: RootVolume | None
+) -> Server:
+    """Reserve the volumes of a server that is being created."""
+    for source in sources:
+        device = ROOT_DEVICE if root and source.volume_id == root.volume_id else source.device
+        _plug(tx, context, server, source, device)
+    return server
+
+
+def _plug(tx: Tx, context: Context, server: Server, source: VolumeSource, device: str) -> BlockDevice:
+    """Reserve a volume for the server under a free device name."""
+    taken = {d.device for d in BLOCK_DEVICES.list(tx, server_id=server.id)}
+    chosen = device or next((name for name in DEVICES if name not in taken), "")
+    if not chosen:
+        raise Forbidden(f"The maximum allowed number of disk devices ({len(DEVICES)}) to attach has been exceeded.")
+    if chosen in taken:
+        raise Conflict(f"The supplied device path ({chosen}) is in use.")
+    attachment = reserve(tx, context, source.volume_id, server.id, chosen, server.host_id)
+    return BLOCK_DEVICES.insert(
+        tx,
+        BlockDevice(
+            id=context.new_id(),
+            server_id=server.id,
+            volume_id=source.volume_id,
+            attachment_id=attachment.id,
+            device=chosen,
+            boot_index=source.boot_index,
+            delete_on_termination=source.delete_on_termination,
+            tag=source.tag,
+            created_at_us=context.now_us,
+        ),
+    )
+
+
+def attach_volume(tx: Tx, context: Context, server_id: str, source: VolumeSource) -> BlockDevice:
+    """Have a volume plugged into a server. Raises NotFound, Conflict by the server's state, Invalid by the volume's."""
+    server = get_server(tx, context, server_id)
+    lock_free(context, server)
+    require_state(server, "attach_volume", READY_STATES)
+    if not server.host_id:
+        raise Conflict(f"Instance {server_id} is not ready")
+    if source.device and source.device not in DEVICES:
+        raise Invalid(f"The supplied device path ({source.device}) is invalid.")
+    device = _plug(tx, context, server, source, source.device)
+    record_action(tx, context, server, "attach_volume")
+    change_wish(tx, server, context.now_us)
+    return device
+
+
+def find_device(tx: Tx, context: Context, server_id: str, volume_id: str) -> BlockDevice:
+    """A volume of a server. Raises NotFound."""
+    get_server(tx, context, server_id)
+    device = BLOCK_DEVICES.find(tx, server_id=server_id, volume_id=volume_id)
+    if device is None:
+        raise NotFound(
+            "volume attachment",
+            volume_id,
+            f"Instance {server_id} is not attached to volume {volume_id}",
+        )
+    return device
+
+
+def list_devices(tx: Tx, context: Context, server_id: str) -> list[BlockDevice]:
+    """The volumes of a server, in the order of attaching."""
+    get_server(tx, context, server_id)
+    return BLOCK_DEVICES.list(tx, server_id=server_id, order="created_at_us, device")
+
+
+def update_device(
+    tx: Tx, context: Context, server_id: str, volume_id: str, *, delete_on_termination: bool
+) -> BlockDevice:
+    """Change whether the volume goes with the server."""
+    device = find_device(tx, context, server_id, volume_id)
+    BLOCK_DEVICES.update(tx, device.id, delete_on_termination=delete_on_termination)
+    return msgspec.structs.replace(device, delete_on_termination=delete_on_termination)
+
+
+def detach_volume(tx: Tx, context: Context, server_id: str, volume_id: str) -> None:
+    """Have a volume pulled out of a server. Raises NotFound, Forbidden for the root volume, Conflict, Invalid."""
+    server = get_server(tx, context, server_id)
+    device = find_device(tx, context, server_id, volume_id)
+    lock_free(context, server)
+    require_state(server, "detach_volume", READY_STATES)
+    if device.boot_index == 0:
+        raise Forbidden("Cannot detach a root device volume")
+    begin_detach(tx, volume_id, server_id, context.now_us)
+    record_action(tx, context, server, "detach_volume")
+    change_wish(tx, server, context.now_us)

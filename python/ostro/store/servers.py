@@ -1,0 +1,142 @@
+"""Servers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from ostro.model.servers import PowerState, TaskState, VmState
+from ostro.model.wishes import KeyWish, Power
+from ostro.store.database import Tx
+from ostro.store.table import Table
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Why a server is in ERROR. ``code`` is 500, or the status of whoever's mistake it was."""
+
+    code: int
+    message: str
+    details: str
+    created_at_us: int
+
+
+class Server(msgspec.Struct, frozen=True):
+    """One server. ``flavor`` is what it was made from, as JSON in the API's form. ``ports`` are in the order of the guest's NICs.
+
+    ``power``, ``reboots`` and ``reboot_hard`` are the wish. ``status`` and the three states are written by ``refresh_status`` alone.
+    """
+
+    id: str
+    project_id: str
+    user_id: str
+    name: str
+    description: str | None
+    hostname: str
+    flavor_id: str
+    flavor: str
+    vcpus: int
+    ram_mb: int
+    disk_gb: int
+    image_id: str
+    root_volume_id: str
+    key_name: str | None
+    metadata: dict[str, str]
+    tags: list[str]
+    ports: list[str]
+    access_ipv4: str
+    access_ipv6: str
+    disk_config: str
+    config_drive: bool
+    zone_asked: str
+    reservation_id: str
+    launch_index: int
+    group_id: str
+    locked: bool
+    locked_reason: str | None
+    host_id: str
+    host_name: str
+    power: Power
+    reboots: int
+    reboot_hard: bool
+    failed: bool
+    fault: Fault | None
+    deleting: bool
+    status: str
+    vm_state: VmState
+    task_state: TaskState
+    power_state: PowerState
+    created_at_us: int
+    updated_at_us: int
+    launched_at_us: int
+    deleted_at_us: int
+
+
+SERVERS = Table("servers", Server, noun="instance")
+
+
+class ServerStart(msgspec.Struct, frozen=True):
+    """What a server is started with. ``user_data`` is base64."""
+
+    server_id: str
+    user_data: str
+    keys: list[KeyWish]
+
+
+SERVER_STARTS = Table("server_starts", ServerStart, key="server_id")
+
+
+def list_user_data(tx: Tx, server_ids: Sequence[str]) -> dict[str, str]:
+    """User data by server, of those that have some."""
+    if not server_ids:
+        return {}
+    marks = ", ".join("?" * len(server_ids))
+    rows = tx.all(
+        f"SELECT server_id, user_data FROM server_starts WHERE user_data <> '' AND server_id IN ({marks})",
+        tuple(server_ids),
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def list_group_members(tx: Tx, group_ids: Collection[str]) -> list[tuple[str, str, str]]:
+    """(group, server, host) of the living servers of these groups."""
+    if not group_ids:
+        return []
+    marks = ", ".join("?" * len(group_ids))
+    rows = tx.all(
+        f"SELECT group_id, id, host_id FROM servers WHERE group_id IN ({marks}) AND deleted_at_us = 0"
+        " ORDER BY created_at_us, id",
+        tuple(group_ids),
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def count_by_host(tx: Tx) -> dict[str, int]:
+    """Living servers by host."""
+    rows = tx.all("SELECT host_id, count(*) FROM servers WHERE deleted_at_us = 0 AND host_id <> '' GROUP BY host_id")
+    return {row[0]: int(row[1]) for row in rows}
+
+
+def sum_project(tx: Tx, project_id: str) -> tuple[int, int, int]:
+    """(servers, vCPUs, MB) of a project."""
+    row = tx.one(
+        "SELECT count(*), coalesce(sum(vcpus), 0), coalesce(sum(ram_mb), 0) FROM servers"
+        " WHERE deleted_at_us = 0 AND project_id = ?",
+        (project_id,),
+    )
+    assert row is not None
+    return int(row[0]), int(row[1]), int(row[2])
+
+
+def forget_tombstones(tx: Tx, before_us: int, limit: int) -> int:
+    """Drop rows of servers deleted before then, with their actions; how many."""
+    rows = tx.all(
+        "SELECT id FROM servers WHERE deleted_at_us > 0 AND deleted_at_us < ? ORDER BY deleted_at_us LIMIT ?",
+        (before_us, limit),
+    )
+    ids = tuple(row[0] for row in rows)
+    if ids:
+        marks = ", ".join("?" * len(ids))
+        tx.execute(f"DELETE FROM instance_actions WHERE server_id IN ({marks})", ids)
+        tx.execute(f"DELETE FROM servers WHERE id IN ({marks})", ids)
+    return len(ids)

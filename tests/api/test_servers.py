@@ -1,0 +1,284 @@
+"""Servers over HTTP, with a simulated host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ostro.model.images import ImageStatus, Visibility
+from ostro.model.wishes import Noun, Power
+from ostro.store.database import Tx
+from ostro.store.images import Image, add_image
+from ostro.store.inventories import INVENTORIES, count_wrong_sums
+from ostro.testing.cloud import ApiClient, TestCloud
+from ostro.testing.hosts import SimHost, add_host, converge
+
+IMAGE_ID = "11111111-1111-4111-8111-111111111111"
+COMPUTE = "/compute/v2.1"
+
+
+def _add_image(tx: Tx) -> None:
+    add_image(
+        tx,
+        Image(
+            id=IMAGE_ID,
+            owner_id="",
+            name="tiny",
+            status=ImageStatus.ACTIVE,
+            visibility=Visibility.PUBLIC,
+            protected=False,
+            hidden=False,
+            disk_format="qcow2",
+            container_format="bare",
+            min_disk_gb=0,
+            min_ram_mb=0,
+            size_bytes=1 << 20,
+            virtual_size_bytes=1 << 20,
+            checksum="",
+            sha512="",
+            tags=[],
+            properties={},
+            upload_id="",
+            created_at_us=1,
+            updated_at_us=1,
+        ),
+    )
+
+
+@pytest.fixture
+async def host(cloud: TestCloud) -> SimHost:
+    """A host, an image, and a flavor ``f``."""
+    host = await add_host(cloud)
+    await cloud.db.run(_add_image)
+    flavor = {"flavor": {"name": "small", "id": "f", "ram": 512, "vcpus": 1, "disk": 1}}
+    assert (await cloud.as_admin.post(f"{COMPUTE}/flavors", flavor)).status == 200
+    return host
+
+
+def compute(client: ApiClient, version: str = "2.79") -> ApiClient:
+    return client.with_headers(OpenStack_API_Version=f"compute {version}")
+
+
+def body(**more: Any) -> dict[str, Any]:
+    return {"server": {"name": "web", "imageRef": IMAGE_ID, "flavorRef": "f", "networks": "none", **more}}
+
+
+async def boot(cloud: TestCloud, host: SimHost, **more: Any) -> str:
+    client = compute(cloud.as_admin)
+    answer = await client.post(f"{COMPUTE}/servers", body(**more))
+    assert answer.status == 202, answer.body
+    await converge(cloud, host)
+    return str(answer.json["server"]["id"])
+
+
+async def show(cloud: TestCloud, server_id: str, version: str = "2.79") -> dict[str, Any]:
+    answer = await compute(cloud.as_admin, version).get(f"{COMPUTE}/servers/{server_id}")
+    assert answer.status == 200, answer.body
+    return dict(answer.json["server"])
+
+
+async def used(cloud: TestCloud, host: SimHost) -> dict[str, int]:
+    rows = await cloud.db.read(lambda tx: INVENTORIES.list(tx, provider_id=host.host_id))
+    assert await cloud.db.read(count_wrong_sums) == 0
+    return {row.resource_class: row.used for row in rows}
+
+
+async def test_create_shows_build_then_active_then_404(cloud: TestCloud, host: SimHost) -> None:
+    client = compute(cloud.as_admin)
+    answer = await client.post(f"{COMPUTE}/servers", body())
+    assert answer.status == 202
+    server_id = answer.json["server"]["id"]
+    assert answer.headers["Location"].endswith(f"{COMPUTE}/servers/{server_id}")
+    server = await show(cloud, server_id)
+    assert (server["status"], server["OS-EXT-STS:task_state"]) == ("BUILD", "spawning")
+    await converge(cloud, host)
+    server = await show(cloud, server_id)
+    assert (server["status"], server["OS-EXT-STS:power_state"]) == ("ACTIVE", 1)
+    assert server["flavor"]["original_name"] == "small"
+    assert server["OS-EXT-SRV-ATTR:host"] == "host-a"
+    assert (await used(cloud, host)) == {"VCPU": 1, "MEMORY_MB": 512, "DISK_GB": 1}
+    assert (await client.delete(f"{COMPUTE}/servers/{server_id}")).status == 204
+    assert (await client.delete(f"{COMPUTE}/servers/{server_id}")).status == 204
+    assert (await show(cloud, server_id))["OS-EXT-STS:task_state"] == "deleting"
+    await converge(cloud, host)
+    assert (await client.get(f"{COMPUTE}/servers/{server_id}")).status == 404
+    assert (await client.delete(f"{COMPUTE}/servers/{server_id}")).status == 404
+    assert (await used(cloud, host)) == {"VCPU": 0, "MEMORY_MB": 0, "DISK_GB": 0}
+    assert host.things == {}
+
+
+async def test_unknown_image_and_flavor_are_400_as_nova_says(cloud: TestCloud, host: SimHost) -> None:
+    client = compute(cloud.as_admin)
+    other = "22222222-2222-4222-8222-222222222222"
+    answer = await client.post(f"{COMPUTE}/servers", body(imageRef=other))
+    assert (answer.status, answer.json["badRequest"]["message"]) == (400, "Can not find requested image")
+    answer = await client.post(f"{COMPUTE}/servers", body(flavorRef="none"))
+    assert (answer.status, answer.json["badRequest"]["message"]) == (400, "Flavor none could not be found.")
+    answer = await client.post(f"{COMPUTE}/servers", body(key_name="nokey"))
+    assert (answer.status, answer.json["badRequest"]["message"]) == (400, "Invalid key_name provided.")
+    answer = await client.post(f"{COMPUTE}/servers", body(user_data="a"))
+    assert answer.status == 400
+    answer = await client.post(f"{COMPUTE}/servers", body(bogus=1))
+    assert answer.status == 400
+    assert (await used(cloud, host))["VCPU"] == 0
+
+
+async def test_no_room_is_error_with_the_reason(cloud: TestCloud, host: SimHost) -> None:
+    big = {"flavor": {"name": "big", "id": "big", "ram": 1 << 20, "vcpus": 1, "disk": 1}}
+    await cloud.as_admin.post(f"{COMPUTE}/flavors", big)
+    server_id = await boot(cloud, host, flavorRef="big")
+    server = await show(cloud, server_id)
+    assert server["status"] == "ERROR"
+    assert server["fault"]["message"].startswith("No valid host was found.")
+    assert "MEMORY_MB" in server["fault"]["message"]
+    assert (await compute(cloud.as_admin).delete(f"{COMPUTE}/servers/{server_id}")).status == 204
+    assert (await compute(cloud.as_admin).get(f"{COMPUTE}/servers/{server_id}")).status == 404
+
+
+async def test_several_at_once_by_reservation(cloud: TestCloud, host: SimHost) -> None:
+    client = compute(cloud.as_admin)
+    answer = await client.post(f"{COMPUTE}/servers", body(min_count=2, max_count=3, return_reservation_id=True))
+    reservation = answer.json["reservation_id"]
+    await converge(cloud, host)
+    answer = await client.get(f"{COMPUTE}/servers/detail?reservation_id={reservation}")
+    assert sorted(s["name"] for s in answer.json["servers"]) == ["web-1", "web-2", "web-3"]
+    assert {s["status"] for s in answer.json["servers"]} == {"ACTIVE"}
+
+
+async def test_stop_start_reboot_and_states(cloud: TestCloud, host: SimHost) -> None:
+    server_id = await boot(cloud, host)
+    client = compute(cloud.as_admin)
+    path = f"{COMPUTE}/servers/{server_id}/action"
+    assert (await client.post(path, {"os-start": None})).status == 409
+    assert (await client.post(path, {"os-stop": None})).status == 202
+    assert (await show(cloud, server_id))["OS-EXT-STS:task_state"] == "powering-off"
+    assert (await client.post(path, {"os-stop": None})).status == 409
+    await converge(cloud, host)
+    assert (await show(cloud, server_id))["status"] == "SHUTOFF"
+    assert (await client.post(path, {"reboot": {"type": "SOFT"}})).status == 409
+    assert (await client.post(path, {"os-start": None})).status == 202
+    await converge(cloud, host)
+    assert (await show(cloud, server_id))["status"] == "ACTIVE"
+    assert (await client.post(path, {"reboot": {"type": "HARD"}})).status == 202
+    assert (await show(cloud, server_id))["status"] == "HARD_REBOOT"
+    await converge(cloud, host)
+    assert (await show(cloud, server_id))["status"] == "ACTIVE"
+    assert (await client.post(path, {"nonsense": None})).status == 400
+    assert (await client.post(path, {"resize": {}})).status == 501
+    actions = (await client.get(f"{COMPUTE}/servers/{server_id}/os-instance-actions")).json["instanceActions"]
+    assert [a["action"] for a in actions] == ["reboot", "start", "stop", "create"]
+
+
+async def test_guest_that_powers_off_stays_off(cloud: TestCloud, host: SimHost) -> None:
+    server_id = await boot(cloud, host)
+    generation, wish = 0, host.things[Noun.SERVER, server_id]
+    host.powers[server_id] = Power.OFF
+    row = await cloud.db.read(lambda tx: tx.one("SELECT generation FROM wishes WHERE id = ?", (server_id,)))
+    assert row is not None
+    generation = row[0]
+    host.wished[Noun.SERVER, server_id] = (generation, wish)
+    await host.report()
+    server = await show(cloud, server_id)
+    assert (server["status"], server["OS-EXT-STS:task_state"]) == ("SHUTOFF", None)
+    host.powers.clear()
+    await converge(cloud, host)
+    assert host.things[Noun.SERVER, server_id]["power"] == "off"
+    assert (await show(cloud, server_id))["status"] == "SHUTOFF"
+
+
+async def test_console_output(cloud: TestCloud, host: SimHost) -> None:
+    client = compute(cloud.as_admin)
+    answer = await client.post(f"{COMPUTE}/servers", body())
+    server_id = answer.json["server"]["id"]
+    path = f"{COMPUTE}/servers/{server_id}/action"
+    assert (await client.post(path, {"os-getConsoleOutput": {"length": 3}})).status == 409
+    await converge(cloud, host)
+    host.answer = lambda ask: f"last {ask['length']} lines of {ask['server_id']}"
+
+    async def reply() -> None:
+        await host.read_wishes(30)
+        await host.report()
+
+    cloud.nursery.start_soon(reply)
+    answer = await client.post(path, {"os-getConsoleOutput": {"length": 3}})
+    assert answer.json == {"output": f"last 3 lines of {server_id}"}
+    await converge(cloud, host)
+    assert not [key for key in host.things if key[0] is Noun.ASK]
+
+
+async def test_a_host_that_gives_up_makes_error_and_gives_everything_back(cloud: TestCloud, host: SimHost) -> None:
+    client = compute(cloud.as_admin)
+    server_id = (await client.post(f"{COMPUTE}/servers", body())).json["server"]["id"]
+    host.failing[server_id] = "The image is damaged."
+    await converge(cloud, host)
+    server = await show(cloud, server_id)
+    assert (server["status"], server["fault"]["message"]) == ("ERROR", "The image is damaged.")
+    assert (await used(cloud, host))["VCPU"] == 0
+    assert host.things == {}
+    assert (await client.delete(f"{COMPUTE}/servers/{server_id}")).status == 204
+    assert (await client.get(f"{COMPUTE}/servers/{server_id}")).status == 404
+
+
+async def test_another_tenants_server_is_404(cloud: TestCloud, host: SimHost) -> None:
+    server_id = await boot(cloud, host)
+    other = compute(await cloud.add_user("eve", "evil"))
+    path = f"{COMPUTE}/servers/{server_id}"
+    for answer in (
+        await other.get(path),
+        await other.delete(path),
+        await other.put(path, {"server": {"name": "mine"}}),
+        await other.post(f"{path}/action", {"os-stop": None}),
+        await other.get(f"{path}/metadata"),
+        await other.get(f"{path}/os-instance-actions"),
+        await other.get(f"{path}/os-interface"),
+        await other.get(f"{path}/os-volume_attachments"),
+    ):
+        assert answer.status == 404
+    assert (await other.get(f"{COMPUTE}/servers")).json["servers"] == []
+    assert (await other.get(f"{COMPUTE}/servers?all_tenants=1")).status == 403
+
+
+async def test_list_filters_sorts_and_pages(cloud: TestCloud, host: SimHost) -> None:
+    for name in ("web-a", "web-b", "db-a"):
+        await boot(cloud, host, name=name)
+    client = compute(cloud.as_admin)
+
+    async def names(query: str) -> list[str]:
+        answer = await client.get(f"{COMPUTE}/servers{query}")
+        assert answer.status == 200, answer.body
+        return [s["name"] for s in answer.json["servers"]]
+
+    assert await names("?sort_key=display_name&sort_dir=asc") == ["db-a", "web-a", "web-b"]
+    assert await names("?name=web&sort_key=display_name&sort_dir=asc") == ["web-a", "web-b"]
+    assert await names("?name=%5E.%2B-a%24&sort_key=display_name&sort_dir=asc") == ["db-a", "web-a"]
+    assert await names("?status=ACTIVE&name=db") == ["db-a"]
+    assert await names("?status=SHUTOFF") == []
+    assert await names("?limit=0") == []
+    first = (await client.get(f"{COMPUTE}/servers?limit=2&sort_key=display_name&sort_dir=asc")).json
+    assert [s["name"] for s in first["servers"]] == ["db-a", "web-a"]
+    href = first["servers_links"][0]["href"]
+    rest = (await client.get(href[href.index(COMPUTE) :])).json
+    assert [s["name"] for s in rest["servers"]] == ["web-b"] and "servers_links" not in rest
+    assert (await client.get(f"{COMPUTE}/servers?limit=-1")).status == 400
+    assert (await client.get(f"{COMPUTE}/servers?changes-since=2011")).status == 400
+    assert (await client.get(f"{COMPUTE}/servers?status=bogus")).status == 400
+
+
+async def test_metadata_and_tags(cloud: TestCloud, host: SimHost) -> None:
+    server_id = await boot(cloud, host, metadata={"a": "1"})
+    client = compute(cloud.as_admin)
+    path = f"{COMPUTE}/servers/{server_id}"
+    assert (await client.post(f"{path}/metadata", {"metadata": {"b": "2"}})).json == {"metadata": {"a": "1", "b": "2"}}
+    assert (await client.put(f"{path}/metadata/c", {"meta": {"c": "3"}})).json == {"meta": {"c": "3"}}
+    assert (await client.delete(f"{path}/metadata/a")).status == 204
+    assert (await client.put(f"{path}/metadata", {"metadata": {"z": "9"}})).json == {"metadata": {"z": "9"}}
+    await converge(cloud, host)
+    assert host.things[Noun.SERVER, server_id]["metadata"] == {"z": "9"}
+    assert (await client.put(f"{path}/tags", {"tags": ["x", "y"]})).json == {"tags": ["x", "y"]}
+    assert (await client.put(f"{path}/tags/w")).status == 201
+    assert (await client.get(f"{path}/tags/w")).status == 204
+    assert (await client.delete(f"{path}/tags/w")).status == 204
+    answer = await client.get(f"{COMPUTE}/servers/detail?tags=x,y")
+    assert [s["id"] for s in answer.json["servers"]] == [server_id]
+    assert (await client.get(f"{COMPUTE}/servers?not-tags=x")).json["servers"] == []
