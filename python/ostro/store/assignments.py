@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
 from ostro.store.database import Tx
+from ostro.store.projects import PROJECTS, Project, list_descendants
 from ostro.store.table import Table
 
 SYSTEM_TARGET = "all"
@@ -64,3 +66,43 @@ def list_inherited_role_ids(tx: Tx, user_id: str, project_id: str) -> list[str]:
         out.extend(r[0] for r in rows)
         row = tx.one("SELECT parent_id, domain_id FROM projects WHERE id = ?", (row[0],))
     return out
+
+
+def list_assignments(tx: Tx, *, user_id: str = "") -> list[Assignment]:
+    """Assignments of users, of one or of all, in a stable order."""
+    conditions: dict[str, Any] = {"actor_kind": ActorKind.USER}
+    if user_id:
+        conditions["actor_id"] = user_id
+    return ASSIGNMENTS.list(tx, order="actor_id, target_kind, target_id, role_id, inherited", **conditions)
+
+
+def list_projects_of(tx: Tx, user_id: str) -> list[Project]:
+    """Enabled and disabled projects on which the user has a role, directly or by inheritance."""
+    found: dict[str, Project] = {}
+    for row in list_assignments(tx, user_id=user_id):
+        if row.target_kind is TargetKind.SYSTEM:
+            continue
+        target = PROJECTS.find(tx, id=row.target_id)
+        if target is None:
+            continue
+        if row.inherited:
+            found |= PROJECTS.by_key(list_descendants(tx, target))
+        elif not target.is_domain:
+            found[target.id] = target
+    return sorted(found.values(), key=lambda project: (project.name, project.id))
+
+
+def list_domains_of(tx: Tx, user_id: str) -> list[Project]:
+    """Domains on which the user has a role that holds on the domain itself."""
+    rows = ASSIGNMENTS.list(tx, actor_id=user_id, target_kind=TargetKind.DOMAIN, inherited=False)
+    return PROJECTS.list(tx, id={row.target_id for row in rows}, is_domain=True, order="name")
+
+
+def forget_target(tx: Tx, kind: TargetKind, target_id: str) -> None:
+    """Remove every assignment on a target that goes away."""
+    ASSIGNMENTS.delete_where(tx, target_kind=kind, target_id=target_id)
+
+
+def forget_actor(tx: Tx, kind: ActorKind, actor_id: str) -> None:
+    """Remove every assignment of an actor that goes away."""
+    ASSIGNMENTS.delete_where(tx, actor_kind=kind, actor_id=actor_id)

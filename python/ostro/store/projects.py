@@ -49,3 +49,20 @@ def new_project(id_: str, name: str, description: str, *, domain_id: str = DEFAU
 def new_domain(id_: str, name: str, description: str, *, now_us: int) -> Project:
     """An enabled domain, not yet stored."""
     return Project(id_, name, description, "", "", True, True, [], {}, {}, now_us)
+
+
+def list_children(tx: Tx, project_id: str) -> list[Project]:
+    """Projects right below the project."""
+    return PROJECTS.list(tx, parent_id=project_id, is_domain=False, order="name")
+
+
+def list_descendants(tx: Tx, root: Project) -> list[Project]:
+    """Projects anywhere below the project; of a domain, all of its projects."""
+    if root.is_domain:
+        return PROJECTS.list(tx, domain_id=root.id, is_domain=False, order="name")
+    out: list[Project] = []
+    level = list_children(tx, root.id)
+    while level:
+        out += level
+        level = PROJECTS.list(tx, parent_id=[project.id for project in level], order="name")
+    return out

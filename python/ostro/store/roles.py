@@ -39,3 +39,23 @@ def expand_roles(tx: Tx, role_ids: Iterable[str]) -> set[str]:
                 known.add(role_id)
                 todo.append(role_id)
     return known
+
+
+def list_implications(tx: Tx, prior_id: str = "") -> list[tuple[str, str]]:
+    """(prior, implied) role ids, of one prior role or of all."""
+    where, params = (" WHERE prior_id = ?", (prior_id,)) if prior_id else ("", ())
+    rows = tx.all(f"SELECT prior_id, implied_id FROM role_implications{where} ORDER BY prior_id, implied_id", params)
+    return [(row[0], row[1]) for row in rows]
+
+
+def add_implication(tx: Tx, prior_id: str, implied_id: str) -> None:
+    """Make one role imply another. Idempotent."""
+    tx.execute(
+        "INSERT INTO role_implications (prior_id, implied_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        (prior_id, implied_id),
+    )
+
+
+def remove_implication(tx: Tx, prior_id: str, implied_id: str) -> bool:
+    """Undo ``add_implication``; whether there was one."""
+    return tx.execute("DELETE FROM role_implications WHERE prior_id = ? AND implied_id = ?", (prior_id, implied_id)) > 0

@@ -1,0 +1,64 @@
+"""``/v3/auth/...``: what a token can be exchanged for, and its catalogue."""
+
+from __future__ import annotations
+
+from ostro.http.identity import domains as domain_routes
+from ostro.http.identity import projects as project_routes
+from ostro.http.identity.service import IDENTITY
+from ostro.http.identity.views import LIST_LINKS, list_body, list_shape
+from ostro.http.policy import Rule
+from ostro.http.request import Reply, Request
+from ostro.http.schema import ANY_OBJECT, array, shape
+from ostro.services.identity.catalog import build_catalog
+from ostro.services.identity.scopes import list_own_domains, list_own_projects, may_use_system
+
+
+@IDENTITY.route(
+    "GET",
+    "/v3/auth/projects",
+    policy="identity:get_auth_projects",
+    rule=Rule.AUTHENTICATED,
+    response=list_shape("projects", project_routes.PROJECT),
+    summary="List the projects that the caller can scope to",
+)
+async def list_auth_projects(req: Request) -> Reply:
+    found = await req.read(list_own_projects)
+    return Reply(list_body(req, "projects", [project_routes.view(req, project) for project in found]))
+
+
+@IDENTITY.route(
+    "GET",
+    "/v3/auth/domains",
+    policy="identity:get_auth_domains",
+    rule=Rule.AUTHENTICATED,
+    response=list_shape("domains", domain_routes.DOMAIN),
+    summary="List the domains that the caller can scope to",
+)
+async def list_auth_domains(req: Request) -> Reply:
+    found = await req.read(list_own_domains)
+    return Reply(list_body(req, "domains", [domain_routes.view(req, domain) for domain in found]))
+
+
+@IDENTITY.route(
+    "GET",
+    "/v3/auth/system",
+    policy="identity:get_auth_system",
+    rule=Rule.AUTHENTICATED,
+    response=list_shape("system", ANY_OBJECT),
+    summary="Say whether the caller can scope to the system",
+)
+async def list_auth_system(req: Request) -> Reply:
+    return Reply(list_body(req, "system", [{"all": True}] if await req.read(may_use_system) else []))
+
+
+@IDENTITY.route(
+    "GET",
+    "/v3/auth/catalog",
+    policy="identity:get_auth_catalog",
+    rule=Rule.AUTHENTICATED,
+    response=shape({"catalog": array(ANY_OBJECT), "links": LIST_LINKS}),
+    summary="Show the catalogue of the caller's token",
+)
+async def show_auth_catalog(req: Request) -> Reply:
+    catalog = build_catalog(req.context.actor, req.base_url, req.cloud.config.region)
+    return Reply(list_body(req, "catalog", catalog))

@@ -1,0 +1,193 @@
+"""``/v3/users``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ostro.http.identity import projects as project_routes
+from ostro.http.identity.service import IDENTITY
+from ostro.http.identity.views import (
+    DESCRIPTION,
+    ID,
+    LINKS,
+    NAME_255,
+    NAME_QUERY,
+    OPTIONS,
+    PAGE_QUERY,
+    check_id,
+    enabled_filter,
+    list_body,
+    list_shape,
+    name_filters,
+    page_body,
+    page_of,
+    reference,
+    self_link,
+    split_extra,
+)
+from ostro.http.paging import cut
+from ostro.http.policy import Rule
+from ostro.http.request import Reply, Request
+from ostro.http.schema import ANY_OBJECT, BOOLEAN, STRING, nullable, shape, wrapped
+from ostro.model.errors import Unauthenticated
+from ostro.services.identity import users
+from ostro.services.identity.tokens import REFUSED
+from ostro.store.paging import Filter
+from ostro.store.users import User
+
+PASSWORD = {"type": "string", "minLength": 1, "maxLength": 4096}
+KNOWN = ("name", "password", "domain_id", "default_project_id", "email", "description", "enabled", "options")
+GIVEN = {
+    "name": NAME_255,
+    "password": nullable(PASSWORD),
+    "domain_id": nullable(ID),
+    "default_project_id": nullable(ID),
+    "email": nullable({"type": "string", "maxLength": 255}),
+    "description": DESCRIPTION,
+    "enabled": BOOLEAN,
+    "options": OPTIONS,
+}
+CREATE = wrapped("user", {**reference(GIVEN), "required": ["name"]})
+UPDATE = wrapped("user", {**reference(GIVEN), "minProperties": 1})
+CHANGE_PASSWORD = wrapped(
+    "user",
+    {**reference({"password": PASSWORD, "original_password": PASSWORD}), "required": ["password", "original_password"]},
+)
+USER = shape(
+    {
+        "id": STRING,
+        "name": STRING,
+        "domain_id": STRING,
+        "enabled": BOOLEAN,
+        "password_expires_at": nullable(STRING),
+        "options": ANY_OBJECT,
+        "links": LINKS,
+    }
+)
+ONE = shape({"user": USER})
+
+
+def view(req: Request, user: User) -> dict[str, Any]:
+    """A user as Identity shows it; what was never set is not there."""
+    optional = {"default_project_id": user.default_project_id, "email": user.email, "description": user.description}
+    return {
+        **user.extra,
+        "id": user.id,
+        "name": user.name,
+        "domain_id": user.domain_id,
+        "enabled": user.enabled,
+        "password_expires_at": None,
+        "options": user.options,
+        **{name: value for name, value in optional.items() if value},
+        "links": self_link(req, "users", user.id),
+    }
+
+
+async def _hash(req: Request, given: dict[str, Any]) -> str:
+    password = given.get("password")
+    return await req.cloud.passwords.hash(password) if password else ""
+
+
+@IDENTITY.route(
+    "POST",
+    "/v3/users",
+    policy="identity:create_user",
+    rule=Rule.ADMIN,
+    status=201,
+    body=CREATE,
+    response=ONE,
+    summary="Create a user",
+)
+async def create_user(req: Request) -> Reply:
+    given, extra = split_extra(req.body["user"], KNOWN)
+    user = await req.run(users.create_user, given, extra, await _hash(req, given))
+    return Reply({"user": view(req, user)})
+
+
+@IDENTITY.route(
+    "GET",
+    "/v3/users",
+    policy="identity:list_users",
+    rule=Rule.READER,
+    response=list_shape("users", USER),
+    query={**NAME_QUERY, **PAGE_QUERY, "domain_id": STRING, "enabled": STRING},
+    summary="List users",
+)
+async def list_users(req: Request) -> Reply:
+    filters = [*name_filters(req, "users"), *enabled_filter(req)]
+    filters += [Filter("domain_id", req.query["domain_id"])] if "domain_id" in req.query else []
+    page = page_of(req, *filters)
+    rows = await req.read(users.list_users, page)
+    return Reply(page_body(req, "users", rows, page, [view(req, row) for row in cut(rows, page)[0]]))
+
+
+@IDENTITY.route(
+    "GET",
+    "/v3/users/{user_id}",
+    policy="identity:get_user",
+    rule=Rule.AUTHENTICATED,
+    response=ONE,
+    summary="Show a user",
+)
+async def show_user(req: Request) -> Reply:
+    return Reply({"user": view(req, await req.read(users.get_user, req.params["user_id"]))})
+
+
+@IDENTITY.route(
+    "PATCH",
+    "/v3/users/{user_id}",
+    policy="identity:update_user",
+    rule=Rule.ADMIN,
+    body=UPDATE,
+    response=ONE,
+    summary="Change a user; a new password ends the tokens of the old one",
+)
+async def update_user(req: Request) -> Reply:
+    check_id(req.body["user"], req.params["user_id"])
+    given, extra = split_extra(req.body["user"], KNOWN)
+    user = await req.run(users.update_user, req.params["user_id"], given, extra, await _hash(req, given))
+    return Reply({"user": view(req, user)})
+
+
+@IDENTITY.route(
+    "DELETE",
+    "/v3/users/{user_id}",
+    policy="identity:delete_user",
+    rule=Rule.ADMIN,
+    status=204,
+    summary="Delete a user",
+)
+async def delete_user(req: Request) -> Reply:
+    await req.run(users.delete_user, req.params["user_id"])
+    return Reply()
+
+
+@IDENTITY.route(
+    "POST",
+    "/v3/users/{user_id}/password",
+    policy="identity:change_password",
+    rule=Rule.PUBLIC,
+    status=204,
+    body=CHANGE_PASSWORD,
+    summary="Change one's own password by showing the present one",
+)
+async def change_password(req: Request) -> Reply:
+    user_id, given = req.params["user_id"], req.body["user"]
+    old_hash = await req.read(users.find_password_hash, user_id)
+    if not await req.cloud.passwords.verify(old_hash, given["original_password"]):
+        raise Unauthenticated(REFUSED, detail="wrong user or password")
+    await req.run(users.change_password, user_id, old_hash, await req.cloud.passwords.hash(given["password"]))
+    return Reply()
+
+
+@IDENTITY.route(
+    "GET",
+    "/v3/users/{user_id}/projects",
+    policy="identity:list_user_projects",
+    rule=Rule.AUTHENTICATED,
+    response=list_shape("projects", project_routes.PROJECT),
+    summary="List the projects on which a user has a role",
+)
+async def list_user_projects(req: Request) -> Reply:
+    found = await req.read(users.list_user_projects, req.params["user_id"])
+    return Reply(list_body(req, "projects", [project_routes.view(req, project) for project in found]))

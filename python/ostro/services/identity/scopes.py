@@ -1,0 +1,23 @@
+"""The scopes that a user can ask a token for."""
+
+from __future__ import annotations
+
+from ostro.model.context import Context
+from ostro.store.assignments import SYSTEM_TARGET, TargetKind, list_domains_of, list_projects_of, list_role_ids
+from ostro.store.database import Tx
+from ostro.store.projects import Project
+
+
+def list_own_projects(tx: Tx, context: Context) -> list[Project]:
+    """Enabled projects on which the caller has a role."""
+    return [project for project in list_projects_of(tx, context.user_id) if project.enabled]
+
+
+def list_own_domains(tx: Tx, context: Context) -> list[Project]:
+    """Enabled domains on which the caller has a role."""
+    return [domain for domain in list_domains_of(tx, context.user_id) if domain.enabled]
+
+
+def may_use_system(tx: Tx, context: Context) -> bool:
+    """Whether the caller has a role on the system."""
+    return bool(list_role_ids(tx, context.user_id, TargetKind.SYSTEM, SYSTEM_TARGET))
