@@ -101,7 +101,7 @@ def _power_steps(have: Domain, wish: ServerWish, done: Memo) -> list[Step]:
             return [Stop(grace_s)] if runs else []
         case Power.ON if runs and wish.reboots > have.memo.reboots:
             return [Stop(0.0 if wish.reboot_hard else grace_s), Define(), Start()]
-        case Power.ON if have.memo.generation == done.generation and have.memo.boot_id == done.boot_id:
+        case Power.ON if have.memo == done:
             return []
         case Power.ON if have.power is Power.PAUSED:
             return [Start()]

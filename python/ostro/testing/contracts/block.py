@@ -1,0 +1,123 @@
+"""The contract of `ostro.agent.drivers.block.Block`. A subclass gives the fixture ``block``, opened and empty."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ostro.agent.drivers.block import GIB, Block, Contents
+from ostro.model.errors import Invalid, NoCapacity, NotFound
+from ostro.model.wishes import ImageWish, VolumeWish
+
+IMAGE = "1a000000-0000-4000-8000-000000000001"
+SERVER = "5e000000-0000-4000-8000-000000000001"
+VOLUME = "70000000-0000-4000-8000-000000000001"
+COPY = "70000000-0000-4000-8000-000000000002"
+DATA = bytes(range(256)) * 4096
+EMPTY = Contents(frozenset(), frozenset(), frozenset())
+
+
+def image_wish(data: bytes = DATA, disk_format: str = "raw") -> ImageWish:
+    """The wish that describes ``data``."""
+    return ImageWish(IMAGE, disk_format, len(data), hashlib.sha512(data).hexdigest())
+
+
+async def in_chunks(data: bytes) -> AsyncIterator[bytes]:
+    """The data as a download gives it."""
+    for start in range(0, len(data), 100_000):
+        yield data[start : start + 100_000]
+
+
+class BlockContract:
+    """What every block driver must do."""
+
+    async def test_it_is_empty_at_first_and_knows_its_size(self, block: Block) -> None:
+        assert await block.contents() == EMPTY
+        assert block.facts.disk_gb > 0 and block.facts.why
+
+    async def test_an_image_is_kept_and_dropped(self, block: Block) -> None:
+        await block.put_image(image_wish(), in_chunks(DATA))
+        assert (await block.contents()).images == {IMAGE}
+        await block.put_image(image_wish(), in_chunks(b"these are not read"))
+        for _twice in range(2):
+            await block.drop_image(IMAGE)
+            assert await block.contents() == EMPTY
+
+    async def test_a_root_disk_is_made_from_an_image_and_outlives_it(self, block: Block) -> None:
+        with pytest.raises(NotFound):
+            await block.make_root(SERVER, IMAGE, 1)
+        await block.put_image(image_wish(), in_chunks(DATA))
+        made = await block.make_root(SERVER, IMAGE, 1)
+        assert (made.format, made.size_bytes) == ("qcow2", GIB)
+        await block.drop_image(IMAGE)
+        assert await block.make_root(SERVER, IMAGE, 1) == made
+        assert await block.contents() == Contents(frozenset(), frozenset({SERVER}), frozenset())
+        for _twice in range(2):
+            await block.drop_root(SERVER)
+            assert await block.contents() == EMPTY
+
+    async def test_a_root_disk_of_size_0_is_as_large_as_its_image(self, block: Block) -> None:
+        await block.put_image(image_wish(), in_chunks(DATA))
+        assert (await block.make_root(SERVER, IMAGE, 0)).size_bytes == len(DATA)
+
+    async def test_a_root_disk_can_be_blank(self, block: Block) -> None:
+        assert (await block.make_root(SERVER, "", 2)).size_bytes == 2 * GIB
+
+    async def test_a_volume_is_made_grown_and_deleted(self, block: Block) -> None:
+        assert await block.find_volume(VOLUME) is None
+        made = await block.make_volume(VolumeWish(VOLUME, 1))
+        assert made.size_bytes == GIB
+        assert await block.find_volume(VOLUME) == made
+        assert await block.make_volume(VolumeWish(VOLUME, 1)) == made
+        for _twice in range(2):
+            await block.extend_volume(VOLUME, 2)
+            found = await block.find_volume(VOLUME)
+            assert found is not None and found.size_bytes == 2 * GIB
+        await block.extend_volume(VOLUME, 1)
+        assert await block.find_volume(VOLUME) == found
+        assert await block.make_volume(VolumeWish(VOLUME, 1)) == found
+        for _twice in range(2):
+            await block.drop_volume(VOLUME)
+            assert await block.find_volume(VOLUME) is None
+        with pytest.raises(NotFound):
+            await block.extend_volume(VOLUME, 3)
+
+    async def test_a_volume_is_made_from_an_image_or_a_volume(self, block: Block) -> None:
+        with pytest.raises(NotFound):
+            await block.make_volume(VolumeWish(VOLUME, 1, image_id=IMAGE))
+        with pytest.raises(NotFound):
+            await block.make_volume(VolumeWish(COPY, 1, source_volume_id=VOLUME))
+        await block.put_image(image_wish(), in_chunks(DATA))
+        await block.make_volume(VolumeWish(VOLUME, 1, image_id=IMAGE))
+        await block.make_volume(VolumeWish(COPY, 2, source_volume_id=VOLUME))
+        found = await block.find_volume(COPY)
+        assert found is not None and found.size_bytes == 2 * GIB
+        assert (await block.contents()).volumes == {VOLUME, COPY}
+
+    async def test_a_volume_that_could_never_be_filled_is_refused(self, block: Block) -> None:
+        with pytest.raises(NoCapacity):
+            await block.make_volume(VolumeWish(VOLUME, 1 << 20))
+        assert await block.contents() == EMPTY
+        await block.make_volume(VolumeWish(VOLUME, 1))
+        with pytest.raises(NoCapacity):
+            await block.extend_volume(VOLUME, 1 << 20)
+        found = await block.find_volume(VOLUME)
+        assert found is not None and found.size_bytes == GIB
+
+    async def test_what_does_not_fit_is_refused(self, block: Block) -> None:
+        await block.put_image(self.too_large_for_1_gb(), self.chunks_of_too_large())
+        with pytest.raises(Invalid):
+            await block.make_root(SERVER, IMAGE, 1)
+        with pytest.raises(Invalid):
+            await block.make_volume(VolumeWish(VOLUME, 1, image_id=IMAGE))
+        assert await block.contents() == Contents(frozenset({IMAGE}), frozenset(), frozenset())
+
+    def too_large_for_1_gb(self) -> ImageWish:
+        """An image whose guest sees more than 1 GiB."""
+        raise NotImplementedError
+
+    def chunks_of_too_large(self) -> AsyncIterator[bytes]:
+        """Its bytes."""
+        raise NotImplementedError

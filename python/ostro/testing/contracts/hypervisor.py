@@ -1,0 +1,179 @@
+"""The contract of `ostro.agent.drivers.hypervisor.Hypervisor`.
+
+A subclass gives the fixtures ``hypervisor`` (opened, watching nothing yet) and ``make_disk`` (device, volume id -> Disk, its file
+made). The domains have nothing to boot from, so nothing here depends on a guest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+
+from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Hypervisor, Memo
+from ostro.model.errors import Conflict, NotFound
+from ostro.model.wishes import Power
+
+CLOUD = "contract-cloud"
+ID = "0c000000-0000-4000-8000-000000000001"
+OTHER = "0c000000-0000-4000-8000-000000000002"
+VOLUME = "0c000000-0000-4000-8000-00000000000a"
+MEMO = Memo(generation=3, reboots=1, boot_id="boot-1")
+WAIT_S = 20.0
+
+MakeDisk = Callable[[str, str], Disk]
+
+
+@dataclass
+class Changes:
+    """Collects what the driver says has changed."""
+
+    seen: set[str] = field(default_factory=set)
+    _news: trio.Event = field(default_factory=trio.Event)
+
+    def __call__(self, server_id: str) -> None:
+        self.seen.add(server_id)
+        self._news.set()
+        self._news = trio.Event()
+
+    async def wait_for(self, server_id: str) -> None:
+        """Return when a change of ``server_id``, or of everything, has been told."""
+        with trio.fail_after(WAIT_S):
+            while not self.seen & {server_id, ""}:
+                await self._news.wait()
+
+
+class HypervisorContract:
+    """What every hypervisor driver must do."""
+
+    def spec(self, make_disk: MakeDisk, server_id: str = ID, name: str = "web <1> & ü") -> DomainSpec:
+        """A small domain with one blank disk."""
+        return DomainSpec(server_id, name, "project-1", 1, 64, [make_disk("vda", "")], [])
+
+    async def test_facts(self, hypervisor: Hypervisor) -> None:
+        facts = hypervisor.facts
+        assert facts.vcpus > 0 and facts.ram_mb > 0 and facts.boot_id and facts.why
+        assert facts.acceleration in ("kvm", "tcg", "none")
+
+    async def test_a_domain_is_defined_started_stopped_and_deleted(
+        self, hypervisor: Hypervisor, make_disk: MakeDisk
+    ) -> None:
+        hypervisor.watch(CLOUD, Changes())
+        assert await hypervisor.find(ID) is None
+        await hypervisor.define(self.spec(make_disk), MEMO)
+        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [])
+        for _twice in range(2):
+            await hypervisor.start(ID)
+            assert await hypervisor.find(ID) == Domain(ID, Power.ON, MEMO, [])
+        for _twice in range(2):
+            await hypervisor.stop(ID, 0.1)
+            assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [])
+        await hypervisor.start(ID)
+        for _twice in range(2):
+            await hypervisor.delete(ID)
+            assert await hypervisor.find(ID) is None
+
+    async def test_defining_anew_replaces_what_a_domain_is_made_from(
+        self, hypervisor: Hypervisor, make_disk: MakeDisk
+    ) -> None:
+        hypervisor.watch(CLOUD, Changes())
+        await hypervisor.define(self.spec(make_disk), MEMO)
+        spec = self.spec(make_disk, name="renamed")
+        disks = [*spec.disks, make_disk("vdb", VOLUME)]
+        later = Memo(9, 2, "boot-2")
+        await hypervisor.define(DomainSpec(ID, "renamed", "project-1", 2, 65, disks, []), later)
+        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, later, [VOLUME])
+
+    async def test_only_domains_of_this_cloud_exist(self, hypervisor: Hypervisor, make_disk: MakeDisk) -> None:
+        hypervisor.watch("another-cloud", Changes())
+        await hypervisor.define(self.spec(make_disk), MEMO)
+        hypervisor.watch(CLOUD, Changes())
+        assert await hypervisor.find(ID) is None
+        assert await hypervisor.domains() == []
+        await hypervisor.stop(ID, 0)
+        await hypervisor.delete(ID)
+        with pytest.raises(NotFound):
+            await hypervisor.start(ID)
+        with pytest.raises(Conflict):
+            await hypervisor.define(self.spec(make_disk), MEMO)
+        hypervisor.watch("another-cloud", Changes())
+        assert await hypervisor.find(ID) is not None
+        await hypervisor.delete(ID)
+
+    async def test_domains_are_listed_by_id(self, hypervisor: Hypervisor, make_disk: MakeDisk) -> None:
+        hypervisor.watch(CLOUD, Changes())
+        for server_id in (OTHER, ID):
+            await hypervisor.define(self.spec(make_disk, server_id), MEMO)
+        assert [domain.server_id for domain in await hypervisor.domains()] == [ID, OTHER]
+
+    async def test_a_memo_is_replaced_whether_the_domain_runs_or_not(
+        self, hypervisor: Hypervisor, make_disk: MakeDisk
+    ) -> None:
+        hypervisor.watch(CLOUD, Changes())
+        await hypervisor.define(self.spec(make_disk), MEMO)
+        await hypervisor.note(ID, Memo(4, 1, "boot-1"))
+        await hypervisor.start(ID)
+        await hypervisor.note(ID, Memo(5, 1, "boot-1"))
+        assert await hypervisor.find(ID) == Domain(ID, Power.ON, Memo(5, 1, "boot-1"), [])
+        await hypervisor.stop(ID, 0)
+        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, Memo(5, 1, "boot-1"), [])
+
+    async def test_a_volume_is_attached_to_a_domain_that_runs(
+        self, hypervisor: Hypervisor, make_disk: MakeDisk
+    ) -> None:
+        hypervisor.watch(CLOUD, Changes())
+        await hypervisor.define(self.spec(make_disk), MEMO)
+        await hypervisor.start(ID)
+        for _twice in range(2):
+            await hypervisor.attach(ID, make_disk("vdb", VOLUME))
+            assert await hypervisor.find(ID) == Domain(ID, Power.ON, MEMO, [VOLUME])
+        with pytest.raises(Conflict):
+            await hypervisor.attach(ID, make_disk("vdb", OTHER))
+        await hypervisor.resize(ID, VOLUME, 2 << 20)
+        with pytest.raises(NotFound):
+            await hypervisor.resize(ID, OTHER, 2 << 20)
+        await hypervisor.stop(ID, 0)
+        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [VOLUME])
+
+    async def test_a_volume_is_attached_to_and_detached_from_a_domain_that_is_off(
+        self, hypervisor: Hypervisor, make_disk: MakeDisk
+    ) -> None:
+        hypervisor.watch(CLOUD, Changes())
+        await hypervisor.define(self.spec(make_disk), MEMO)
+        await hypervisor.attach(ID, make_disk("vdb", VOLUME))
+        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [VOLUME])
+        for _twice in range(2):
+            await hypervisor.detach(ID, VOLUME)
+            assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [])
+
+    async def test_what_is_gone(self, hypervisor: Hypervisor, make_disk: MakeDisk) -> None:
+        hypervisor.watch(CLOUD, Changes())
+        await hypervisor.stop(ID, 10)
+        await hypervisor.delete(ID)
+        await hypervisor.detach(ID, VOLUME)
+        assert await hypervisor.console_log(ID, -1) == ""
+        with pytest.raises(NotFound):
+            await hypervisor.start(ID)
+        with pytest.raises(NotFound):
+            await hypervisor.note(ID, MEMO)
+        with pytest.raises(NotFound):
+            await hypervisor.attach(ID, make_disk("vdb", VOLUME))
+        with pytest.raises(NotFound):
+            await hypervisor.resize(ID, VOLUME, 2 << 20)
+
+    async def test_the_end_of_a_domain_is_told(self, hypervisor: Hypervisor, make_disk: MakeDisk) -> None:
+        hypervisor.watch(CLOUD, Changes())
+        await hypervisor.define(self.spec(make_disk), MEMO)
+        await hypervisor.start(ID)
+        changes = Changes()
+        hypervisor.watch(CLOUD, changes)
+        await self.kill_domain(hypervisor, ID)
+        await changes.wait_for(ID)
+        found = await hypervisor.find(ID)
+        assert found is not None and found.power in (Power.OFF, Power.CRASHED)
+
+    async def kill_domain(self, hypervisor: Hypervisor, server_id: str) -> None:
+        """Make the domain die by itself; for the subclass to do its way."""
+        raise NotImplementedError

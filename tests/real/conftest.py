@@ -1,0 +1,26 @@
+"""What tests of real components share: a private libvirtd and the tiny guest's image, made once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ostro.guest import build_image
+from ostro.testing.libvirt import TestLibvirtd, serve_libvirtd
+
+CACHE = Path(__file__).parents[2] / ".cache" / "guest"
+
+
+@pytest.fixture(scope="session")
+def libvirtd() -> Iterator[TestLibvirtd]:
+    """A private libvirtd."""
+    with serve_libvirtd() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def tiny_image() -> Path:
+    """The tiny guest's image (qcow2), built the first time on this machine."""
+    return build_image("tiny", CACHE / "tiny.qcow2", CACHE)
