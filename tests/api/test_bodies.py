@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
+from ostro.http import connection as http_connection
 from ostro.http import dispatch
 from ostro.http.schema import BODY_MOST_BYTES, DEPTH_MOST
 from ostro.testing.cloud import TestCloud
@@ -32,8 +33,10 @@ async def test_wrong_content_type_is_415(cloud: TestCloud) -> None:
 
 async def test_body_that_never_ends_is_refused(cloud: TestCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "BODY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(http_connection, "LINGER_S", 0.01)
     async with cloud.app.test_client().request(PATH, method="POST", headers=JSON) as connection:
         await connection.send(b'{"auth"')
         with trio.fail_after(5):
             body = await connection.receive()
+        await connection.disconnect()
     assert b"did not arrive" in body

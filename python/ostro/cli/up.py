@@ -104,7 +104,7 @@ async def _run_agent(config: UpConfig, endpoint: str) -> int:
     command = [sys.executable, "-m", "ostro", "agent", "--state", str(config.state.root), "--url", endpoint]
     command += ["--hypervisor", config.hypervisor, "--log-level", config.log_level, "--parent", str(os.getpid())]
     # Not trio's open_process: it starts children from a worker thread, and the kernel's notice of a parent's death goes by thread.
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: ASYNC220
     ended = os.pidfd_open(process.pid)
     try:
         await trio.lowlevel.wait_readable(ended)

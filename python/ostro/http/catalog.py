@@ -6,7 +6,15 @@ from ostro.http.agent import AGENT
 from ostro.http.compute import COMPUTE
 from ostro.http.health import HEALTH
 from ostro.http.identity import IDENTITY
+from ostro.http.image import IMAGE
 from ostro.http.network import NETWORK
 from ostro.http.route import Service
 
-SERVICES: tuple[Service, ...] = (HEALTH, IDENTITY, COMPUTE, AGENT, NETWORK)
+SERVICES: tuple[Service, ...] = (
+    HEALTH,
+    IDENTITY,
+    COMPUTE,
+    IMAGE,
+    NETWORK,
+    AGENT,
+)

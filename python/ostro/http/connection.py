@@ -2,6 +2,11 @@
 
 Quart gathers a body in memory as fast as the client sends it. Here a body holds at most ``HELD_MOST_BYTES`` that the handler has not
 taken yet; beyond that nothing is received, Hypercorn's own queue fills, and TCP slows the client down.
+
+An answer that is ready before the body has ended (refused, in conflict) would be lost if the connection were closed on a client that is
+still sending, so the rest of the body is received and thrown away first, within bounds. A client that goes on for longer gets its answer
+and the connection is closed; what it sends is thrown away until Hypercorn says that it is gone, because Hypercorn's reader would
+otherwise wait for ever on its own full queue.
 """
 
 from __future__ import annotations
@@ -21,6 +26,9 @@ from quart_trio.wrappers.request import TrioBody, TrioRequest
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 HELD_MOST_BYTES = 2 << 20
+LINGER_S = 2.0
+LINGER_MOST_BYTES = 64 << 20
+CLOSE_MOST_S = 60.0
 
 
 class BoundedBody(TrioBody):
@@ -29,9 +37,16 @@ class BoundedBody(TrioBody):
     def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
         self._parts: list[bytes] = []
         self._held_bytes = 0
+        self._received_bytes = 0
+        self._wanted = True
         self._ended = False
         self._came = trio.Event()
         self._taken = trio.Event()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last byte has come."""
+        return self._ended
 
     async def __anext__(self) -> bytes:
         if not self._parts and not self._ended:
@@ -52,8 +67,10 @@ class BoundedBody(TrioBody):
 
     def append(self, data: bytes) -> None:
         if data:
-            self._parts.append(data)
-            self._held_bytes += len(data)
+            self._received_bytes += len(data)
+            if self._wanted:
+                self._parts.append(data)
+                self._held_bytes += len(data)
             self._came.set()
 
     async def wait_for_room(self) -> None:
@@ -61,6 +78,17 @@ class BoundedBody(TrioBody):
         while self._held_bytes >= HELD_MOST_BYTES:
             self._taken = trio.Event()
             await self._taken.wait()
+
+    async def linger(self) -> None:
+        """Nobody wants the rest: throw it away, and give the client a fair chance to finish sending it."""
+        self._wanted = False
+        self.clear()
+        self._taken.set()
+        most_bytes = self._received_bytes + LINGER_MOST_BYTES
+        with trio.move_on_after(LINGER_S):
+            while not self._ended and self._received_bytes < most_bytes:
+                self._came = trio.Event()
+                await self._came.wait()
 
     def set_complete(self) -> None:
         self._ended = True
@@ -85,8 +113,13 @@ class Connection(TrioASGIHTTPConnection):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive, nursery.cancel_scope, request, receive)
             response = await self.app.handle_request(request)
+            body = request.body
+            assert isinstance(body, BoundedBody)
+            if not body.ended:
+                await body.linger()
             await self._answer(send, response)
-            nursery.cancel_scope.cancel()
+            # A body that has not ended is still received, until Hypercorn has closed the connection.
+            nursery.cancel_scope.deadline = trio.current_time() + (0 if body.ended else CLOSE_MOST_S)
 
     async def _receive(self, scope: trio.CancelScope, request: Request, receive: ASGIReceiveCallable) -> None:
         body = request.body

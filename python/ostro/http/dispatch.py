@@ -143,7 +143,7 @@ class Endpoint:
         if not data:
             raise Invalid("The request needs a JSON body.")
         kind = raw.mimetype
-        if kind and kind != "application/json" and not kind.endswith("+json"):
+        if kind and kind != "application/json" and not kind.endswith("+json") and kind not in route.consumes:
             raise UnsupportedMediaType(f"Unsupported Content-Type: {kind}")
         value = parse_json(bytes(data))
         validator.check(value)

@@ -53,6 +53,8 @@ class Route:
     query: Mapping[str, Schema] = field(default_factory=dict)
     low: Version | None = None
     high: Version | None = None
+    consumes: tuple[str, ...] = ()
+    """Media types that the body may have besides JSON's; it is parsed as JSON all the same."""
     streams: bool = False
     """The handler reads the body itself, as a stream of any length and type."""
 
@@ -91,6 +93,7 @@ class Service:
         query: Mapping[str, Schema] | None = None,
         low: Version | None = None,
         high: Version | None = None,
+        consumes: tuple[str, ...] = (),
         streams: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare a route for the decorated handler. ``path`` is relative to the prefix, with ``{name}`` or ``{name:path}``."""
@@ -110,6 +113,7 @@ class Service:
                     query=dict(query or {}),
                     low=low,
                     high=high,
+                    consumes=consumes,
                     streams=streams,
                 )
             )

@@ -16,13 +16,15 @@ from ostro.store.database import Database
 @dataclass(frozen=True)
 class CloudConfig:
     """What an operator chooses. ``agent_key`` is the secret that agents show; ``cloud_id`` tags
-    what agents make on hosts; ``public_url`` overrides the URLs in catalogue and links."""
+    what agents make on hosts; ``public_url`` overrides the URLs in catalogue and links; ``password_memory_kib`` is what hashing
+    a password costs."""
 
     state_dir: Path
     agent_key: str
     cloud_id: str = "ostro"
     region: str = "RegionOne"
     public_url: str = ""
+    password_memory_kib: int = 65_536
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def build_cloud(world: World, db: Database, config: CloudConfig) -> Cloud:
         db,
         config,
         Tokens(world, db),
-        Passwords(world),
+        Passwords(world, config.password_memory_kib),
         images=ImageFiles(config.state_dir / "images"),
         placement=PlacementEngine(db),
     )

@@ -14,6 +14,7 @@ import trio
 
 from ostro.services.cloud import Cloud
 from ostro.services.compute.consoles import sweep_asks
+from ostro.services.image.uploads import sweep_images
 from ostro.store.servers import forget_tombstones
 from ostro.store.tokens import sweep_revocations
 
@@ -54,6 +55,7 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("revocations", forget_revocations, 3600.0),
     Sweep("asks", take_back_asks, 60.0),
     Sweep("tombstones", forget_servers, 600.0),
+    Sweep("images", sweep_images, 60.0),
 )
 
 

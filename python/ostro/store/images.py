@@ -11,9 +11,6 @@ from ostro.model.images import ImageStatus, Visibility
 from ostro.store.database import Tx
 from ostro.store.table import Table
 
-TOPIC = "images"
-"""Rings when deleted images may have become free of holders."""
-
 
 class Image(msgspec.Struct, frozen=True):
     """One image. Empty ``name`` and formats mean none, sizes are -1 before there are bytes.
@@ -103,10 +100,22 @@ def is_member(tx: Tx, image_id: str, project_id: str) -> bool:
     )
 
 
-def list_free_images(tx: Tx, limit: int) -> list[Image]:
-    """Deleted images that no host holds."""
-    tail = (
-        "WHERE images.status = ? AND NOT EXISTS (SELECT 1 FROM image_holds h WHERE h.image_id = images.id)"
-        " ORDER BY images.created_at_us, images.id LIMIT ?"
+def list_free_images(tx: Tx, limit: int) -> list[tuple[str, str]]:
+    """(id, upload id) of deleted images that no host holds."""
+    rows = tx.all(
+        "SELECT id, upload_id FROM images WHERE status = ?"
+        " AND NOT EXISTS (SELECT 1 FROM image_holds h WHERE h.image_id = images.id) ORDER BY created_at_us, id LIMIT ?",
+        (ImageStatus.DELETED.value, limit),
     )
-    return IMAGES.select(tx, tail, (ImageStatus.DELETED.value, limit))
+    return [(row[0], row[1]) for row in rows]
+
+
+def list_uploads(tx: Tx) -> list[tuple[str, str]]:
+    """(id, upload id) of every image that is being uploaded."""
+    rows = tx.all("SELECT id, upload_id FROM images WHERE status = ?", (ImageStatus.SAVING.value,))
+    return [(row[0], row[1]) for row in rows]
+
+
+def list_upload_ids(tx: Tx) -> set[str]:
+    """Uploads that an image's row knows of."""
+    return {row[0] for row in tx.all("SELECT upload_id FROM images WHERE upload_id <> ''")}

@@ -47,8 +47,9 @@ def _codec(kind: Any) -> tuple[Callable[[Any], Any] | None, Callable[[Any], Any]
     return (lambda v: None if v is None else encode(v)), (lambda v: None if v is None else decode(v))
 
 
-def _enum_value(value: enum.Enum) -> Any:
-    return value.value
+def _enum_value(value: Any) -> Any:
+    # A filter may name a value that the enum doesn't have; it matches nothing.
+    return value.value if isinstance(value, enum.Enum) else value
 
 
 def _to_json(value: Any) -> str:

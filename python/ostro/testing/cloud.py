@@ -19,6 +19,7 @@ from quart_trio import QuartTrio
 from werkzeug.datastructures import Headers
 
 from ostro.http.app import make_app
+from ostro.model.context import Actor, Context
 from ostro.model.ids import new_hex
 from ostro.runtime.faults import Faults, NoFaults
 from ostro.runtime.world import World
@@ -82,6 +83,8 @@ class ApiClient:
         if json is not None:
             data = orjson.dumps(json)
             sent.setdefault("Content-Type", "application/json")
+        if data is not None:
+            sent.setdefault("Content-Length", str(len(data)))
         response = await self.app.test_client().open(path, method=method, data=data, headers=sent)  # type: ignore[call-arg]
         return Answer(response.status_code, response.headers, await response.get_data(as_text=False))
 
@@ -138,6 +141,11 @@ class TestCloud:
         await self.db.run(_add_user, self.world, name, password_hash, project, role)
         return await self.login(name, name, project)
 
+    def admin_context(self) -> Context:
+        """The context of an administrator without a project, for calling services directly."""
+        admin = Actor("admin", "admin", "default", "Default", roles=frozenset(("admin", "manager", "member", "reader")))
+        return Context(admin, "req-test", self.world.now_us(), self.world.random)
+
     @property
     def as_agent(self) -> ApiClient:
         """A client with the agent key."""
@@ -164,7 +172,7 @@ async def open_cloud(
     """A bootstrapped cloud below ``state_dir``; on SQLite unless ``db`` is given."""
     world = World(random=random.Random(seed), faults=faults or NoFaults())
     database = db or SqliteDatabase(world, str(state_dir / "ostro.db"))
-    cloud = build_cloud(world, database, CloudConfig(state_dir=state_dir, agent_key=AGENT_KEY))
+    cloud = build_cloud(world, database, CloudConfig(state_dir=state_dir, agent_key=AGENT_KEY, password_memory_kib=64))
     app = make_app(cloud, check_replies=True)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(database.serve)

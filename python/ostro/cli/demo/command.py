@@ -16,6 +16,7 @@ from ostro.cli.demo.leftovers import find_traces
 from ostro.cli.demo.runner import Runner, StepFailed, run_ostro
 from ostro.cli.demo.steps import run_steps
 from ostro.cli.up import check_user
+from ostro.guest import build_image
 from ostro.model.errors import OstroError
 
 START_S = 60.0
@@ -84,15 +85,21 @@ def _tear_down(run: Runner, cloud: DemoCloud, state: Path, before: object) -> No
 
 @click.command()
 @click.option(
-    "--image",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The tiny guest's qcow2 file.",
+    "--images",
+    default=".cache/guest",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the tiny guest's image is, or is built.",
 )
-def demo(image: Path) -> None:
+def demo(images: Path) -> None:
     """Start a cloud, use it with the `openstack` command, take it down; print a table of what held."""
     check_user("libvirt")
-    state = Path(tempfile.mkdtemp(prefix="ostro-demo-cloud-")) / "state"
+    image = images / "tiny.qcow2"
+    if not image.exists():
+        click.echo("building the tiny guest's image from Debian packages, some 10 s ...")
+        images.mkdir(parents=True, exist_ok=True)
+        build_image("tiny", image, images / "packages")
+    state = Path(tempfile.mkdtemp(prefix="ostro-demo-")) / "state"
     held = trio.run(_run, image, state)
     state.parent.rmdir()
     sys.exit(0 if held else 1)

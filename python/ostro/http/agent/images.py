@@ -26,7 +26,7 @@ async def read_image_data(req: Request) -> Reply:
     # Several ranges at once are no use to an agent; the first one is answered.
     span = spans[0] if spans else Span(0, image.size_bytes)
     try:
-        stream = await FileStream.open(req.cloud.world.threads, req.cloud.images.path(image.id), span)
+        stream = await FileStream.open(req.cloud.world.threads, req.cloud.images.path(image.upload_id), span)
     except FileNotFoundError as error:
         raise NotFound("image", image.id) from error
     headers = [("Content-Length", str(span.length)), ("Accept-Ranges", "bytes"), ("X-Image-Sha512", image.sha512)]

@@ -1,66 +1,70 @@
-"""The bytes of images: one file each below the state directory.
+"""The bytes of images: one file each below the state directory, named by the upload that brought it.
 
-An upload is written to ``incoming/<upload id>`` and renamed to ``<image id>`` when it is whole and flushed, so a file under an image's
-name is always complete. The directory belongs to one process at a time; what an earlier one left behind is swept at its start.
+An upload is written to ``<upload id>.part`` and loses the suffix when it is whole and flushed; the image's row then says which upload gave its
+bytes. The directory belongs to one process at a time, so an upload that this process doesn't know of is dead and may be swept.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ostro.model.ids import is_uuid
 
+PART = ".part"
+
 
 class ImageFiles:
-    """The directory of image files. Every method blocks: call it in a worker thread."""
+    """The directory of image files. The methods that touch it block: call them in a worker thread."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._incoming = root / "incoming"
+        self._live: set[str] = set()
 
-    def path(self, image_id: str) -> Path:
-        """Where the bytes of an active image are."""
-        assert is_uuid(image_id), image_id
-        return self._root / image_id
+    @contextmanager
+    def upload(self, upload_id: str) -> Iterator[None]:
+        """The upload is under way in this process until the block ends: no sweep touches it."""
+        self._live.add(upload_id)
+        try:
+            yield
+        finally:
+            self._live.discard(upload_id)
 
-    def incoming(self, upload_id: str) -> Path:
-        """Where an upload is written to."""
+    def is_live(self, upload_id: str) -> bool:
+        """Whether the upload is under way in this process."""
+        return upload_id in self._live
+
+    def path(self, upload_id: str) -> Path:
+        """Where the bytes are once they are whole."""
         assert is_uuid(upload_id), upload_id
-        return self._incoming / upload_id
+        return self._root / upload_id
+
+    def _part(self, upload_id: str) -> Path:
+        return self.path(upload_id).with_suffix(PART)
 
     def create(self, upload_id: str) -> int:
         """A new file for an upload, open for writing. Raises OSError."""
-        self._incoming.mkdir(parents=True, exist_ok=True)
-        return os.open(self.incoming(upload_id), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._root.mkdir(parents=True, exist_ok=True)
+        return os.open(self._part(upload_id), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
-    def publish(self, upload_id: str, image_id: str) -> None:
-        """The upload is whole and flushed: give it the image's name, durably. Raises OSError."""
-        os.rename(self.incoming(upload_id), self.path(image_id))
+    def publish(self, upload_id: str) -> None:
+        """The upload is whole and flushed: give it its name, durably. Raises OSError."""
+        self._part(upload_id).rename(self.path(upload_id))
         sync_directory(self._root)
 
-    def discard(self, upload_id: str) -> None:
-        """Remove an upload that came to nothing. Idempotent."""
-        self.incoming(upload_id).unlink(missing_ok=True)
+    def remove(self, upload_id: str) -> None:
+        """Remove the bytes of an upload, whole or not. Idempotent; who reads them still can."""
+        self._part(upload_id).unlink(missing_ok=True)
+        self.path(upload_id).unlink(missing_ok=True)
 
-    def remove(self, image_id: str) -> None:
-        """Remove an image's bytes. Idempotent; who reads them still can."""
-        self.path(image_id).unlink(missing_ok=True)
-
-    def list(self) -> list[str]:
-        """Ids of the images that have a file."""
+    def list(self) -> set[str]:
+        """Every upload that has a file, whole or not."""
         if not self._root.is_dir():
-            return []
-        return [entry.name for entry in os.scandir(self._root) if entry.is_file() and is_uuid(entry.name)]
-
-    def discard_all(self) -> int:
-        """Remove every upload; how many there were."""
-        if not self._incoming.is_dir():
-            return 0
-        names = [entry.name for entry in os.scandir(self._incoming) if is_uuid(entry.name)]
-        for name in names:
-            self.discard(name)
-        return len(names)
+            return set()
+        names = {entry.name.removesuffix(PART) for entry in os.scandir(self._root)}
+        return {name for name in names if is_uuid(name)}
 
 
 def sync_directory(path: Path) -> None:

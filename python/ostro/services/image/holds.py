@@ -12,7 +12,7 @@ from ostro.model.images import ImageStatus
 from ostro.model.wishes import ImageWish, Noun
 from ostro.services.image.images import find_visible_image
 from ostro.store.database import Tx
-from ostro.store.images import HOLDS, IMAGES, TOPIC, Image, ImageHold
+from ostro.store.images import HOLDS, IMAGES, Image, ImageHold
 from ostro.store.wishes import set_wish, wish_absence
 
 
@@ -50,4 +50,3 @@ def drop_image(tx: Tx, host_id: str, image_id: str, holder_id: str) -> None:
         return
     if HOLDS.find(tx, host_id=host_id, image_id=image_id) is None:
         wish_absence(tx, host_id, Noun.IMAGE, image_id)
-        tx.ring(TOPIC)

@@ -1,0 +1,68 @@
+"""``/v2/images/{id}/file``: an image's bytes, up and down."""
+
+from __future__ import annotations
+
+from ostro.http.faults import UnsupportedMediaType
+from ostro.http.files import FileStream, Span, parse_ranges
+from ostro.http.image.service import IMAGE
+from ostro.http.policy import Rule
+from ostro.http.request import Reply, Request
+from ostro.model.errors import Invalid, Unavailable
+from ostro.services.image.images import get_downloadable_image
+from ostro.services.image.uploads import receive_image
+
+OCTETS = "application/octet-stream"
+
+
+@IMAGE.route(
+    "PUT",
+    "/v2/images/{image_id}/file",
+    policy="image:upload_image",
+    rule=Rule.MEMBER,
+    status=204,
+    streams=True,
+    summary="Upload an image's bytes",
+)
+async def upload_image(req: Request) -> Reply:
+    if req.raw.mimetype != OCTETS:
+        raise UnsupportedMediaType(f"Unsupported Content-Type: an image is uploaded as {OCTETS}.")
+    await receive_image(
+        req.cloud, req.context, req.params["image_id"], req.stream(), length_bytes=_announced_bytes(req)
+    )
+    return Reply()
+
+
+def _announced_bytes(req: Request) -> int | None:
+    """How long the image will be, if the client says so."""
+    text = req.headers.get("x-openstack-image-size")
+    if text is None:
+        return req.raw.content_length
+    if not (text.isascii() and text.isdigit()):
+        raise Invalid("Image size must be a non-negative integer.")
+    return int(text)
+
+
+@IMAGE.route(
+    "GET",
+    "/v2/images/{image_id}/file",
+    policy="image:download_image",
+    rule=Rule.READER,
+    summary="Download an image's bytes, whole or in part",
+)
+async def download_image(req: Request) -> Reply:
+    image = await req.read(get_downloadable_image, req.params["image_id"])
+    if image is None:
+        return Reply(status=204)
+    spans = parse_ranges(req.headers.get("Range"), image.size_bytes) or []
+    # One range is answered; a client that asks for several gets the whole, as RFC 9110 allows.
+    span = spans[0] if len(spans) == 1 else Span(0, image.size_bytes)
+    headers = [("Content-Length", str(span.length)), ("Accept-Ranges", "bytes")]
+    if len(spans) == 1:
+        headers.append(("Content-Range", span.content_range(image.size_bytes)))
+    else:
+        headers.append(("Content-MD5", image.checksum))
+    try:
+        stream = await FileStream.open(req.cloud.world.threads, req.cloud.images.path(image.upload_id), span)
+    except OSError as error:
+        raise Unavailable("The image's data can't be read now.", retry_after_s=30, detail=str(error)) from error
+    return Reply(stream, status=206 if len(spans) == 1 else 200, headers=headers, content_type=OCTETS)

@@ -1,0 +1,265 @@
+"""Uploads: from a stream of bytes to an active image.
+
+The bytes go to a file of the upload's own. MD5 and SHA-512 are computed side by side in worker threads while the next piece arrives, and the
+header is looked at as soon as it is there. Three short transactions frame it: ``begin`` takes the image (queued -> saving), ``finish``
+makes it active, ``abort`` puts it back to queued. Each is fenced by the upload's id, so of two uploads one is refused, and one
+that was overtaken by a delete comes to nothing. However an upload ends, its file is either the image's or gone; what a crash
+leaves is put right by ``sweep_images``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import trio
+
+from ostro._core import IMAGE_HEADER_BYTES, Hasher, inspect_image
+from ostro.model.context import Context
+from ostro.model.errors import Conflict, Invalid, OstroError, TooLarge
+from ostro.model.images import UNKNOWN_BYTES, ImageStatus
+from ostro.runtime.threads import Pool
+from ostro.services.cloud import Cloud
+from ostro.services.image.images import get_changeable_image
+from ostro.store.database import Tx
+from ostro.store.images import IMAGES, Image, list_free_images, list_upload_ids, list_uploads
+
+IMAGE_MOST_BYTES = 1 << 40
+SPARE_BYTES = 64 << 20
+"""An upload that would leave less than this on the disk is refused: the store may live there too."""
+FLUSH_MOST_S = 600.0
+FREE_MOST = 100
+"""Deleted images freed in one round."""
+DIGESTS = Pool("image-digest", 4)
+WRITES = Pool("image-write", 4)
+ALIKE = {"ami": "raw", "ari": "raw", "aki": "raw"}
+"""Formats that look like another one in their header."""
+
+
+class StorageFull(TooLarge):
+    """The disk has no room for the image."""
+
+
+class Gone(OstroError):
+    """The image was deleted while its bytes came."""
+
+    status = 410
+
+
+class BadContent(Invalid):
+    """The bytes are not what the image's record says, or must not be opened."""
+
+    status = 415
+
+
+@dataclass(frozen=True)
+class Received:
+    """What is known once the last byte is written."""
+
+    size_bytes: int
+    virtual_size_bytes: int
+    md5: str
+    sha512: str
+
+
+def begin_upload(tx: Tx, context: Context, image_id: str, upload_id: str) -> Image:
+    """Take the image for this upload. Raises NotFound, Forbidden, Invalid without formats, Conflict when it isn't queued."""
+    image = get_changeable_image(tx, context, image_id)
+    if not image.disk_format or not image.container_format:
+        raise Invalid("Properties disk_format, container_format must be set prior to saving data.")
+    changes = {"status": ImageStatus.SAVING, "upload_id": upload_id, "updated_at_us": context.now_us}
+    if not IMAGES.update_where(tx, changes, id=image_id, status=ImageStatus.QUEUED):
+        raise Conflict(f"Image status transition from {image.status} to saving is not allowed")
+    return image
+
+
+def finish_upload(tx: Tx, context: Context, image_id: str, upload_id: str, received: Received) -> bool:
+    """The bytes are in place: the image is active. False when it is no longer this upload's."""
+    changes = {
+        "status": ImageStatus.ACTIVE,
+        "size_bytes": received.size_bytes,
+        "virtual_size_bytes": received.virtual_size_bytes,
+        "checksum": received.md5,
+        "sha512": received.sha512,
+        "updated_at_us": context.now_us,
+    }
+    return IMAGES.update_where(tx, changes, id=image_id, upload_id=upload_id, status=ImageStatus.SAVING) == 1
+
+
+def abort_upload(tx: Tx, image_id: str, upload_id: str) -> bool:
+    """The upload came to nothing: the image waits for another one. Idempotent.
+
+    False when the image does have this upload's bytes after all, because a commit that seemed to fail had not.
+    """
+    changes = {"status": ImageStatus.QUEUED, "upload_id": ""}
+    IMAGES.update_where(tx, changes, id=image_id, upload_id=upload_id, status=ImageStatus.SAVING)
+    image = IMAGES.find(tx, id=image_id, upload_id=upload_id)
+    return image is None or image.size_bytes == UNKNOWN_BYTES
+
+
+class _Sink:
+    """Where the bytes of one upload go.
+
+    A write that was abandoned (client gone, deadline passed) may still run when the file is closed; the lock keeps it from writing
+    to whatever file has the number next.
+    """
+
+    def __init__(self, cloud: Cloud, image: Image, upload_id: str) -> None:
+        self._cloud = cloud
+        self._image = image
+        self._upload_id = upload_id
+        self._file = -1
+        self._lock = threading.Lock()
+        self._md5 = Hasher("md5")
+        self._sha512 = Hasher("sha512")
+        self._header = bytearray()
+        self._inspected = False
+        self._virtual_bytes = UNKNOWN_BYTES
+        self.size_bytes = 0
+
+    def open(self, length_bytes: int | None) -> None:
+        """Make the file and, if the length is known, take its room on the disk now."""
+        with self._lock:
+            self._file = self._cloud.images.create(self._upload_id)
+        if length_bytes:
+            room = os.fstatvfs(self._file)
+            if room.f_bavail * room.f_frsize < length_bytes + SPARE_BYTES:
+                raise StorageFull("Image storage media is full: there is not enough room for this image.")
+            os.posix_fallocate(self._file, 0, length_bytes)
+
+    async def take(self, data: bytes) -> None:
+        """The next bytes: one digest in one thread, the write and the other digest in a second one."""
+        self.size_bytes += len(data)
+        if self.size_bytes > IMAGE_MOST_BYTES:
+            raise TooLarge(f"The image is larger than {IMAGE_MOST_BYTES} bytes.")
+        if not self._inspected:
+            self._header += data[: IMAGE_HEADER_BYTES - len(self._header)]
+            if len(self._header) >= IMAGE_HEADER_BYTES:
+                self._inspect()
+        threads = self._cloud.world.threads
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(threads.run, DIGESTS, self._sha512.update, data)
+                await threads.run(WRITES, self._write, data)
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    def _write(self, data: bytes) -> None:
+        with self._lock:
+            if self._file < 0:
+                return
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._file, view) :]
+        self._md5.update(data)
+
+    def _inspect(self) -> None:
+        """Refuse what isn't what it was said to be, or is dangerous to open."""
+        self._inspected = True
+        if self._image.container_format != "bare":
+            return
+        found = inspect_image(bytes(self._header))
+        if not found["safe"]:
+            raise BadContent("The image is refused: " + "; ".join(found["dangers"]))
+        declared = ALIKE.get(self._image.disk_format, self._image.disk_format)
+        if found["format"] != declared:
+            raise BadContent(
+                f"Image content does not match disk_format: it was declared {self._image.disk_format} "
+                f"and its header says {found['format']}."
+            )
+        if found["virtual_size_bytes"] is not None and found["format"] != "raw":
+            self._virtual_bytes = found["virtual_size_bytes"]
+
+    def finish(self) -> Received:
+        """Flush the file and publish it."""
+        if not self._inspected:
+            self._inspect()
+        os.ftruncate(self._file, self.size_bytes)
+        os.fsync(self._file)
+        self._cloud.images.publish(self._upload_id)
+        virtual = self.size_bytes if self._virtual_bytes == UNKNOWN_BYTES else self._virtual_bytes
+        return Received(self.size_bytes, virtual, self._md5.hexdigest("md5"), self._sha512.hexdigest("sha512"))
+
+    def close(self) -> None:
+        """Give the file back. Idempotent."""
+        with self._lock:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+
+
+async def receive_image(
+    cloud: Cloud, context: Context, image_id: str, body: AsyncIterator[bytes], *, length_bytes: int | None
+) -> None:
+    """Make ``body`` the bytes of a queued image. Whatever ends it early, the image is queued again and no file is left.
+
+    Raises Conflict for an image that isn't queued, BadContent, StorageFull, TooLarge, Gone when the image was deleted meanwhile.
+    """
+    if length_bytes is not None and length_bytes > IMAGE_MOST_BYTES:
+        raise TooLarge(f"The image is larger than {IMAGE_MOST_BYTES} bytes.")
+    upload_id = context.new_id()
+    with cloud.images.upload(upload_id):
+        image = await cloud.db.run(begin_upload, context, image_id, upload_id)
+        sink = _Sink(cloud, image, upload_id)
+        done = False
+        try:
+            await _fill(cloud, sink, body, length_bytes)
+            # From here on it comes to an end even if the client goes away.
+            with trio.CancelScope(shield=True):
+                received = await cloud.world.threads.run(WRITES, sink.finish, deadline_s=FLUSH_MOST_S)
+                done = await cloud.db.run(finish_upload, context, image_id, upload_id, received)
+        except OSError as error:
+            raise _full_or_broken(error) from error
+        finally:
+            with trio.CancelScope(shield=True):
+                await cloud.world.threads.run(WRITES, sink.close)
+                if not done and await cloud.db.run(abort_upload, image_id, upload_id):
+                    await cloud.world.threads.run(WRITES, cloud.images.remove, upload_id)
+    if not done:
+        raise Gone(f"Image {image_id} was deleted while its data was uploaded.")
+
+
+async def _fill(cloud: Cloud, sink: _Sink, body: AsyncIterator[bytes], length_bytes: int | None) -> None:
+    await cloud.world.threads.run(WRITES, sink.open, length_bytes)
+    async for data in body:
+        await sink.take(data)
+    if length_bytes is not None and sink.size_bytes != length_bytes:
+        raise Invalid(f"The image has {sink.size_bytes} bytes, {length_bytes} were announced.")
+
+
+def _full_or_broken(error: OSError) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StorageFull("Image storage media is full.", detail=str(error))
+    return error
+
+
+async def sweep_images(cloud: Cloud) -> None:
+    """Put right what crashes left behind, and free deleted images that no host holds."""
+    for image_id, upload_id in await cloud.db.read(list_uploads):
+        if not cloud.images.is_live(upload_id):
+            await cloud.db.run(abort_upload, image_id, upload_id)
+    # Files first, rows second: a file that comes in between is not in the list.
+    present = await cloud.world.threads.run(WRITES, cloud.images.list)
+    known = await cloud.db.read(list_upload_ids)
+    for upload_id in present - known:
+        if not cloud.images.is_live(upload_id):
+            await cloud.world.threads.run(WRITES, cloud.images.remove, upload_id)
+    await free_deleted_images(cloud)
+
+
+async def free_deleted_images(cloud: Cloud) -> None:
+    """Remove the bytes, and then the records, of deleted images that no host holds."""
+    for image_id, upload_id in await cloud.db.read(list_free_images, FREE_MOST):
+        if cloud.images.is_live(upload_id):
+            continue
+        if upload_id:
+            await cloud.world.threads.run(WRITES, cloud.images.remove, upload_id)
+        await cloud.db.run(forget_image, image_id)
+
+
+def forget_image(tx: Tx, image_id: str) -> None:
+    """Remove the record of a deleted image."""
+    IMAGES.delete_where(tx, id=image_id, status=ImageStatus.DELETED)
