@@ -6,51 +6,20 @@ from typing import Any
 
 import pytest
 
-from ostro.model.images import ImageStatus, Visibility
 from ostro.model.wishes import Noun, Power
-from ostro.store.database import Tx
-from ostro.store.images import Image, add_image
 from ostro.store.inventories import INVENTORIES, count_wrong_sums
 from ostro.testing.cloud import ApiClient, TestCloud
 from ostro.testing.hosts import SimHost, add_host, converge
+from ostro.testing.images import IMAGE_ID, put_image
 
-IMAGE_ID = "11111111-1111-4111-8111-111111111111"
 COMPUTE = "/compute/v2.1"
-
-
-def _add_image(tx: Tx) -> None:
-    add_image(
-        tx,
-        Image(
-            id=IMAGE_ID,
-            owner_id="",
-            name="tiny",
-            status=ImageStatus.ACTIVE,
-            visibility=Visibility.PUBLIC,
-            protected=False,
-            hidden=False,
-            disk_format="qcow2",
-            container_format="bare",
-            min_disk_gb=0,
-            min_ram_mb=0,
-            size_bytes=1 << 20,
-            virtual_size_bytes=1 << 20,
-            checksum="",
-            sha512="",
-            tags=[],
-            properties={},
-            upload_id="",
-            created_at_us=1,
-            updated_at_us=1,
-        ),
-    )
 
 
 @pytest.fixture
 async def host(cloud: TestCloud) -> SimHost:
     """A host, an image, and a flavor ``f``."""
     host = await add_host(cloud)
-    await cloud.db.run(_add_image)
+    await cloud.db.run(put_image)
     flavor = {"flavor": {"name": "small", "id": "f", "ram": 512, "vcpus": 1, "disk": 1}}
     assert (await cloud.as_admin.post(f"{COMPUTE}/flavors", flavor)).status == 200
     return host

@@ -183,7 +183,7 @@ BODY = {
     response=ANY_OBJECT,
     summary="Do something with a server",
 )
-async def act(req: Request) -> Reply:
+async def act_on_server(req: Request) -> Reply:
     [(name, value)] = req.body.items()
     if name in UNSUPPORTED:
         raise Unsupported(f"The action {name} is not supported.")

@@ -66,7 +66,7 @@ def _shows_user_data(req: Request) -> bool:
     response=shape({"servers": array(BRIEF)}),
     summary="List servers",
 )
-async def index(req: Request) -> Reply:
+async def index_servers(req: Request) -> Reply:
     query = parse_query(req)
     rows, more = cut(await req.read(list_servers, query), query.page)
     return Reply(with_links({"servers": [brief_view(req, s) for s in rows]}, "servers", next_links(req, rows, more)))
@@ -81,7 +81,7 @@ async def index(req: Request) -> Reply:
     response=shape({"servers": array(SERVER)}),
     summary="List servers with details",
 )
-async def detail(req: Request) -> Reply:
+async def detail_servers(req: Request) -> Reply:
     query = parse_query(req)
     rows, details = await req.read(list_with_details, query, user_data=_shows_user_data(req))
     rows, more = cut(rows, query.page)
@@ -97,12 +97,12 @@ async def detail(req: Request) -> Reply:
     response=shape({"server": SERVER}),
     summary="Show a server",
 )
-async def show(req: Request) -> Reply:
+async def show_server(req: Request) -> Reply:
     server, details = await req.read(get_with_details, req.params["server_id"], user_data=_shows_user_data(req))
     return Reply({"server": full_view(req, server, details)})
 
 
-async def create(req: Request) -> Reply:
+async def create_server(req: Request) -> Reply:
     given = req.body["server"]
     spec = parse_spec(req)
     await req.cloud.placement.fresh()
@@ -142,10 +142,10 @@ for _low, _high in ranges(CREATE_STEPS):
         body=create_body(_low),
         response=ANY_OBJECT,
         summary="Create servers",
-    )(create)
+    )(create_server)
 
 
-async def update(req: Request) -> Reply:
+async def change_server(req: Request) -> Reply:
     given = req.body["server"]
     change = ServerUpdate(
         name=given.get("name"),
@@ -174,7 +174,7 @@ for _low, _high in ranges(UPDATE_STEPS):
         body=update_body(_low),
         response=shape({"server": SERVER}),
         summary="Change a server",
-    )(update)
+    )(change_server)
 
 
 @COMPUTE.route(
@@ -185,7 +185,7 @@ for _low, _high in ranges(UPDATE_STEPS):
     status=204,
     summary="Delete a server",
 )
-async def delete(req: Request) -> Reply:
+async def remove_server(req: Request) -> Reply:
     await req.run(delete_server, req.cloud.placement, req.cloud.world.faults, req.params["server_id"])
     req.cloud.world.faults.hit("server.delete.committed")
     return Reply()

@@ -51,7 +51,7 @@ async def list_attachments(req: Request) -> Reply:
     return Reply({"volumeAttachments": [_view(req, device) for device in shown]})
 
 
-async def attach(req: Request) -> Reply:
+async def attach_volume(req: Request) -> Reply:
     given = req.body["volumeAttachment"]
     device = given.get("device") or ""
     source = VolumeSource(
@@ -84,7 +84,7 @@ for _low, _high in ranges(STEPS):
         body=_attach_body(_low),
         response=ATTACHMENT,
         summary="Plug a volume into a server",
-    )(attach)
+    )(attach_volume)
 
 
 @COMPUTE.route(
@@ -141,6 +141,6 @@ async def update_attachment(req: Request) -> Reply:
     status=202,
     summary="Pull a volume out of a server",
 )
-async def detach(req: Request) -> Reply:
+async def detach_volume(req: Request) -> Reply:
     await req.run(volumes.detach_volume, req.params["server_id"], req.params["volume_id"])
     return Reply()
