@@ -11,7 +11,7 @@ from ostro.model.errors import NotFound
 from ostro.services.network.access import acting_project, owns
 from ostro.services.network.changes import bump
 from ostro.services.network.errors import NetworkConflict, NetworkInvalid, group_not_found
-from ostro.services.network.rules import RuleSpec, check_rule, new_rule
+from ostro.services.network.rules import RuleSpec, check_rule, fingerprint, new_rule
 from ostro.services.network.security_groups import get_own_group
 from ostro.services.network.wishes import rewish_group
 from ostro.store.database import Tx
@@ -56,6 +56,8 @@ def create_security_group_rules(tx: Tx, context: Context, wanted: Sequence[NewRu
             "Multiple project_ids in bulk security group rule create not allowed",
         )
     checked = [msgspec.structs.replace(item, spec=check_rule(item.spec)) for item in wanted]
+    if len({fingerprint(item.spec) for item in checked}) < len(checked):
+        raise NetworkConflict("DuplicateSecurityGroupRuleInPost", "Duplicate Security Group Rule in POST.")
     group = get_own_group(tx, context, wanted[0].group_id)
     project_id = acting_project(context, wanted[0].project_id, "create_security_group_rule:project_id")
     rules = [_insert_rule(tx, context, group, project_id, item.spec, rank) for rank, item in enumerate(checked)]
