@@ -100,7 +100,7 @@ class HttpClient:
         if self._stream is not None:
             try:
                 return await self._send(self._stream, request, body)
-            except (_Closed, OSError, trio.BrokenResourceError):
+            except (_Closed, OSError, trio.BrokenResourceError, h11.RemoteProtocolError):
                 await self.close()
         self._stream = await self._connect()
         self._http = h11.Connection(h11.CLIENT)

@@ -15,7 +15,7 @@ import trio
 
 from ostro.agent.http_client import Answer, HttpClient
 from ostro.model.errors import NotFound, Unauthenticated, Unavailable
-from ostro.model.wishes import Feed, Registered, Registration, Report
+from ostro.model.wishes import Feed, Noun, Registered, Registration, Report, Wish
 
 T = TypeVar("T")
 
@@ -24,6 +24,23 @@ ANSWER_GRACE_S = 15.0
 """How much longer than asked a long poll may take before the control plane counts as hung."""
 
 IMAGE_CHUNK_DEADLINE_S = 60.0
+
+
+class _WireWish(msgspec.Struct, frozen=True):
+    """A Wish as it is decoded: msgspec can't decode ``Raw | None``, and shows null as a Raw."""
+
+    noun: Noun
+    id: str
+    generation: int
+    body: msgspec.Raw
+
+
+class _WireFeed(msgspec.Struct, frozen=True):
+    """A Feed as it is decoded."""
+
+    revision: int
+    full: bool
+    wishes: list[_WireWish]
 
 
 class Link(Protocol):
@@ -69,7 +86,9 @@ class HttpLink:
     async def read_wishes(self, host_id: str, since: int, wait_s: int) -> Feed:
         with _deadline(wait_s + ANSWER_GRACE_S):
             answer = await self._feed.exchange("GET", f"/hosts/{host_id}/wishes?since={since}&wait_s={wait_s}")
-        return _decode(answer, Feed)
+        wire = _decode(answer, _WireFeed)
+        wishes = [Wish(w.noun, w.id, w.generation, None if bytes(w.body) == b"null" else w.body) for w in wire.wishes]
+        return Feed(wire.revision, wire.full, wishes)
 
     async def report(self, host_id: str, reports: Sequence[Report]) -> None:
         body = msgspec.json.encode({"reports": reports})
