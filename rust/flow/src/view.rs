@@ -1,0 +1,454 @@
+//! What flows are computed from: the wishes held, the switch's ports, and indexes over both.
+//!
+//! Changing the view says which units have to be computed anew; computing them is in `compile`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::ledger::Unit;
+use crate::numbers::Numbers;
+use crate::tables::Lookup;
+use crate::wish::{Direction, Id, Mac, Network, Peer, Port, SecurityGroup, SegmentType};
+
+/// The port of the switch behind which this host's metadata server listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetadataPort {
+    /// Its OpenFlow number.
+    pub port: u32,
+    /// Its link-layer address.
+    pub mac: Mac,
+    /// The address that the server listens on.
+    pub address: Ipv4Addr,
+    /// The TCP port that it listens on.
+    pub tcp_port: u16,
+    /// The addresses that guests' requests come from, one for each.
+    pub aliases: Ipv4Net,
+}
+
+/// The switch's ports that aren't guests'.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uplinks {
+    /// Where metadata requests go.
+    pub metadata: Option<MetadataPort>,
+    /// The VXLAN tunnel port.
+    pub vxlan: Option<u32>,
+    /// The GRE tunnel port.
+    pub gre: Option<u32>,
+    /// The Geneve tunnel port.
+    pub geneve: Option<u32>,
+    /// The patch port to the bridge of each physical network.
+    pub physical: BTreeMap<String, u32>,
+}
+
+/// How frames of a network leave this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// By a tunnel port, with this key.
+    Tunnel {
+        /// The OpenFlow number of the port.
+        port: u32,
+        /// The tunnel key.
+        key: u32,
+    },
+    /// By a patch port to a physical network, with this tag.
+    Physical {
+        /// The OpenFlow number of the port.
+        port: u32,
+        /// The VLAN; None for untagged.
+        vlan: Option<u16>,
+    },
+    /// Not at all.
+    None,
+}
+
+/// Where a port stands in its network's floods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub network: Id,
+    pub number: u32,
+    /// Whether frames to addresses that nobody knows go to it.
+    pub open: bool,
+}
+
+/// How many ports share a part of a flood: a change of one resends that part.
+const PORTS_IN_PART_BITS: u32 = 6;
+/// Over how many parts other hosts are spread. 16 parts of at most 1,800 hosts.
+const HOST_PARTS: u16 = 16;
+
+/// Whom a network's floods reach.
+#[derive(Default)]
+pub struct Floods {
+    pub ports: BTreeMap<u16, BTreeSet<u32>>,
+    pub open: BTreeMap<u16, BTreeSet<u32>>,
+    pub hosts: BTreeMap<u16, BTreeMap<Ipv4Addr, u32>>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct View {
+    pub networks: FxHashMap<Id, Network>,
+    pub groups: FxHashMap<Id, SecurityGroup>,
+    pub ports: FxHashMap<Id, Port>,
+    pub peers: FxHashMap<Id, Peer>,
+    pub uplinks: Uplinks,
+    pub numbers: Numbers,
+    /// The OpenFlow number of each plugged port.
+    pub bound: FxHashMap<Id, u32>,
+    /// The same, the other way round.
+    pub bound_to: FxHashMap<u32, Id>,
+    /// The ports and peers of each network.
+    pub residents: FxHashMap<Id, FxHashSet<Unit>>,
+    /// The ports and peers in each group.
+    pub members: FxHashMap<Id, FxHashSet<Unit>>,
+    /// How many rules ask for the members of each group, by how they look.
+    pub lookups: FxHashMap<Id, [u32; 4]>,
+    pub floods: FxHashMap<Id, Floods>,
+    pub dirty: FxHashSet<Unit>,
+}
+
+impl View {
+    /// Holds a network.
+    pub fn put_network(&mut self, wish: Network) {
+        let id = wish.id.clone();
+        if self.networks.get(&id) == Some(&wish) {
+            return;
+        }
+        self.numbers.networks.take(&id);
+        self.networks.insert(id.clone(), wish);
+        self.touch_network(&id);
+    }
+
+    /// Forgets a network.
+    pub fn drop_network(&mut self, id: &str) {
+        if let Some((id, _)) = self.networks.remove_entry(id) {
+            self.touch_network(&id);
+        }
+    }
+
+    fn touch_network(&mut self, id: &Id) {
+        self.dirty.insert(Unit::Network(id.clone()));
+        self.dirty.insert(Unit::Flood(id.clone()));
+        if let Some(residents) = self.residents.get(id) {
+            self.dirty.extend(residents.iter().cloned());
+        }
+        if let Some(floods) = self.floods.get(id) {
+            self.dirty.extend(floods.ports.keys().map(|part| Unit::FloodPorts(id.clone(), *part)));
+            self.dirty.extend(floods.open.keys().map(|part| Unit::FloodOpen(id.clone(), *part)));
+            self.dirty.extend(floods.hosts.keys().map(|part| Unit::FloodHosts(id.clone(), *part)));
+        }
+    }
+
+    /// Holds a security group.
+    pub fn put_group(&mut self, wish: SecurityGroup) {
+        let id = wish.id.clone();
+        if self.groups.get(&id) == Some(&wish) {
+            return;
+        }
+        self.numbers.groups.take(&id);
+        for rule in wish.rules.iter().filter(|rule| !rule.remote_group_id.is_empty()) {
+            self.numbers.groups.take(&rule.remote_group_id);
+        }
+        let stateful = wish.stateful;
+        let asked = lookups_of(&wish);
+        let old = self.groups.insert(id.clone(), wish);
+        self.count_lookups(old.as_ref().map(lookups_of).unwrap_or_default(), asked);
+        self.dirty.insert(Unit::Group(id.clone()));
+        if old.is_none_or(|old| old.stateful != stateful) {
+            self.touch_users(&id);
+        }
+    }
+
+    /// Forgets a security group.
+    pub fn drop_group(&mut self, id: &str) {
+        if let Some((id, old)) = self.groups.remove_entry(id) {
+            self.count_lookups(lookups_of(&old), FxHashSet::default());
+            self.dirty.insert(Unit::Group(id.clone()));
+            self.touch_users(&id);
+        }
+    }
+
+    /// Computes the ports here that use a group anew.
+    fn touch_users(&mut self, group: &Id) {
+        if let Some(members) = self.members.get(group) {
+            self.dirty.extend(members.iter().filter(|unit| matches!(unit, Unit::Port(_))).cloned());
+        }
+    }
+
+    fn count_lookups(&mut self, old: FxHashSet<(Id, Lookup)>, new: FxHashSet<(Id, Lookup)>) {
+        for (group, lookup) in new.difference(&old) {
+            let counts = self.lookups.entry(group.clone()).or_default();
+            counts[*lookup as usize] += 1;
+            if counts[*lookup as usize] == 1 {
+                self.dirty.extend(self.members.get(group).into_iter().flatten().cloned());
+            }
+        }
+        for (group, lookup) in old.difference(&new) {
+            let Some(counts) = self.lookups.get_mut(group) else { continue };
+            counts[*lookup as usize] -= 1;
+            if counts[*lookup as usize] == 0 {
+                self.dirty.extend(self.members.get(group).into_iter().flatten().cloned());
+            }
+            if *counts == [0; 4] {
+                self.lookups.remove(group);
+            }
+        }
+    }
+
+    /// Holds a port.
+    pub fn put_port(&mut self, wish: Port) {
+        let id = wish.id.clone();
+        if self.ports.get(&id) == Some(&wish) {
+            return;
+        }
+        let unit = Unit::Port(id.clone());
+        let place = self.place(&id);
+        let old = self.ports.insert(id.clone(), wish);
+        if let Some(old) = old {
+            self.leave(&unit, &old.network_id, &old.security_groups);
+        }
+        let wish = &self.ports[&id];
+        let (network, groups) = (wish.network_id.clone(), wish.security_groups.clone());
+        self.enter(&unit, network, groups);
+        self.dirty.insert(unit);
+        self.replace(place, self.place(&id));
+    }
+
+    /// Forgets a port.
+    pub fn drop_port(&mut self, id: &str) {
+        let place = self.place(id);
+        if let Some((id, old)) = self.ports.remove_entry(id) {
+            let unit = Unit::Port(id);
+            self.leave(&unit, &old.network_id, &old.security_groups);
+            self.dirty.insert(unit);
+            self.replace(place, None);
+        }
+    }
+
+    /// Says which OpenFlow port a port is plugged in by, or that it is not. A number belongs to the port that had it last.
+    pub fn bind(&mut self, id: &str, number: Option<u32>) {
+        if self.bound.get(id).copied() == number {
+            return;
+        }
+        let owner = number.and_then(|number| self.bound_to.get(&number).cloned());
+        if let Some(owner) = owner {
+            self.bind(&owner, None);
+        }
+        let place = self.place(id);
+        let old = match number {
+            Some(number) => {
+                self.bound_to.insert(number, id.into());
+                self.bound.insert(id.into(), number)
+            }
+            None => self.bound.remove(id),
+        };
+        if let Some(old) = old {
+            self.bound_to.remove(&old);
+        }
+        if self.ports.contains_key(id) {
+            self.dirty.insert(Unit::Port(id.into()));
+            self.replace(place, self.place(id));
+        }
+    }
+
+    /// Holds a peer.
+    pub fn put_peer(&mut self, wish: Peer) {
+        let id = wish.id.clone();
+        if self.peers.get(&id) == Some(&wish) {
+            return;
+        }
+        self.drop_peer(&id);
+        let unit = Unit::Peer(id.clone());
+        self.enter(&unit, wish.network_id.clone(), wish.security_groups.clone());
+        self.count_host(&wish.network_id, wish.tunnel_ip, true);
+        self.peers.insert(id, wish);
+        self.dirty.insert(unit);
+    }
+
+    /// Forgets a peer.
+    pub fn drop_peer(&mut self, id: &str) {
+        if let Some((id, old)) = self.peers.remove_entry(id) {
+            let unit = Unit::Peer(id);
+            self.leave(&unit, &old.network_id, &old.security_groups);
+            self.count_host(&old.network_id, old.tunnel_ip, false);
+            self.dirty.insert(unit);
+        }
+    }
+
+    fn enter(&mut self, unit: &Unit, network: Id, groups: Vec<Id>) {
+        self.residents.entry(network).or_default().insert(unit.clone());
+        for group in groups {
+            self.members.entry(group).or_default().insert(unit.clone());
+        }
+    }
+
+    fn leave(&mut self, unit: &Unit, network: &Id, groups: &[Id]) {
+        remove(&mut self.residents, network, unit);
+        for group in groups {
+            remove(&mut self.members, group, unit);
+        }
+    }
+
+    /// Tells the switch's other ports; everything is computed anew if they differ.
+    pub fn put_uplinks(&mut self, uplinks: Uplinks) {
+        if self.uplinks != uplinks {
+            self.uplinks = uplinks;
+            self.touch_all();
+        }
+    }
+
+    /// Everything is to be computed anew. Always right, merely slower.
+    pub fn touch_all(&mut self) {
+        self.dirty.insert(Unit::Base);
+        let networks: Vec<Id> = self.networks.keys().cloned().collect();
+        for id in &networks {
+            self.touch_network(id);
+        }
+        self.dirty.extend(self.groups.keys().cloned().map(Unit::Group));
+        self.dirty.extend(self.ports.keys().cloned().map(Unit::Port));
+        self.dirty.extend(self.peers.keys().cloned().map(Unit::Peer));
+    }
+
+    /// Where a port stands in floods; None while it isn't plugged in or is down.
+    fn place(&self, id: &str) -> Option<Place> {
+        let port = self.ports.get(id).filter(|port| port.admin_up)?;
+        let number = *self.bound.get(id)?;
+        let borrows = port.address_pairs.iter().any(|pair| pair.mac.is_some_and(|mac| mac != port.mac));
+        Some(Place { network: port.network_id.clone(), number, open: !port.port_security || borrows })
+    }
+
+    fn replace(&mut self, old: Option<Place>, new: Option<Place>) {
+        if old == new {
+            return;
+        }
+        if let Some(place) = old {
+            self.stand(&place, false);
+        }
+        if let Some(place) = new {
+            self.stand(&place, true);
+        }
+    }
+
+    fn stand(&mut self, place: &Place, here: bool) {
+        let part = (place.number >> PORTS_IN_PART_BITS) as u16;
+        let network = &place.network;
+        let floods = self.floods.entry(network.clone()).or_default();
+        let mut parts_changed = toggle(&mut floods.ports, part, place.number, here);
+        self.dirty.insert(Unit::FloodPorts(network.clone(), part));
+        if place.open {
+            parts_changed |= toggle(&mut floods.open, part, place.number, here);
+            self.dirty.insert(Unit::FloodOpen(network.clone(), part));
+        }
+        if parts_changed {
+            self.dirty.insert(Unit::Flood(network.clone()));
+        }
+        self.forget_empty(network);
+    }
+
+    fn forget_empty(&mut self, network: &Id) {
+        let empty = |floods: &Floods| floods.ports.is_empty() && floods.open.is_empty() && floods.hosts.is_empty();
+        if self.floods.get(network).is_some_and(empty) {
+            self.floods.remove(network);
+        }
+    }
+
+    fn count_host(&mut self, network: &Id, host: Ipv4Addr, here: bool) {
+        let part = host_part(host);
+        let floods = self.floods.entry(network.clone()).or_default();
+        let was_empty = !floods.hosts.contains_key(&part);
+        let hosts = floods.hosts.entry(part).or_default();
+        let count = hosts.entry(host).or_default();
+        let before = *count;
+        *count = if here { before + 1 } else { before.saturating_sub(1) };
+        let after = *count;
+        if after == 0 {
+            hosts.remove(&host);
+        }
+        let is_empty = hosts.is_empty();
+        if is_empty {
+            floods.hosts.remove(&part);
+        }
+        if (before == 0) != (after == 0) {
+            self.dirty.insert(Unit::FloodHosts(network.clone(), part));
+        }
+        if was_empty != is_empty {
+            self.dirty.insert(Unit::Flood(network.clone()));
+        }
+        self.forget_empty(network);
+    }
+
+    /// Frees numbers that nothing uses any more. Says whether there were any.
+    pub fn prune_numbers(&mut self) -> bool {
+        let Self { networks, groups, lookups, numbers, .. } = self;
+        numbers.retain(|id| networks.contains_key(id), |id| groups.contains_key(id) || lookups.contains_key(id))
+    }
+
+    /// How frames of `network` leave this host.
+    #[must_use]
+    pub fn carrier(&self, network: &Network) -> Carrier {
+        let key = network.segment.id;
+        let tunnel = |port: Option<u32>| port.map_or(Carrier::None, |port| Carrier::Tunnel { port, key });
+        let physical = |vlan| {
+            let port = self.uplinks.physical.get(&network.segment.physical_network);
+            port.map_or(Carrier::None, |port| Carrier::Physical { port: *port, vlan })
+        };
+        match network.segment.kind {
+            SegmentType::Vxlan => tunnel(self.uplinks.vxlan),
+            SegmentType::Gre => tunnel(self.uplinks.gre),
+            SegmentType::Geneve => tunnel(self.uplinks.geneve),
+            SegmentType::Vlan => physical(Some((key & 0xfff) as u16)),
+            SegmentType::Flat => physical(None),
+            SegmentType::Local => Carrier::None,
+        }
+    }
+}
+
+/// Which remote groups a group's rules ask for, and how.
+fn lookups_of(group: &SecurityGroup) -> FxHashSet<(Id, Lookup)> {
+    let named = group.rules.iter().filter(|rule| !rule.remote_group_id.is_empty());
+    named.map(|rule| (rule.remote_group_id.clone(), lookup(group.stateful, rule.direction))).collect()
+}
+
+/// How the rules of a group look members of a remote group up.
+#[must_use]
+pub fn lookup(stateful: bool, direction: Direction) -> Lookup {
+    match (stateful, direction) {
+        (true, Direction::Ingress) => Lookup::Opener,
+        (true, Direction::Egress) => Lookup::Opened,
+        (false, Direction::Ingress) => Lookup::Source,
+        (false, Direction::Egress) => Lookup::Destination,
+    }
+}
+
+fn remove(index: &mut FxHashMap<Id, FxHashSet<Unit>>, id: &Id, unit: &Unit) {
+    if let Some(units) = index.get_mut(id) {
+        units.remove(unit);
+        if units.is_empty() {
+            index.remove(id);
+        }
+    }
+}
+
+/// Puts `number` into a part or takes it out. Says whether the part came or went with it.
+fn toggle(parts: &mut BTreeMap<u16, BTreeSet<u32>>, part: u16, number: u32, here: bool) -> bool {
+    let known = parts.contains_key(&part);
+    let numbers = parts.entry(part).or_default();
+    if here {
+        numbers.insert(number);
+    } else {
+        numbers.remove(&number);
+    }
+    let empty = numbers.is_empty();
+    if empty {
+        parts.remove(&part);
+    }
+    known == empty
+}
+
+/// Spreads hosts over parts by all bits of their address (Fibonacci hashing).
+fn host_part(host: Ipv4Addr) -> u16 {
+    let spread = u32::from(host).wrapping_mul(0x9e37_79b1) >> 16;
+    spread as u16 % HOST_PARTS
+}
