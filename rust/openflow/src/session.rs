@@ -1,0 +1,533 @@
+//! The conversation with a switch, without the socket: bytes and commands in, bytes and events out.
+//!
+//! The session holds the flows that the switch **should** have. It never assumes what the switch has: after every connect it asks,
+//! compares, and sends the difference, in one atomic bundle. From then on each change goes out as its own difference, one bundle at a
+//! time; changes that come while one is under way are sent together afterwards. Before the first [`Command::Sync`] nothing is
+//! compared and nothing sent, so connecting alone changes no flow of a switch that an earlier program has filled.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use ostro_flow::ledger::{apply, diff};
+use ostro_flow::words::{self, NoNames};
+use ostro_flow::{Change, Diff, Directory, FlowMap};
+
+use crate::WireError;
+use crate::throttle::Throttle;
+use crate::wire::{self, Bundle, COOKIE, COOKIE_MASK, HeldFlow, Message, PortStatus, Writer, kind};
+
+/// Names one command in the events that answer it.
+pub type Ticket = u64;
+
+/// A switch that has said nothing for this long is asked whether it is there.
+const QUIET: Duration = Duration::from_secs(5);
+/// A switch that has said nothing for this long is given up. Swallowing 100,000 flows takes it about 2 s.
+const DEAD: Duration = Duration::from_secs(30);
+/// The most lines in which one drift is told.
+const DRIFT_LINES_MOST: usize = 100;
+
+/// What is asked of a session.
+#[derive(Debug)]
+pub enum Command {
+    /// Carry these changes out on the flows that the switch should have.
+    Sync {
+        /// Answered by [`Event::Synced`] or [`Event::Away`].
+        ticket: Ticket,
+        /// What changes.
+        changes: Diff,
+        /// Tracking zones that begin a new life: their connections are forgotten first.
+        fresh_zones: Vec<u16>,
+    },
+    /// Compare the switch with what it should have, and mend it.
+    Audit {
+        /// Answered by [`Event::Audited`] or [`Event::Away`].
+        ticket: Ticket,
+    },
+    /// Read the switch's flows.
+    Dump {
+        /// Answered by [`Event::Dumped`] or [`Event::Away`].
+        ticket: Ticket,
+    },
+}
+
+/// How many flows were sent, of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Counts {
+    pub added: u64,
+    pub changed: u64,
+    pub removed: u64,
+}
+
+impl Counts {
+    fn of(changes: &[Change]) -> Self {
+        changes.iter().fold(Self::default(), |mut counts, change| {
+            match change {
+                Change::Add(_) => counts.added += 1,
+                Change::Modify(_) => counts.changed += 1,
+                Change::Remove(_) => counts.removed += 1,
+            }
+            counts
+        })
+    }
+}
+
+/// What a session tells.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The switch is there.
+    Connected,
+    /// The switch is gone, and why.
+    Disconnected(String),
+    /// The switch has what it should have as of this command; so many flows were sent for it and for those beside it.
+    Synced {
+        /// Which command.
+        ticket: Ticket,
+        /// What was sent.
+        sent: Counts,
+        /// Flows that the switch would not take, in words.
+        refused: Vec<String>,
+    },
+    /// The switch had come back without some of its flows and has them again.
+    Refilled {
+        /// What was sent.
+        sent: Counts,
+        /// Flows that the switch would not take, in words.
+        refused: Vec<String>,
+    },
+    /// An audit is done: what differed, in words, and is mended.
+    Audited {
+        /// Which command.
+        ticket: Ticket,
+        /// One line for each flow, up to a bound.
+        drift: Vec<String>,
+    },
+    /// The flows of the switch.
+    Dumped {
+        /// Which command.
+        ticket: Ticket,
+        /// In the order of their keys.
+        flows: Vec<HeldFlow>,
+    },
+    /// The switch is away, so a command can't be answered. What it was to have is kept in mind.
+    Away {
+        /// Which command.
+        ticket: Ticket,
+    },
+    /// A port came, went or changed.
+    Port(PortStatus),
+}
+
+/// Why a bundle is sent, and who waits for it.
+enum Purpose {
+    Sync(Vec<Ticket>),
+    Audit(Ticket, Vec<String>, Vec<Ticket>),
+}
+
+/// What is under way.
+enum Work {
+    /// Reading the flows, to mend them (None), for an audit, or to show them.
+    Dump { xid: u32, flows: Vec<HeldFlow>, audit: Option<Ticket>, show: Option<Ticket> },
+    /// Sending changes: the transaction of the first, and the bundle, unless they go one by one.
+    Send { first_xid: u32, last_xid: u32, bundled: bool, changes: Diff, purpose: Purpose, refused: Vec<String> },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Offline,
+    Greeting,
+    Ready,
+}
+
+/// See the module.
+pub struct Session {
+    phase: Phase,
+    desired: FlowMap,
+    /// Whether a sync has ever said what the switch should have.
+    primed: bool,
+    /// Whether the switch is known to have it, but for what is queued.
+    in_step: bool,
+    work: Option<Work>,
+    queue: VecDeque<Command>,
+    received: Vec<u8>,
+    out: Writer,
+    events: Vec<Event>,
+    directory: Directory,
+    throttle: Throttle,
+    last_xid: u32,
+    heard: Instant,
+    asked: bool,
+}
+
+impl Session {
+    /// A session without a switch. `directory` answers the packets that the switch sends up.
+    #[must_use]
+    pub fn new(directory: Directory, now: Instant) -> Self {
+        Self {
+            phase: Phase::Offline,
+            desired: FlowMap::default(),
+            primed: false,
+            in_step: false,
+            work: None,
+            queue: VecDeque::new(),
+            received: Vec::new(),
+            out: Writer::default(),
+            events: Vec::new(),
+            directory,
+            throttle: Throttle::default(),
+            last_xid: 0,
+            heard: now,
+            asked: false,
+        }
+    }
+
+    /// A connection to a switch stands.
+    pub fn connected(&mut self, now: Instant) {
+        self.phase = Phase::Greeting;
+        self.received.clear();
+        self.out = Writer::default();
+        self.heard = now;
+        self.asked = false;
+        let xid = self.next_xid();
+        self.out.hello(xid);
+    }
+
+    /// The connection is gone. Whoever waits is told so.
+    pub fn disconnected(&mut self, why: &str) {
+        if self.phase == Phase::Ready {
+            self.events.push(Event::Disconnected(why.to_owned()));
+        }
+        self.phase = Phase::Offline;
+        self.in_step = false;
+        self.out = Writer::default();
+        if let Some(work) = self.work.take() {
+            for ticket in work.tickets() {
+                self.events.push(Event::Away { ticket });
+            }
+        }
+        for command in std::mem::take(&mut self.queue) {
+            self.events.push(Event::Away { ticket: command.ticket() });
+        }
+    }
+
+    /// Takes a command. What a sync asks for is kept even while the switch is away.
+    pub fn command(&mut self, command: Command) {
+        if let Command::Sync { changes, .. } = &command {
+            apply(changes, &mut self.desired);
+            self.primed = true;
+        }
+        if self.phase == Phase::Offline {
+            self.events.push(Event::Away { ticket: command.ticket() });
+            return;
+        }
+        self.queue.push_back(command);
+        self.proceed();
+    }
+
+    /// Takes bytes from the switch.
+    ///
+    /// # Errors
+    /// They make no sense; the connection is to be closed.
+    pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<(), WireError> {
+        self.heard = now;
+        self.asked = false;
+        let mut buffer = std::mem::take(&mut self.received);
+        buffer.extend_from_slice(bytes);
+        let mut at = 0;
+        while let Some((message, length)) = Message::split(&buffer[at..])? {
+            at += length;
+            self.message(&message, now)?;
+        }
+        buffer.drain(..at);
+        self.received = buffer;
+        Ok(())
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// The switch has been silent for too long; the connection is to be closed.
+    pub fn tick(&mut self, now: Instant) -> Result<(), WireError> {
+        let silent = now.saturating_duration_since(self.heard);
+        if self.phase != Phase::Offline && silent >= DEAD {
+            return Err(WireError::Silent(silent.as_secs()));
+        }
+        if self.phase == Phase::Ready && silent >= QUIET && !self.asked {
+            self.asked = true;
+            let xid = self.next_xid();
+            self.out.echo(xid);
+        }
+        Ok(())
+    }
+
+    /// What is to be sent.
+    pub fn outgoing(&mut self) -> &mut Writer {
+        &mut self.out
+    }
+
+    /// What has happened since this was last called.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn next_xid(&mut self) -> u32 {
+        self.last_xid = self.last_xid.wrapping_add(1);
+        self.last_xid
+    }
+
+    fn message(&mut self, message: &Message<'_>, now: Instant) -> Result<(), WireError> {
+        match message.kind {
+            kind::HELLO => {
+                let (config, features) = (self.next_xid(), self.next_xid());
+                self.out.set_config(config);
+                self.out.features(features);
+            }
+            kind::FEATURES_REPLY => {
+                self.phase = Phase::Ready;
+                self.events.push(Event::Connected);
+                self.proceed();
+            }
+            kind::ECHO_REQUEST => self.out.echo_reply(message.xid, message.body),
+            kind::PACKET_IN => self.packet_in(message.body, now)?,
+            kind::PORT_STATUS => self.events.push(Event::Port(wire::port_status(message.body)?)),
+            kind::MULTIPART_REPLY => self.dumped(message)?,
+            kind::BUNDLE_CONTROL => self.bundle_control(message)?,
+            kind::BARRIER_REPLY => self.barrier_reply(message.xid),
+            kind::ERROR => self.error(message)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn packet_in(&mut self, body: &[u8], now: Instant) -> Result<(), WireError> {
+        let packet = wire::packet_in(body)?;
+        if packet.cookie & COOKIE_MASK != COOKIE || !self.throttle.admit(packet.in_port, now) {
+            return Ok(());
+        }
+        if let Some(answer) = self.directory.answer(packet.in_port, packet.frame) {
+            let xid = self.next_xid();
+            self.out.packet_out(xid, packet.in_port, &answer);
+        }
+        Ok(())
+    }
+
+    /// Starts what is due, if nothing is under way.
+    fn proceed(&mut self) {
+        while self.phase == Phase::Ready && self.work.is_none() {
+            if self.primed && !self.in_step {
+                self.start_dump(None, None);
+                return;
+            }
+            match self.queue.pop_front() {
+                None => return,
+                Some(Command::Dump { ticket }) => self.start_dump(None, Some(ticket)),
+                Some(Command::Audit { ticket }) => self.start_dump(Some(ticket), None),
+                Some(Command::Sync { ticket, changes, fresh_zones }) => {
+                    let (tickets, changes) = self.gather(ticket, changes, fresh_zones);
+                    self.send(changes, Purpose::Sync(tickets));
+                }
+            }
+        }
+    }
+
+    fn start_dump(&mut self, audit: Option<Ticket>, show: Option<Ticket>) {
+        let xid = self.next_xid();
+        self.out.dump_flows(xid);
+        self.work = Some(Work::Dump { xid, flows: Vec::new(), audit, show });
+    }
+
+    /// Joins the syncs that stand next in the queue to one.
+    fn gather(&mut self, ticket: Ticket, changes: Diff, zones: Vec<u16>) -> (Vec<Ticket>, Diff) {
+        let (mut tickets, mut changes) = (vec![ticket], changes);
+        self.flush_zones(&zones);
+        while let Some(Command::Sync { .. }) = self.queue.front() {
+            let Some(Command::Sync { ticket, changes: more, fresh_zones }) = self.queue.pop_front() else { break };
+            tickets.push(ticket);
+            changes.extend(more);
+            self.flush_zones(&fresh_zones);
+        }
+        (tickets, changes)
+    }
+
+    fn flush_zones(&mut self, zones: &[u16]) {
+        for zone in zones {
+            let xid = self.next_xid();
+            self.out.flush_zone(xid, *zone);
+        }
+    }
+
+    /// Takes every sync out of the queue: what they want is among the flows desired.
+    fn absorb_syncs(&mut self) -> Vec<Ticket> {
+        let mut tickets = Vec::new();
+        for command in std::mem::take(&mut self.queue) {
+            match command {
+                Command::Sync { ticket, fresh_zones, .. } => {
+                    tickets.push(ticket);
+                    self.flush_zones(&fresh_zones);
+                }
+                other => self.queue.push_back(other),
+            }
+        }
+        tickets
+    }
+
+    fn dumped(&mut self, message: &Message<'_>) -> Result<(), WireError> {
+        let Some(Work::Dump { xid, flows, .. }) = &mut self.work else { return Ok(()) };
+        if *xid != message.xid || wire::flow_dump(message.body, flows)? {
+            return Ok(());
+        }
+        let Some(Work::Dump { flows, audit, show, .. }) = self.work.take() else { return Ok(()) };
+        if let Some(ticket) = show {
+            let mut flows = flows;
+            flows.sort_unstable_by(|a, b| a.flow.key.cmp(&b.flow.key));
+            self.events.push(Event::Dumped { ticket, flows });
+        } else if self.primed {
+            self.mend(flows, audit);
+        } else if let Some(ticket) = audit {
+            self.events.push(Event::Audited { ticket, drift: Vec::new() });
+        }
+        self.proceed();
+        Ok(())
+    }
+
+    /// Sends what the switch lacks, or has and should not.
+    fn mend(&mut self, flows: Vec<HeldFlow>, audit: Option<Ticket>) {
+        let held: FlowMap = flows.into_iter().map(|held| (held.flow.key, held.flow.instructions)).collect();
+        let tickets = self.absorb_syncs();
+        let changes = diff(&held, &self.desired);
+        self.in_step = true;
+        let purpose = match audit {
+            Some(ticket) => Purpose::Audit(ticket, drift(&changes), tickets),
+            None => Purpose::Sync(tickets),
+        };
+        self.send(changes, purpose);
+    }
+
+    fn send(&mut self, changes: Diff, purpose: Purpose) {
+        if changes.is_empty() {
+            self.sent(&changes, purpose, Vec::new());
+            return;
+        }
+        let id = self.next_xid();
+        self.out.bundle(id, id, Bundle::Open);
+        let first_xid = self.last_xid.wrapping_add(1);
+        for change in &changes {
+            let xid = self.next_xid();
+            self.out.bundle_add(xid, id, change);
+        }
+        let last_xid = self.next_xid();
+        self.out.bundle(last_xid, id, Bundle::Commit);
+        self.work = Some(Work::Send { first_xid, last_xid, bundled: true, changes, purpose, refused: Vec::new() });
+    }
+
+    fn sent(&mut self, changes: &[Change], purpose: Purpose, refused: Vec<String>) {
+        let sent = Counts::of(changes);
+        let (tickets, audit) = match purpose {
+            Purpose::Sync(tickets) => (tickets, None),
+            Purpose::Audit(ticket, drift, tickets) => (tickets, Some((ticket, drift))),
+        };
+        if tickets.is_empty() && audit.is_none() && (sent != Counts::default() || !refused.is_empty()) {
+            self.events.push(Event::Refilled { sent, refused: refused.clone() });
+        }
+        if let Some((ticket, drift)) = audit {
+            self.events.push(Event::Audited { ticket, drift });
+        }
+        for ticket in tickets {
+            self.events.push(Event::Synced { ticket, sent, refused: refused.clone() });
+        }
+    }
+
+    fn bundle_control(&mut self, message: &Message<'_>) -> Result<(), WireError> {
+        let (_, what) = wire::bundle_control(message.body)?;
+        let committed = what == Bundle::Committed as u16;
+        let expected =
+            matches!(&self.work, Some(Work::Send { last_xid, bundled: true, .. }) if *last_xid == message.xid);
+        if committed && expected {
+            self.finish_send();
+        }
+        Ok(())
+    }
+
+    fn barrier_reply(&mut self, xid: u32) {
+        if matches!(&self.work, Some(Work::Send { last_xid, bundled: false, .. }) if *last_xid == xid) {
+            self.finish_send();
+        }
+    }
+
+    fn finish_send(&mut self) {
+        if let Some(Work::Send { changes, purpose, refused, .. }) = self.work.take() {
+            self.sent(&changes, purpose, refused);
+        }
+        self.proceed();
+    }
+
+    /// A bundle that fails, fails whole; its changes then go one by one, so that one bad flow holds up no other.
+    fn error(&mut self, message: &Message<'_>) -> Result<(), WireError> {
+        let (class, code) = wire::error(message.body)?;
+        let Some(Work::Send { first_xid, last_xid, bundled, changes, refused, .. }) = &mut self.work else {
+            return Ok(());
+        };
+        if *bundled {
+            if message.xid == *last_xid {
+                self.send_one_by_one();
+            }
+            return Ok(());
+        }
+        let index = message.xid.wrapping_sub(*first_xid) as usize;
+        if let Some(change) = changes.get(index) {
+            refused.push(format!("{} (error {class}/{code})", in_words(change)));
+        }
+        Ok(())
+    }
+
+    fn send_one_by_one(&mut self) {
+        let Some(Work::Send { changes, purpose, .. }) = self.work.take() else { return };
+        let first_xid = self.last_xid.wrapping_add(1);
+        for change in &changes {
+            let xid = self.next_xid();
+            self.out.flow_mod(xid, change);
+        }
+        let last_xid = self.next_xid();
+        self.out.barrier(last_xid);
+        self.work = Some(Work::Send { first_xid, last_xid, bundled: false, changes, purpose, refused: Vec::new() });
+    }
+}
+
+impl Command {
+    fn ticket(&self) -> Ticket {
+        match self {
+            Self::Sync { ticket, .. } | Self::Audit { ticket } | Self::Dump { ticket } => *ticket,
+        }
+    }
+}
+
+impl Work {
+    fn tickets(self) -> Vec<Ticket> {
+        match self {
+            Self::Dump { audit, show, .. } => audit.into_iter().chain(show).collect(),
+            Self::Send { purpose: Purpose::Sync(tickets), .. } => tickets,
+            Self::Send { purpose: Purpose::Audit(ticket, _, mut tickets), .. } => {
+                tickets.push(ticket);
+                tickets
+            }
+        }
+    }
+}
+
+fn in_words(change: &Change) -> String {
+    words::key(change.key(), &NoNames)
+}
+
+/// A drift in words: what to mend, seen from the switch.
+fn drift(changes: &[Change]) -> Vec<String> {
+    let line = |change: &Change| match change {
+        Change::Add(_) => format!("missing: {}", in_words(change)),
+        Change::Modify(_) => format!("different: {}", in_words(change)),
+        Change::Remove(_) => format!("unwanted: {}", in_words(change)),
+    };
+    let mut lines: Vec<String> = changes.iter().take(DRIFT_LINES_MOST).map(line).collect();
+    if changes.len() > DRIFT_LINES_MOST {
+        lines.push(format!("and {} more", changes.len() - DRIFT_LINES_MOST));
+    }
+    lines
+}
