@@ -6,7 +6,7 @@ Buffers: ``bytes`` and contiguous memoryviews of ``bytes`` are read in place, an
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 from _typeshed import ReadableBuffer as Buffer
 
@@ -66,6 +66,118 @@ class Decision:
     @property
     def explanation(self) -> list[str]:
         """``rejected`` as sentences: ``3 hosts: not enough MEMORY_MB (asked 4096)``."""
+
+# ---- flow --------------------------------------------------------------------------------------------------------
+
+FlowInWords: TypeAlias = tuple[int, str, int, str, str, int]
+"""Table number, table name, priority, match, actions, packets."""
+
+@final
+class FlowState:
+    """The wished state of this host's network, and the flows that it compiles to."""
+
+    def __new__(cls) -> FlowState: ...
+    def put(self, noun: str, id: str, body: bytes) -> None:
+        """Hold a wish (``network``, ``security_group``, ``port``, ``peer``) in the place of the one held before.
+
+        Raises ValueError if the body is no such wish, keeping the one held before; KeyError for another noun.
+        """
+
+    def drop(self, noun: str, id: str) -> None:
+        """Forget a wish, if it is held."""
+
+    def bind(self, port_id: str, number: int | None) -> None:
+        """Say by which OpenFlow port a port is plugged in, None for not. A number is its last owner's."""
+
+    def set_uplinks(self, uplinks: Mapping[str, Any]) -> None:
+        """Say which of the switch's ports aren't guests'.
+
+        ``metadata`` (None, or ``port mac address tcp_port aliases``: the metadata server's port, the MAC and address of
+        this host on it, and the prefix out of which guests get an alias), ``vxlan``, ``gre``, ``geneve`` (None or
+        the tunnel port), ``physical`` (physical network -> patch port). Raises ValueError for a wrong field.
+        """
+
+    def restore_number(self, kind: str, id: str, number: int) -> None:
+        """Give a number back that was in use before a restart. Before the first wish."""
+
+    def take_changed_numbers(self) -> list[tuple[str, str, int]] | None:
+        """All (kind, id, number) in use if they have changed since the last call: to be kept before flows are sent."""
+
+    def commit(self) -> FlowDiff:
+        """Compute what has changed and say how the flows differ from those of the last commit."""
+
+    def plug_facts(self, port_id: str) -> tuple[str, str, int] | None:
+        """Tap, MAC and MTU of a port, or None while it or its network isn't held."""
+
+    def port_at(self, address: str) -> str | None:
+        """The port whose metadata requests come from ``address``."""
+
+    def words(self) -> list[FlowInWords]:
+        """The flows of the last commit in words, in the order in which packets meet them."""
+
+    def describe(self, event: SwitchEvent) -> list[FlowInWords]:
+        """The flows of a ``dumped`` event in words."""
+
+    def stats(self) -> dict[str, int]:
+        """``flows`` held, and ``units_computed``, ``flows_computed``, ``commits`` so far."""
+
+@final
+class FlowDiff:
+    """How the flows of one commit differ from those of the one before."""
+
+    def counts(self) -> tuple[int, int, int]:
+        """Flows added, changed and removed; zero once it has been sent."""
+
+# ---- openflow ----------------------------------------------------------------------------------------------------
+
+@final
+class Switch:
+    """The connection to a local Open vSwitch bridge: a thread that keeps itself connected and the flows as synced.
+
+    DHCP is answered by it. It connects at once and again after every loss; each time it reads the flows, once a
+    sync has said what they should be, and mends what differs. Flows with another cookie are never touched.
+    """
+
+    def __new__(cls, path: str, state: FlowState) -> Switch:
+        """Talk to the bridge behind the socket ``path`` (``<rundir>/<bridge>.mgmt``), there yet or not."""
+
+    def fileno(self) -> int:
+        """Readable when :meth:`events` has something to give."""
+
+    def sync(self, diff: FlowDiff) -> int:
+        """Carry a difference out; answered by ``synced`` or ``away`` with this ticket. Each can be sent once."""
+
+    def audit(self) -> int:
+        """Compare the switch with what it should have and mend it; answered by ``audited`` or ``away``."""
+
+    def dump(self) -> int:
+        """Read the flows; answered by ``dumped`` or ``away``."""
+
+    def events(self) -> list[SwitchEvent]:
+        """What has happened since the last call."""
+
+    def close(self) -> None:
+        """End the connection; the switch keeps its flows. Closing twice is fine."""
+
+@final
+class SwitchEvent:
+    """Something that a :class:`Switch` tells."""
+
+    @property
+    def kind(self) -> str:
+        """connected, disconnected, synced, refilled, audited, dumped, away or port."""
+
+    @property
+    def ticket(self) -> int:
+        """The command that it answers, 0 for none."""
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Flows added, changed and removed, of ``synced`` and ``refilled``."""
+
+    @property
+    def lines(self) -> list[str]:
+        """Flows refused (``synced``, ``refilled``), drift (``audited``), why (``disconnected``), name (``port``)."""
 
 # ---- chunk -----------------------------------------------------------------------------------------------------
 

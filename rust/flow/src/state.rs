@@ -7,11 +7,11 @@ use rustc_hash::FxHashMap;
 
 use crate::compile;
 use crate::dhcp::Offer;
-use crate::ledger::{Diff, FlowMap, Ledger, Sink, Unit};
+use crate::ledger::{Diff, Flow, FlowMap, Ledger, Sink, Unit};
 use crate::numbers::NumberOf;
 use crate::view::{Uplinks, View};
 use crate::wish::{Id, WishError, parse};
-use crate::words::Names;
+use crate::words::{FlowInWords, Names, in_words};
 
 /// The nouns that the network is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,16 @@ impl State {
         self.view.numbers.pairs()
     }
 
+    /// The numbers in use, if they are others than when this was last called (or restored); see [`State::numbers`].
+    pub fn take_changed_numbers(&mut self) -> Option<Vec<(NumberOf, Id, u32)>> {
+        std::mem::take(&mut self.view.numbers_changed).then(|| self.numbers())
+    }
+
+    /// The tracking zones given to networks since this was last called, whose connections are of another life.
+    pub fn take_fresh_zones(&mut self) -> Vec<u16> {
+        std::mem::take(&mut self.view.fresh_zones)
+    }
+
     /// Computes what has changed, and returns how the flows differ from those of the last commit.
     pub fn commit(&mut self) -> Diff {
         self.stats.commits += 1;
@@ -209,6 +219,15 @@ impl State {
     #[must_use]
     pub fn flows(&self) -> FlowMap {
         self.ledger.flows().map(|flow| (flow.key, flow.instructions)).collect()
+    }
+
+    /// Every flow of the last commit in words, in the order in which packets meet them.
+    #[must_use]
+    pub fn flows_in_words(&self) -> Vec<FlowInWords> {
+        let names = self.names();
+        let mut flows: Vec<Flow> = self.ledger.flows().collect();
+        flows.sort_unstable();
+        flows.iter().map(|flow| in_words(flow, 0, &names)).collect()
     }
 
     /// How many flows there are.

@@ -107,6 +107,10 @@ pub struct View {
     pub lookups: FxHashMap<Id, [u32; 4]>,
     pub floods: FxHashMap<Id, Floods>,
     pub dirty: FxHashSet<Unit>,
+    /// Numbers have been given or freed since they were last asked for.
+    pub numbers_changed: bool,
+    /// Numbers given to networks since they were last asked for.
+    pub fresh_zones: Vec<u16>,
 }
 
 impl View {
@@ -116,7 +120,10 @@ impl View {
         if self.networks.get(&id) == Some(&wish) {
             return;
         }
-        self.numbers.networks.take(&id);
+        if let Some((number, true)) = self.numbers.networks.take(&id) {
+            self.numbers_changed = true;
+            self.fresh_zones.push(number as u16);
+        }
         self.networks.insert(id.clone(), wish);
         self.touch_network(&id);
     }
@@ -147,9 +154,9 @@ impl View {
         if self.groups.get(&id) == Some(&wish) {
             return;
         }
-        self.numbers.groups.take(&id);
-        for rule in wish.rules.iter().filter(|rule| !rule.remote_group_id.is_empty()) {
-            self.numbers.groups.take(&rule.remote_group_id);
+        let named = wish.rules.iter().map(|rule| &rule.remote_group_id).filter(|id| !id.is_empty());
+        for id in named.chain([&id]) {
+            self.numbers_changed |= self.numbers.groups.take(id).is_some_and(|(_, new)| new);
         }
         let stateful = wish.stateful;
         let asked = lookups_of(&wish);
@@ -379,10 +386,11 @@ impl View {
         self.forget_empty(network);
     }
 
-    /// Frees numbers that nothing uses any more. Says whether there were any.
-    pub fn prune_numbers(&mut self) -> bool {
+    /// Frees numbers that nothing uses any more.
+    pub fn prune_numbers(&mut self) {
         let Self { networks, groups, lookups, numbers, .. } = self;
-        numbers.retain(|id| networks.contains_key(id), |id| groups.contains_key(id) || lookups.contains_key(id))
+        let in_use = |id: &Id| groups.contains_key(id) || lookups.contains_key(id);
+        self.numbers_changed |= numbers.retain(|id| networks.contains_key(id), in_use);
     }
 
     /// How frames of `network` leave this host.

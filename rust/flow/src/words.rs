@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use rustc_hash::FxHashMap;
 
 use crate::field::{Field, Shape};
-use crate::ledger::Key;
+use crate::ledger::{Flow, Key};
 use crate::matches::{Term, Terms};
 use crate::program;
 use crate::tables::{Table, ct_state, flag, register};
@@ -94,6 +94,24 @@ impl Lexicon for Names {
     fn group(&self, number: u32) -> String {
         named(&self.groups, number)
     }
+}
+
+/// A flow in words: table number and name, priority, match, actions, packets.
+pub type FlowInWords = (u8, String, u16, String, String, u64);
+
+/// Says a flow in words.
+#[must_use]
+pub fn in_words(flow: &Flow, packets: u64, names: &impl Lexicon) -> FlowInWords {
+    let key = &flow.key;
+    let table = Table::name_of(key.table()).to_owned();
+    (
+        key.table(),
+        table,
+        key.priority(),
+        matches(key.matches(), names),
+        instructions(&flow.instructions, names),
+        packets,
+    )
 }
 
 /// Table, priority and match of a flow in one line.

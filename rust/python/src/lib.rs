@@ -7,6 +7,8 @@ use pyo3::prelude::*;
 mod buffer;
 mod chunk;
 mod error;
+mod flow;
+mod openflow;
 mod placement;
 
 #[pymodule]
@@ -14,5 +16,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     error::register(module)?;
     placement::register(module)?;
+    flow::register(module)?;
+    openflow::register(module)?;
     chunk::register(module)
 }

@@ -1,0 +1,191 @@
+//! Binds the flow crate: `FlowState` and `FlowDiff`.
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::{Mutex, PoisonError};
+
+use ostro_flow::numbers::NumberOf;
+use ostro_flow::words::FlowInWords;
+use ostro_flow::{Change, Diff, Directory, MetadataPort, Noun, State, Uplinks};
+use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::prelude::*;
+use pythonize::depythonize;
+use serde::Deserialize;
+
+use crate::error::guarded;
+use crate::openflow::SwitchEvent;
+
+/// Bodies longer than this are read without the interpreter: at some 200 MB/s they may take longer than 50 microseconds.
+const LONG_BODY_BYTES: usize = 10_000;
+
+#[derive(Deserialize)]
+struct MetadataSpec {
+    port: u32,
+    mac: String,
+    address: Ipv4Addr,
+    tcp_port: u16,
+    aliases: String,
+}
+
+#[derive(Deserialize)]
+struct UplinkSpec {
+    metadata: Option<MetadataSpec>,
+    vxlan: Option<u32>,
+    gre: Option<u32>,
+    geneve: Option<u32>,
+    #[serde(default)]
+    physical: BTreeMap<String, u32>,
+}
+
+fn uplinks(spec: UplinkSpec) -> Result<Uplinks, String> {
+    let metadata = spec.metadata.map(|metadata| {
+        Ok::<_, String>(MetadataPort {
+            port: metadata.port,
+            mac: metadata.mac.parse()?,
+            address: metadata.address,
+            tcp_port: metadata.tcp_port,
+            aliases: metadata.aliases.parse().map_err(|error| format!("aliases: {error}"))?,
+        })
+    });
+    let UplinkSpec { vxlan, gre, geneve, physical, .. } = spec;
+    Ok(Uplinks { metadata: metadata.transpose()?, vxlan, gre, geneve, physical })
+}
+
+fn noun(name: &str) -> PyResult<Noun> {
+    Noun::named(name).ok_or_else(|| PyKeyError::new_err(format!("{name} is no noun of the network")))
+}
+
+const KINDS: [(NumberOf, &str); 2] = [(NumberOf::Network, "network"), (NumberOf::Group, "security_group")];
+
+type Numbers = Vec<(&'static str, String, u32)>;
+
+/// See `_core.pyi`.
+#[pyclass(frozen, module = "ostro._core")]
+pub struct FlowState {
+    state: Mutex<State>,
+}
+
+impl FlowState {
+    fn with<T: Send>(&self, work: impl FnOnce(&mut State) -> T + Send) -> PyResult<T> {
+        guarded(|| Ok(work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))))
+    }
+
+    /// What answers packets that the switch sends up.
+    pub fn directory(&self) -> PyResult<Directory> {
+        self.with(|state| state.directory())
+    }
+}
+
+#[pymethods]
+impl FlowState {
+    #[new]
+    fn new() -> Self {
+        Self { state: Mutex::default() }
+    }
+
+    fn put(&self, py: Python<'_>, name: &str, id: &str, body: &[u8]) -> PyResult<()> {
+        let noun = noun(name)?;
+        let put = || self.with(|state| state.put(noun, id, body));
+        let held = if body.len() > LONG_BODY_BYTES { py.detach(put) } else { put() };
+        held?.map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    fn drop(&self, name: &str, id: &str) -> PyResult<()> {
+        let noun = noun(name)?;
+        self.with(|state| state.drop_wish(noun, id))
+    }
+
+    fn bind(&self, port_id: &str, number: Option<u32>) -> PyResult<()> {
+        self.with(|state| state.bind(port_id, number))
+    }
+
+    fn set_uplinks(&self, uplinks: &Bound<'_, PyAny>) -> PyResult<()> {
+        let spec = depythonize(uplinks).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let uplinks = self::uplinks(spec).map_err(PyValueError::new_err)?;
+        self.with(|state| state.put_uplinks(uplinks))
+    }
+
+    fn restore_number(&self, kind: &str, id: &str, number: u32) -> PyResult<()> {
+        let found = KINDS.iter().find(|(_, name)| *name == kind).map(|(kind, _)| *kind);
+        let kind = found.ok_or_else(|| PyKeyError::new_err(format!("{kind} has no numbers")))?;
+        self.with(|state| state.restore_number(kind, id, number))
+    }
+
+    fn take_changed_numbers(&self) -> PyResult<Option<Numbers>> {
+        let named = |kind| KINDS.iter().find(|(known, _)| *known == kind).map_or("", |(_, name)| name);
+        let changed = self.with(State::take_changed_numbers)?;
+        Ok(changed.map(|all| all.into_iter().map(|(kind, id, number)| (named(kind), id.to_string(), number)).collect()))
+    }
+
+    fn commit(&self, py: Python<'_>) -> PyResult<FlowDiff> {
+        let (changes, fresh_zones) = py.detach(|| self.with(|state| (state.commit(), state.take_fresh_zones())))?;
+        Ok(FlowDiff { changes: Mutex::new(Some((changes, fresh_zones))) })
+    }
+
+    fn plug_facts(&self, port_id: &str) -> PyResult<Option<(String, String, u16)>> {
+        self.with(|state| state.plug_facts(port_id).map(|facts| (facts.tap.to_owned(), facts.mac, facts.mtu)))
+    }
+
+    fn port_at(&self, address: &str) -> PyResult<Option<String>> {
+        let Ok(alias) = address.parse() else { return Ok(None) };
+        self.with(|state| state.port_at(alias).map(ToString::to_string))
+    }
+
+    fn words(&self, py: Python<'_>) -> PyResult<Vec<FlowInWords>> {
+        py.detach(|| self.with(|state| state.flows_in_words()))
+    }
+
+    fn describe(&self, py: Python<'_>, event: &SwitchEvent) -> PyResult<Vec<FlowInWords>> {
+        let flows = event.flows();
+        py.detach(|| {
+            self.with(|state| {
+                let names = state.names();
+                flows.iter().map(|held| ostro_flow::words::in_words(&held.flow, held.packets, &names)).collect()
+            })
+        })
+    }
+
+    fn stats(&self) -> PyResult<BTreeMap<&'static str, u64>> {
+        let (stats, flows) = self.with(|state| (state.stats(), state.len() as u64))?;
+        let all = [
+            ("units_computed", stats.units_computed),
+            ("flows_computed", stats.flows_computed),
+            ("commits", stats.commits),
+            ("flows", flows),
+        ];
+        Ok(all.into_iter().collect())
+    }
+}
+
+/// See `_core.pyi`.
+#[pyclass(frozen, module = "ostro._core")]
+pub struct FlowDiff {
+    changes: Mutex<Option<(Diff, Vec<u16>)>>,
+}
+
+impl FlowDiff {
+    /// Hands the changes over; once.
+    pub fn take(&self) -> PyResult<(Diff, Vec<u16>)> {
+        let taken = self.changes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.ok_or_else(|| PyValueError::new_err("this difference has been sent already"))
+    }
+}
+
+#[pymethods]
+impl FlowDiff {
+    fn counts(&self) -> (usize, usize, usize) {
+        let held = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = held.as_ref().map_or(&[][..], |(changes, _)| changes);
+        let count = |of: fn(&Change) -> bool| changes.iter().filter(|change| of(change)).count();
+        (
+            count(|change| matches!(change, Change::Add(_))),
+            count(|change| matches!(change, Change::Modify(_))),
+            count(|change| matches!(change, Change::Remove(_))),
+        )
+    }
+}
+
+/// The names of this file in the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<FlowState>()?;
+    module.add_class::<FlowDiff>()
+}

@@ -1,0 +1,139 @@
+//! Binds the openflow crate: `Switch` and `SwitchEvent`.
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use ostro_openflow::link::Link;
+use ostro_openflow::session::{Counts, Event};
+use ostro_openflow::wire::HeldFlow;
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::error::guarded;
+use crate::flow::{FlowDiff, FlowState};
+
+/// See `_core.pyi`.
+#[pyclass(frozen, module = "ostro._core")]
+pub struct Switch {
+    link: Mutex<Option<Link>>,
+}
+
+impl Switch {
+    fn with<T>(&self, work: impl FnOnce(&mut Link) -> PyResult<T>) -> PyResult<T> {
+        guarded(|| {
+            let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+            work(link.as_mut().ok_or_else(|| PyValueError::new_err("the link to the switch has been closed"))?)
+        })
+    }
+}
+
+#[pymethods]
+impl Switch {
+    #[new]
+    fn new(path: PathBuf, state: &FlowState) -> PyResult<Self> {
+        let link = Link::open(path, state.directory()?).map_err(|error| PyOSError::new_err(error.to_string()))?;
+        Ok(Self { link: Mutex::new(Some(link)) })
+    }
+
+    fn fileno(&self) -> PyResult<i32> {
+        self.with(|link| Ok(link.news().as_raw_fd()))
+    }
+
+    fn sync(&self, diff: &FlowDiff) -> PyResult<u64> {
+        let (changes, fresh_zones) = diff.take()?;
+        self.with(|link| Ok(link.sync(changes, fresh_zones)))
+    }
+
+    fn audit(&self) -> PyResult<u64> {
+        self.with(|link| Ok(link.audit()))
+    }
+
+    fn dump(&self) -> PyResult<u64> {
+        self.with(|link| Ok(link.dump()))
+    }
+
+    fn events(&self) -> PyResult<Vec<SwitchEvent>> {
+        self.with(|link| Ok(link.take_events().into_iter().map(|event| SwitchEvent { event }).collect()))
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner).take();
+        guarded(|| {
+            py.detach(|| drop(link));
+            Ok(())
+        })
+    }
+}
+
+/// See `_core.pyi`.
+#[pyclass(frozen, module = "ostro._core")]
+pub struct SwitchEvent {
+    event: Event,
+}
+
+impl SwitchEvent {
+    /// The flows of a dump; none of any other event.
+    pub fn flows(&self) -> &[HeldFlow] {
+        if let Event::Dumped { flows, .. } = &self.event { flows } else { &[] }
+    }
+}
+
+#[pymethods]
+impl SwitchEvent {
+    #[getter]
+    fn kind(&self) -> &'static str {
+        match self.event {
+            Event::Connected => "connected",
+            Event::Disconnected(_) => "disconnected",
+            Event::Synced { .. } => "synced",
+            Event::Refilled { .. } => "refilled",
+            Event::Audited { .. } => "audited",
+            Event::Dumped { .. } => "dumped",
+            Event::Away { .. } => "away",
+            Event::Port(_) => "port",
+        }
+    }
+
+    #[getter]
+    fn ticket(&self) -> u64 {
+        match self.event {
+            Event::Synced { ticket, .. }
+            | Event::Audited { ticket, .. }
+            | Event::Dumped { ticket, .. }
+            | Event::Away { ticket } => ticket,
+            Event::Connected | Event::Disconnected(_) | Event::Refilled { .. } | Event::Port(_) => 0,
+        }
+    }
+
+    #[getter]
+    fn counts(&self) -> (u64, u64, u64) {
+        match self.event {
+            Event::Synced { sent, .. } | Event::Refilled { sent, .. } => (sent.added, sent.changed, sent.removed),
+            _ => {
+                let Counts { added, changed, removed } = Counts::default();
+                (added, changed, removed)
+            }
+        }
+    }
+
+    #[getter]
+    fn lines(&self) -> Vec<String> {
+        match &self.event {
+            Event::Synced { refused, .. } | Event::Refilled { refused, .. } => refused.clone(),
+            Event::Audited { drift, .. } => drift.clone(),
+            Event::Disconnected(why) => vec![why.clone()],
+            Event::Port(port) => vec![port.name.clone()],
+            Event::Connected | Event::Dumped { .. } | Event::Away { .. } => Vec::new(),
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<SwitchEvent {} ticket={} lines={:?}>", self.kind(), self.ticket(), self.lines())
+    }
+}
+
+/// The names of this file in the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Switch>()?;
+    module.add_class::<SwitchEvent>()
+}
