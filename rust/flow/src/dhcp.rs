@@ -70,7 +70,7 @@ impl Offer {
     #[must_use]
     pub fn answer(&self, frame: &[u8]) -> Option<Vec<u8>> {
         let asked = Datagram::parse(frame).filter(|asked| asked.src == CLIENT && asked.dst == SERVER)?;
-        let question = Message::from_bytes(asked.payload).ok()?;
+        let question = Message::from_bytes(&essence(asked.payload)?).ok()?;
         let relayed = !question.giaddr().is_unspecified();
         // `hlen` first: `chaddr` would read past its 16 bytes for a larger one.
         if question.opcode() != Opcode::BootRequest
@@ -166,6 +166,42 @@ impl Offer {
             (self.mac, self.ip)
         }
     }
+}
+
+/// Where the options of a message begin: behind 236 bytes of fixed fields and the magic cookie.
+const OPTIONS_AT: usize = 240;
+const MAGIC: [u8; 4] = [99, 130, 83, 99];
+const PAD: u8 = 0;
+const END: u8 = 255;
+/// The options that an answer depends on, with their lengths: requested address, message type, server.
+const ESSENTIAL: [(u8, u8); 3] = [(50, 4), (53, 1), (54, 4)];
+
+/// A message with the options alone that matter here.
+///
+/// The parser asserts what it expects of some exotic options, and these bytes come from a guest: what isn't looked at isn't parsed.
+fn essence(payload: &[u8]) -> Option<Vec<u8>> {
+    let (fixed, mut options) = payload.split_at_checked(OPTIONS_AT)?;
+    if fixed.last_chunk() != Some(&MAGIC) {
+        return None;
+    }
+    let mut essence = fixed.to_vec();
+    loop {
+        options = match options {
+            [] | [END, ..] => break,
+            [PAD, rest @ ..] => rest,
+            [code, length, rest @ ..] => {
+                let (value, rest) = rest.split_at_checked(usize::from(*length))?;
+                if ESSENTIAL.contains(&(*code, *length)) {
+                    essence.extend_from_slice(&[*code, *length]);
+                    essence.extend_from_slice(value);
+                }
+                rest
+            }
+            [_] => return None,
+        };
+    }
+    essence.push(END);
+    Some(essence)
 }
 
 fn v4(ip: IpAddr) -> Option<Ipv4Addr> {
@@ -276,6 +312,13 @@ mod tests {
         assert!(message.opts().get(OptionCode::AddressLeaseTime).is_none());
         assert!(message.opts().get(OptionCode::SubnetMask).is_some());
         assert!(message.yiaddr().is_unspecified());
+    }
+
+    #[test]
+    fn a_message_without_the_magic_cookie_is_none() {
+        let mut frame = ask(MessageType::Discover, |_| {});
+        frame[42 + 236] = 0;
+        assert!(answer(&frame).is_none());
     }
 
     #[test]

@@ -90,15 +90,46 @@ impl Match {
     /// Reads OXM bytes in any order, as a switch sends them, into canonical form. Fields that we don't know are kept, at the end.
     #[must_use]
     pub fn from_oxm(bytes: &[u8]) -> Self {
-        let mut terms: SmallVec<[Term<'_>; 12]> = Terms::new(bytes).collect();
-        terms.sort_by_key(|term| (term.field.is_none(), term.field, term.header));
         let mut canonical = Self::new();
-        for term in terms {
+        let mut foreign: SmallVec<[Term<'_>; 4]> = SmallVec::new();
+        for term in Terms::new(bytes) {
+            canonical = match (term.field, term.mask) {
+                (Some(field), None) => canonical.insert(field, term.header, term.value, &[]),
+                (Some(field), Some(mask)) => canonical.masked(field, term.value, mask),
+                (None, _) => match canonical.with_register_pair(&term) {
+                    Some(with) => with,
+                    None => {
+                        foreign.push(term);
+                        canonical
+                    }
+                },
+            };
+        }
+        foreign.sort_by_key(|term| term.header);
+        for term in foreign {
             canonical.0.extend_from_slice(&term.header.to_be_bytes());
             canonical.0.extend_from_slice(term.value);
             canonical.0.extend_from_slice(term.mask.unwrap_or_default());
         }
         canonical
+    }
+
+    /// OpenFlow 1.5 has registers of 64 bits, each of which is two of Nicira's: Open vSwitch takes either and shows the wide ones.
+    fn with_register_pair(&self, term: &Term<'_>) -> Option<Self> {
+        const PACKET_REGISTERS: u32 = 0x8001;
+        const PAIRS: [(Field, Field); 4] = [
+            (Field::Reg0, Field::Reg1),
+            (Field::Reg2, Field::Reg3),
+            (Field::Reg4, Field::Reg5),
+            (Field::Reg6, Field::Reg7),
+        ];
+        if term.header >> 16 != PACKET_REGISTERS || term.value.len() != 8 {
+            return None;
+        }
+        let (high, low) = PAIRS.get((term.header >> 9 & 0x7f) as usize)?;
+        let mask = term.mask.unwrap_or(&[0xff; 8]);
+        let halves = self.clone().masked(*high, &term.value[..4], &mask[..4]);
+        Some(halves.masked(*low, &term.value[4..], &mask[4..]))
     }
 
     /// Narrows to packets whose `field` equals `value`, most significant byte first.
@@ -278,6 +309,16 @@ mod tests {
     #[test]
     fn bits_outside_the_mask_vanish() {
         assert_eq!(Match::new().bits(Field::Reg3, 7, 1), Match::new().bits(Field::Reg3, 1, 1));
+    }
+
+    #[test]
+    fn a_wide_register_is_two() {
+        let mut wide = 0x8001_0110_u32.to_be_bytes().to_vec();
+        wide.extend_from_slice(&[0, 0, 0, 7, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        assert_eq!(Match::from_oxm(&wide), Match::new().u32(Field::Reg0, 7));
+        let mut both = 0x8001_0208_u32.to_be_bytes().to_vec();
+        both.extend_from_slice(&[0, 0, 0, 7, 0, 0, 0, 1]);
+        assert_eq!(Match::from_oxm(&both), Match::new().u32(Field::Reg2, 7).u32(Field::Reg3, 1));
     }
 
     #[test]

@@ -394,7 +394,9 @@ impl Session {
     fn mend(&mut self, flows: Vec<HeldFlow>, audit: Option<Ticket>) {
         let held: FlowMap = flows.into_iter().map(|held| (held.flow.key, held.flow.instructions)).collect();
         let tickets = self.absorb_syncs();
-        let changes = diff(&held, &self.desired);
+        let mut changes = diff(&held, &self.desired);
+        // What goes, goes first: a flow that the switch shows in another shape than ours is then replaced, not lost.
+        changes.sort_by_key(|change| !matches!(change, Change::Remove(_)));
         self.in_step = true;
         let purpose = match audit {
             Some(ticket) => Purpose::Audit(ticket, drift(&changes), tickets),

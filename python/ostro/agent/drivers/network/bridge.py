@@ -1,0 +1,311 @@
+"""What the Open vSwitch database has to say about our bridge: a pure plan from what it says now, and the replica it is read from.
+
+Everything that is ours carries a tag in ``external_ids`` (``ostro``: a name made of the state directory), so that two Ostros on one
+Open vSwitch don't meddle with each other. If the database says all that it has to, the plan is empty and nothing is touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ostro.agent.drivers.network.ovsdb import (
+    Operation,
+    Ovsdb,
+    Row,
+    Value,
+    encode_map,
+    encode_set,
+    members,
+    named_ref,
+    uuid_ref,
+    where_uuid,
+)
+from ostro.model.errors import Bug, Conflict
+
+WATCH = {
+    "Open_vSwitch": ["bridges", "ovs_version", "iface_types", "datapath_types", "cur_cfg"],
+    "Bridge": ["name", "ports", "datapath_type", "fail_mode", "protocols", "external_ids", "other_config"],
+    "Port": ["name", "interfaces", "external_ids"],
+    "Interface": ["name", "type", "ofport", "error", "options", "external_ids", "mac_in_use", "mtu_request"],
+}
+TAG = "ostro"
+PORT_ID = "iface-id"
+NUMBER = "ostro-number:"
+PROTOCOL = "OpenFlow15"
+TUNNELS = ("vxlan", "gre", "geneve")
+OFPORT_MOST = 0xFEFF
+
+
+class BridgeNames(msgspec.Struct, frozen=True):
+    """The names of a bridge, of its metadata port and of its tunnel ports, at most 15 bytes each, and the tag of all."""
+
+    tag: str
+    bridge: str
+    metadata: str
+    tunnels: Mapping[str, str]
+
+    @staticmethod
+    def of(state_dir: Path) -> BridgeNames:
+        """Names that no other state directory on this machine has (24 bits of a digest)."""
+        tag = hashlib.blake2s(str(state_dir.resolve()).encode(), digest_size=3).hexdigest()
+        letters = {"vxlan": "v", "gre": "g", "geneve": "n"}
+        return BridgeNames(
+            tag=tag,
+            bridge=f"ostro-{tag}",
+            metadata=f"ostro-{tag}m",
+            tunnels={kind: f"ostro-{tag}{letters[kind]}" for kind in TUNNELS},
+        )
+
+
+class BridgeWish(msgspec.Struct, frozen=True):
+    """How the bridge should be. ``datapath_type`` is ``system`` (kernel) or ``netdev`` (userspace).
+
+    ``local_ip`` is where tunnels come from. ``tunnels`` are the kinds that this Open vSwitch can do.
+    """
+
+    names: BridgeNames
+    datapath_type: str
+    local_ip: str
+    tunnels: list[str]
+
+
+def plan(replica: Ovsdb, wish: BridgeWish) -> list[Operation]:
+    """The transaction that makes the bridge and its own ports as wished; empty if they are.
+
+    Raises:
+        Conflict: a bridge of that name belongs to someone else.
+    """
+    names = wish.names
+    steps: list[Operation] = []
+    found = replica.find("Bridge", name=names.bridge)
+    columns: Row = {"datapath_type": wish.datapath_type, "fail_mode": "secure", "protocols": PROTOCOL}
+    ports = _own_ports(wish)
+    if found is None:
+        inserted = _insert_ports(steps, ports)
+        row = {**columns, "name": names.bridge, "external_ids": encode_map({TAG: names.tag})}
+        row["ports"] = encode_set([named_ref(name) for name in inserted])
+        steps.append({"op": "insert", "table": "Bridge", "uuid-name": "bridge", "row": row})
+        steps.append(_mutate("Open_vSwitch", [], "bridges", "insert", [named_ref("bridge")]))
+        return steps
+    uuid, bridge = found
+    if _external_id(bridge, TAG) != names.tag:
+        raise Conflict(f"The bridge {names.bridge} of this Open vSwitch is not Ostro's.")
+    missing = [port for port in ports if not _is_there(replica, port)]
+    wrong = [port for port in missing if replica.find("Port", name=port.name) is not None]
+    if wrong:
+        gone = [uuid_ref(found[0]) for port in wrong if (found := replica.find("Port", name=port.name))]
+        steps.append(_mutate("Bridge", where_uuid(uuid), "ports", "delete", gone))
+    if missing:
+        inserted = _insert_ports(steps, missing)
+        refs = [named_ref(name) for name in inserted]
+        steps.append(_mutate("Bridge", where_uuid(uuid), "ports", "insert", refs))
+    different = {name: value for name, value in columns.items() if bridge.get(name) != value}
+    if different:
+        steps.append({"op": "update", "table": "Bridge", "where": where_uuid(uuid), "row": different})
+    return steps
+
+
+class _OwnPort(msgspec.Struct, frozen=True):
+    """A port of the bridge that isn't a guest's. ``options`` are those of its interface."""
+
+    name: str
+    type: str
+    tag: str
+    role: str
+    options: dict[str, str] = {}
+
+
+def _own_ports(wish: BridgeWish) -> list[_OwnPort]:
+    names = wish.names
+    options = {"remote_ip": "flow", "key": "flow", "local_ip": wish.local_ip}
+    tunnels = [_OwnPort(names.tunnels[kind], kind, names.tag, kind, options) for kind in wish.tunnels]
+    return [_OwnPort(names.metadata, "internal", names.tag, "metadata"), *tunnels]
+
+
+def _is_there(replica: Ovsdb, port: _OwnPort) -> bool:
+    found = replica.find("Interface", name=port.name)
+    return found is not None and found[1].get("type") == port.type and found[1].get("options") == port.options
+
+
+def _insert_ports(steps: list[Operation], ports: list[_OwnPort]) -> list[str]:
+    """Appends the insertion of these ports; returns the names by which the transaction refers to them."""
+    refs = []
+    for index, port in enumerate(ports):
+        interface: dict[str, object] = {"name": port.name, "type": port.type, "options": encode_map(port.options)}
+        ids = {TAG: port.tag, "role": port.role}
+        refs.append(insert_port(steps, port.name, interface, ids, f"own{index}"))
+    return refs
+
+
+def insert_port(
+    steps: list[Operation], name: str, interface: Mapping[str, object], external_ids: Mapping[str, str], ref: str
+) -> str:
+    """Appends the insertion of a port with one interface; returns the name by which the transaction refers to it."""
+    row = {**interface, "external_ids": encode_map(external_ids)}
+    steps.append({"op": "insert", "table": "Interface", "uuid-name": f"{ref}i", "row": row})
+    port = {"name": name, "interfaces": named_ref(f"{ref}i"), "external_ids": encode_map(external_ids)}
+    steps.append({"op": "insert", "table": "Port", "uuid-name": f"{ref}p", "row": port})
+    return f"{ref}p"
+
+
+def _mutate(table: str, where: Sequence[object], column: str, how: str, values: Sequence[object]) -> Operation:
+    return {"op": "mutate", "table": table, "where": where, "mutations": [[column, how, encode_set(values)]]}
+
+
+def _external_id(row: Row, key: str) -> str:
+    ids = row.get("external_ids")
+    return str(ids.get(key, "")) if isinstance(ids, dict) else ""
+
+
+class Guest(msgspec.Struct, frozen=True):
+    """A guest's port as the database has it: number 0 if the switch hasn't given one, ``error`` if it couldn't."""
+
+    port_uuid: str
+    port_id: str
+    tap: str
+    number: int
+    error: str
+
+
+def guests(replica: Ovsdb, tag: str) -> Iterator[Guest]:
+    """Every guest's port on our bridge."""
+    interfaces = replica.tables["Interface"]
+    for uuid, port in replica.tables["Port"].items():
+        if _external_id(port, TAG) != tag or not _external_id(port, PORT_ID):
+            continue
+        row = interfaces.get(str(members(port["interfaces"])[0]), {})
+        number = _number(row.get("ofport", []))
+        yield Guest(uuid, _external_id(port, PORT_ID), str(port["name"]), number, _text(row.get("error", [])))
+
+
+def _number(value: Value) -> int:
+    """An OpenFlow port number: 0 while there is none, or when it is -1, the sign of a failure."""
+    return value if isinstance(value, int) and 0 < value <= OFPORT_MOST else 0
+
+
+def _text(value: Value) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def own_number(replica: Ovsdb, name: str) -> int:
+    """The OpenFlow number of a port of our own, 0 if it has none."""
+    found = replica.find("Interface", name=name)
+    return _number(found[1].get("ofport", [])) if found else 0
+
+
+def own_error(replica: Ovsdb, name: str) -> str:
+    """Why a port of our own doesn't work, empty if it does."""
+    found = replica.find("Interface", name=name)
+    return _text(found[1].get("error", [])) if found else ""
+
+
+def in_the_way(replica: Ovsdb, names: BridgeNames, port_id: str, tap: str) -> list[Guest]:
+    """The guests' ports that have the name or the id that a port is to have, and aren't that port in working order."""
+    present = [guest for guest in guests(replica, names.tag) if port_id == guest.port_id or tap == guest.tap]
+    return [guest for guest in present if guest.port_id != port_id or guest.tap != tap or guest.error]
+
+
+def plug_steps(replica: Ovsdb, names: BridgeNames, port_id: str, tap: str, mac: str) -> list[Operation]:
+    """The transaction that puts a tap on the bridge; empty if it is there.
+
+    Raises:
+        Conflict: the bridge is gone.
+    """
+    if any(guest.port_id == port_id for guest in guests(replica, names.tag)):
+        return []
+    steps: list[Operation] = []
+    ids = {TAG: names.tag, PORT_ID: port_id, "attached-mac": mac}
+    ref = insert_port(steps, tap, {"name": tap}, ids, "guest")
+    where = where_uuid(bridge_uuid(replica, names))
+    steps.append(_mutate("Bridge", where, "ports", "insert", [named_ref(ref)]))
+    return steps
+
+
+def unplug_steps(replica: Ovsdb, names: BridgeNames, leaving: list[Guest]) -> list[Operation]:
+    """The transaction that takes guests' ports off the bridge; empty if there are none.
+
+    Raises:
+        Conflict: the bridge is gone.
+    """
+    if not leaving:
+        return []
+    where = where_uuid(bridge_uuid(replica, names))
+    return [_mutate("Bridge", where, "ports", "delete", [uuid_ref(guest.port_uuid) for guest in leaving])]
+
+
+def remove_steps(replica: Ovsdb, names: BridgeNames) -> list[Operation]:
+    """The transaction that deletes the bridge with all its ports; empty if it isn't there."""
+    found = replica.find("Bridge", name=names.bridge)
+    if found is None or _external_id(found[1], TAG) != names.tag:
+        return []
+    return [_mutate("Open_vSwitch", [], "bridges", "delete", [uuid_ref(found[0])])]
+
+
+COUNT_CHANGE: list[Operation] = [
+    {"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": [["next_cfg", "+=", 1]]},
+    {"op": "select", "table": "Open_vSwitch", "where": [], "columns": ["next_cfg"]},
+]
+"""Appended to a transaction, this numbers it; vswitchd writes the number back when it has carried it out."""
+
+
+def change_number(results: list[object]) -> int:
+    """The number that ``COUNT_CHANGE`` gave a transaction."""
+    match results[-1]:
+        case {"rows": [{"next_cfg": int() as number}]}:
+            return number
+    raise Bug("Open vSwitch did not number a change.", detail=repr(results))
+
+
+def changes_done(replica: Ovsdb) -> int:
+    """The number of the last change that vswitchd has carried out."""
+    row = next(iter(replica.tables["Open_vSwitch"].values()), {})
+    done = row.get("cur_cfg", 0)
+    return done if isinstance(done, int) else 0
+
+
+def bridge_uuid(replica: Ovsdb, names: BridgeNames) -> str:
+    """The UUID of our bridge's row.
+
+    Raises:
+        Conflict: someone has deleted it.
+    """
+    found = replica.find("Bridge", name=names.bridge)
+    if found is None:
+        raise Conflict(f"The bridge {names.bridge} has been deleted from Open vSwitch.")
+    return found[0]
+
+
+def kept_numbers(replica: Ovsdb, names: BridgeNames) -> dict[tuple[str, str], int]:
+    """The numbers of networks and groups that the bridge's row keeps, by (kind, id)."""
+    found = replica.find("Bridge", name=names.bridge)
+    ids = found[1].get("external_ids") if found else None
+    kept = {}
+    for key, value in (ids if isinstance(ids, dict) else {}).items():
+        if key.startswith(NUMBER):
+            kind, _, id_ = key.removeprefix(NUMBER).partition(":")
+            kept[kind, id_] = int(str(value))
+    return kept
+
+
+def keep_numbers_steps(replica: Ovsdb, names: BridgeNames, wanted: Mapping[tuple[str, str], int]) -> list[Operation]:
+    """The transaction that makes the bridge's row keep exactly these numbers; empty if it does."""
+    kept = kept_numbers(replica, names)
+    gone = [f"{NUMBER}{kind}:{id_}" for (kind, id_), number in kept.items() if wanted.get((kind, id_)) != number]
+    new = {
+        f"{NUMBER}{kind}:{id_}": str(number)
+        for (kind, id_), number in wanted.items()
+        if kept.get((kind, id_)) != number
+    }
+    mutations: list[object] = []
+    if gone:
+        mutations.append(["external_ids", "delete", encode_set(gone)])
+    if new:
+        mutations.append(["external_ids", "insert", encode_map(new)])
+    if not mutations:
+        return []
+    where = where_uuid(bridge_uuid(replica, names))
+    return [{"op": "mutate", "table": "Bridge", "where": where, "mutations": mutations}]
