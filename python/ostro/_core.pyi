@@ -69,7 +69,7 @@ class Decision:
 
 # ---- flow --------------------------------------------------------------------------------------------------------
 
-FlowInWords: TypeAlias = tuple[int, str, int, str, str, int]
+_FlowInWords: TypeAlias = tuple[int, str, int, str, str, int]
 """Table number, table name, priority, match, actions, packets."""
 
 @final
@@ -112,10 +112,10 @@ class FlowState:
     def port_at(self, address: str) -> str | None:
         """The port whose metadata requests come from ``address``."""
 
-    def words(self) -> list[FlowInWords]:
+    def words(self) -> list[_FlowInWords]:
         """The flows of the last commit in words, in the order in which packets meet them."""
 
-    def describe(self, event: SwitchEvent) -> list[FlowInWords]:
+    def describe(self, event: SwitchEvent) -> list[_FlowInWords]:
         """The flows of a ``dumped`` event in words."""
 
     def stats(self) -> dict[str, int]:

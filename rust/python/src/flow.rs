@@ -50,7 +50,7 @@ fn uplinks(spec: UplinkSpec) -> Result<Uplinks, String> {
     Ok(Uplinks { metadata: metadata.transpose()?, vxlan, gre, geneve, physical })
 }
 
-fn noun(name: &str) -> PyResult<Noun> {
+fn known(name: &str) -> PyResult<Noun> {
     Noun::named(name).ok_or_else(|| PyKeyError::new_err(format!("{name} is no noun of the network")))
 }
 
@@ -82,15 +82,15 @@ impl FlowState {
         Self { state: Mutex::default() }
     }
 
-    fn put(&self, py: Python<'_>, name: &str, id: &str, body: &[u8]) -> PyResult<()> {
-        let noun = noun(name)?;
+    fn put(&self, py: Python<'_>, noun: &str, id: &str, body: &[u8]) -> PyResult<()> {
+        let noun = known(noun)?;
         let put = || self.with(|state| state.put(noun, id, body));
         let held = if body.len() > LONG_BODY_BYTES { py.detach(put) } else { put() };
         held?.map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
-    fn drop(&self, name: &str, id: &str) -> PyResult<()> {
-        let noun = noun(name)?;
+    fn drop(&self, noun: &str, id: &str) -> PyResult<()> {
+        let noun = known(noun)?;
         self.with(|state| state.drop_wish(noun, id))
     }
 

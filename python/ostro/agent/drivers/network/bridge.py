@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ostro.agent.drivers.network.ovsdb import (
+    Changes,
     Operation,
     Ovsdb,
     Row,
@@ -30,7 +31,7 @@ WATCH = {
     "Open_vSwitch": ["bridges", "ovs_version", "iface_types", "datapath_types", "cur_cfg"],
     "Bridge": ["name", "ports", "datapath_type", "fail_mode", "protocols", "external_ids", "other_config"],
     "Port": ["name", "interfaces", "external_ids"],
-    "Interface": ["name", "type", "ofport", "error", "options", "external_ids", "mac_in_use", "mtu_request"],
+    "Interface": ["name", "type", "ofport", "error", "options", "external_ids", "mac"],
 }
 TAG = "ostro"
 PORT_ID = "iface-id"
@@ -47,6 +48,11 @@ class BridgeNames(msgspec.Struct, frozen=True):
     bridge: str
     metadata: str
     tunnels: Mapping[str, str]
+
+    @property
+    def metadata_mac(self) -> str:
+        """The MAC of this host on the metadata port: always the same, because flows name it."""
+        return ":".join(["02", "6f", *(self.tag[at : at + 2] for at in (0, 2, 4)), "01"])
 
     @staticmethod
     def of(state_dir: Path) -> BridgeNames:
@@ -110,25 +116,29 @@ def plan(replica: Ovsdb, wish: BridgeWish) -> list[Operation]:
 
 
 class _OwnPort(msgspec.Struct, frozen=True):
-    """A port of the bridge that isn't a guest's. ``options`` are those of its interface."""
+    """A port of the bridge that isn't a guest's. ``options`` and ``mac`` (empty for any) are those of its interface."""
 
     name: str
     type: str
     tag: str
     role: str
     options: dict[str, str] = {}
+    mac: str = ""
 
 
 def _own_ports(wish: BridgeWish) -> list[_OwnPort]:
     names = wish.names
     options = {"remote_ip": "flow", "key": "flow", "local_ip": wish.local_ip}
     tunnels = [_OwnPort(names.tunnels[kind], kind, names.tag, kind, options) for kind in wish.tunnels]
-    return [_OwnPort(names.metadata, "internal", names.tag, "metadata"), *tunnels]
+    return [_OwnPort(names.metadata, "internal", names.tag, "metadata", mac=names.metadata_mac), *tunnels]
 
 
 def _is_there(replica: Ovsdb, port: _OwnPort) -> bool:
     found = replica.find("Interface", name=port.name)
-    return found is not None and found[1].get("type") == port.type and found[1].get("options") == port.options
+    if found is None:
+        return False
+    row = found[1]
+    return row.get("type") == port.type and row.get("options") == port.options and _text(row.get("mac", [])) == port.mac
 
 
 def _insert_ports(steps: list[Operation], ports: list[_OwnPort]) -> list[str]:
@@ -136,6 +146,8 @@ def _insert_ports(steps: list[Operation], ports: list[_OwnPort]) -> list[str]:
     refs = []
     for index, port in enumerate(ports):
         interface: dict[str, object] = {"name": port.name, "type": port.type, "options": encode_map(port.options)}
+        if port.mac:
+            interface["mac"] = port.mac
         ids = {TAG: port.tag, "role": port.role}
         refs.append(insert_port(steps, port.name, interface, ids, f"own{index}"))
     return refs
@@ -171,15 +183,57 @@ class Guest(msgspec.Struct, frozen=True):
     error: str
 
 
-def guests(replica: Ovsdb, tag: str) -> Iterator[Guest]:
-    """Every guest's port on our bridge."""
-    interfaces = replica.tables["Interface"]
-    for uuid, port in replica.tables["Port"].items():
-        if _external_id(port, TAG) != tag or not _external_id(port, PORT_ID):
-            continue
-        row = interfaces.get(str(members(port["interfaces"])[0]), {})
-        number = _number(row.get("ofport", []))
-        yield Guest(uuid, _external_id(port, PORT_ID), str(port["name"]), number, _text(row.get("error", [])))
+class Guests:
+    """Every guest's port on our bridge, kept in step with the replica row by row."""
+
+    def __init__(self, replica: Ovsdb, tag: str) -> None:
+        self._replica = replica
+        self._tag = tag
+        self._by_uuid: dict[str, Guest] = {}
+        self._by_id: dict[str, Guest] = {}
+        self._port_of: dict[str, str] = {}
+        self.take({"Port": set(replica.tables["Port"])})
+
+    def __iter__(self) -> Iterator[Guest]:
+        return iter(self._by_id.values())
+
+    def find(self, port_id: str) -> Guest | None:
+        """The port of this id, if it is on the bridge."""
+        return self._by_id.get(port_id)
+
+    def in_the_way(self, port_id: str, tap: str) -> list[Guest]:
+        """The ports that have the name or the id that a port is to have, and aren't that port in working order."""
+        present = [guest for guest in self if port_id == guest.port_id or tap == guest.tap]
+        return [guest for guest in present if guest.port_id != port_id or guest.tap != tap or guest.error]
+
+    def take(self, changes: Changes) -> dict[str, int]:
+        """Look at these rows again. Returns the numbers (0 for none) of the ports that they are about, by id."""
+        interfaces = changes.get("Interface", set())
+        ports = changes.get("Port", set()) | {self._port_of[uuid] for uuid in interfaces if uuid in self._port_of}
+        numbers: dict[str, int] = {}
+        for uuid in ports:
+            old = self._by_uuid.pop(uuid, None)
+            if old is not None and self._by_id.get(old.port_id) is old:
+                del self._by_id[old.port_id]
+                numbers[old.port_id] = 0
+        for uuid in ports:
+            guest = self._read(uuid)
+            if guest is not None:
+                self._by_uuid[uuid] = self._by_id[guest.port_id] = guest
+                numbers[guest.port_id] = guest.number
+        for uuid in interfaces - self._replica.tables["Interface"].keys():
+            self._port_of.pop(uuid, None)
+        return numbers
+
+    def _read(self, uuid: str) -> Guest | None:
+        port = self._replica.tables["Port"].get(uuid)
+        if port is None or _external_id(port, TAG) != self._tag or not _external_id(port, PORT_ID):
+            return None
+        interface = str(members(port["interfaces"])[0])
+        self._port_of[interface] = uuid
+        row = self._replica.tables["Interface"].get(interface, {})
+        number, error = _number(row.get("ofport", [])), _text(row.get("error", []))
+        return Guest(uuid, _external_id(port, PORT_ID), str(port["name"]), number, error)
 
 
 def _number(value: Value) -> int:
@@ -203,20 +257,12 @@ def own_error(replica: Ovsdb, name: str) -> str:
     return _text(found[1].get("error", [])) if found else ""
 
 
-def in_the_way(replica: Ovsdb, names: BridgeNames, port_id: str, tap: str) -> list[Guest]:
-    """The guests' ports that have the name or the id that a port is to have, and aren't that port in working order."""
-    present = [guest for guest in guests(replica, names.tag) if port_id == guest.port_id or tap == guest.tap]
-    return [guest for guest in present if guest.port_id != port_id or guest.tap != tap or guest.error]
-
-
 def plug_steps(replica: Ovsdb, names: BridgeNames, port_id: str, tap: str, mac: str) -> list[Operation]:
-    """The transaction that puts a tap on the bridge; empty if it is there.
+    """The transaction that puts a tap on the bridge.
 
     Raises:
         Conflict: the bridge is gone.
     """
-    if any(guest.port_id == port_id for guest in guests(replica, names.tag)):
-        return []
     steps: list[Operation] = []
     ids = {TAG: names.tag, PORT_ID: port_id, "attached-mac": mac}
     ref = insert_port(steps, tap, {"name": tap}, ids, "guest")

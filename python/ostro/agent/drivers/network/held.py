@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ostro._core import FlowState
 from ostro.model.errors import Invalid, NotFound
 from ostro.model.wishes import Noun
@@ -14,7 +12,7 @@ class HeldWishes:
 
     def __init__(self, state: FlowState) -> None:
         self.state = state
-        self._bound: dict[str, int] = {}
+        self._numbers: dict[str, int | None] = {}
         self._taps: dict[str, str] = {}
 
     def put(self, noun: Noun, id: str, body: bytes) -> None:
@@ -44,14 +42,16 @@ class HeldWishes:
         """The tap that a port was plugged with, or empty if it wasn't since the start."""
         return self._taps.pop(port_id, "")
 
-    def bind_all(self, numbers: Mapping[str, int]) -> bool:
-        """Say that exactly these ports are plugged in, by these numbers. Returns whether a port's number is another now."""
-        moved = False
-        for port_id in self._bound.keys() - numbers.keys():
-            self.state.bind(port_id, None)
-        for port_id, number in numbers.items():
-            if self._bound.get(port_id) != number:
-                moved |= port_id in self._bound
-                self.state.bind(port_id, number)
-        self._bound = dict(numbers)
-        return moved
+    def bind(self, port_id: str, number: int | None) -> bool:
+        """Say that a port is plugged in by this number, or not any more. Returns whether it had another number before."""
+        known = port_id in self._numbers
+        if self._numbers.get(port_id) == number:
+            return False
+        self.state.bind(port_id, number)
+        self._numbers[port_id] = number
+        return known
+
+    def forget(self, port_id: str) -> None:
+        """Say that a port is not plugged in any more and will not come back by itself."""
+        self.bind(port_id, None)
+        self._numbers.pop(port_id, None)

@@ -22,11 +22,10 @@ CHECKSUMS_AND_SEGMENTATION = ("tx-checksum-ip-generic", "tx-generic-segmentation
 
 
 class Link(msgspec.Struct, frozen=True):
-    """A link device: its kernel index, MTU in bytes, MAC, and whether it is up."""
+    """A link device: its kernel index, MTU in bytes, and whether it is up."""
 
     index: int
     mtu: int
-    mac: str
     up: bool
 
 
@@ -39,7 +38,7 @@ def find_link(ipr: IPRoute, name: str) -> Link | None:
             return None
         raise
     answer = answers[0]
-    return Link(answer["index"], answer.get("mtu") or 0, answer.get("address") or "", bool(answer["flags"] & IFF_UP))
+    return Link(answer["index"], answer.get("mtu") or 0, bool(answer["flags"] & IFF_UP))
 
 
 def ensure_tap(name: str, mtu: int) -> bool:
@@ -103,8 +102,8 @@ def address_of(network: IPv4Network) -> IPv4Address:
     return network.broadcast_address - 1
 
 
-def ensure_address(name: str, address: IPv4Interface, mtu: int) -> str:
-    """Make sure that the device is up with this address and sends checksums. Returns its MAC.
+def ensure_address(name: str, address: IPv4Interface, mtu: int) -> None:
+    """Make sure that the device is up with this address and sends checksums.
 
     Raises:
         Unavailable: the device isn't there, or the kernel refuses.
@@ -122,7 +121,6 @@ def ensure_address(name: str, address: IPv4Interface, mtu: int) -> str:
     except NetlinkError as error:
         raise Unavailable(f"The kernel refuses the address {address} on {name}.", detail=str(error)) from error
     _leave_nothing_to_hardware(name)
-    return link.mac
 
 
 def _leave_nothing_to_hardware(name: str) -> None:

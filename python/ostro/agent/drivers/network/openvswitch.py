@@ -67,7 +67,14 @@ class OpenVSwitchNetwork:
     """See `ostro.agent.drivers.network.Network`. Made by `open_`."""
 
     def __init__(
-        self, world: World, names: BridgeNames, database: Ovsdb, link: SwitchLink, held: HeldWishes, facts: NetworkFacts
+        self,
+        world: World,
+        names: BridgeNames,
+        database: Ovsdb,
+        link: SwitchLink,
+        held: HeldWishes,
+        facts: NetworkFacts,
+        uplinks: Uplinks,
     ) -> None:
         self._world = world
         self._names = names
@@ -75,11 +82,14 @@ class OpenVSwitchNetwork:
         self._link = link
         self._held = held
         self._facts = facts
+        self._uplinks = uplinks
         self._pool = Pool("links", 4)
         self._synced_once = False
         self._numbers_moved = trio.Event()
-        database.on_change(self._bind)
-        self._bind()
+        self._guests = bridge.Guests(database, names.tag)
+        for guest in self._guests:
+            held.bind(guest.port_id, guest.number or None)
+        database.on_change(self._rebind)
 
     @property
     def facts(self) -> NetworkFacts:
@@ -94,26 +104,29 @@ class OpenVSwitchNetwork:
     async def plug(self, port_id: str) -> None:
         tap, mac, mtu = self._held.plug_facts(port_id)
         made = await self._world.threads.run(self._pool, links.ensure_tap, tap, mtu, deadline_s=LINK_S)
-        leaving = bridge.in_the_way(self._database, self._names, port_id, tap)
-        if made and (stale := self._guest(port_id)) is not None:
+        leaving = self._guests.in_the_way(port_id, tap)
+        stale = self._guests.find(port_id) if made else None
+        if stale is not None and stale not in leaving:
             # vswitchd still holds the device that had this name before.
             leaving.append(stale)
         await self._let_go(leaving)
-        await self._transact(bridge.plug_steps, port_id, tap, mac)
-        await self._database.until(lambda: self._number(port_id, tap) > 0, f"number the port of {tap}", PLUG_S)
+        if self._guests.find(port_id) is None:
+            await self._transact(bridge.plug_steps, port_id, tap, mac)
+        await self._database.until(lambda: self._has_number(port_id), f"number the port of {tap}", PLUG_S)
 
     async def unplug(self, port_id: str) -> None:
-        guest = self._guest(port_id)
+        guest = self._guests.find(port_id)
         tap = guest.tap if guest else self._held.find_tap(port_id)
         if guest is not None:
             await self._let_go([guest])
+            self._held.forget(port_id)
         if tap:
             await self._world.threads.run(self._pool, links.delete_link, tap, deadline_s=LINK_S)
 
     async def plugged(self) -> list[Plugged]:
         await trio.lowlevel.checkpoint()
-        found = bridge.guests(self._database, self._names.tag)
-        return sorted((Plugged(guest.port_id, guest.tap, guest.number) for guest in found), key=lambda it: it.port_id)
+        found = (Plugged(guest.port_id, guest.tap, guest.number) for guest in self._guests)
+        return sorted(found, key=lambda plugged: plugged.port_id)
 
     async def sync(self) -> Synced:
         diff = self._held.state.commit()
@@ -144,6 +157,19 @@ class OpenVSwitchNetwork:
             except Unavailable as error:
                 log.info("ports have new numbers; the switch gets their flows when it is back", reason=error.message)
 
+    async def tend(self) -> None:
+        """Give the metadata port its address again, for ever, whenever vswitchd has been restarted: it makes the device anew."""
+        connection = 1
+        while True:
+            connection = await self._link.connection(connection)
+            try:
+                await self._uplinks.settle()
+            except Unavailable as error:
+                log.error("metadata can't be served", reason=error.message, detail=error.detail)
+            else:
+                self._held.state.set_uplinks(self._uplinks.describe())
+                self._numbers_moved.set()
+
     async def _let_go(self, leaving: list[bridge.Guest]) -> None:
         """Take ports off the bridge; returns when vswitchd has closed their devices."""
         results = await self._transact(bridge.unplug_steps, leaving, then=bridge.COUNT_CHANGE)
@@ -162,23 +188,17 @@ class OpenVSwitchNetwork:
             raise Unavailable(error.message) from error
         return await self._database.transact(*steps, *then) if steps else []
 
-    def _guest(self, port_id: str) -> bridge.Guest | None:
-        found = bridge.guests(self._database, self._names.tag)
-        return next((guest for guest in found if guest.port_id == port_id), None)
+    def _has_number(self, port_id: str) -> bool:
+        guest = self._guests.find(port_id)
+        if guest is not None and guest.error:
+            raise Unavailable(f"Open vSwitch cannot use {guest.tap}.", detail=guest.error)
+        return guest is not None and guest.number > 0
 
-    def _number(self, port_id: str, tap: str) -> int:
-        guest = self._guest(port_id)
-        if guest is None or guest.tap != tap:
-            return 0
-        if guest.error:
-            raise Unavailable(f"Open vSwitch cannot use {tap}.", detail=guest.error)
-        return guest.number
-
-    def _bind(self) -> None:
-        """Tell the core which ports are plugged in, and by which numbers."""
-        now = {g.port_id: g.number for g in bridge.guests(self._database, self._names.tag) if g.number}
-        if self._held.bind_all(now):
-            self._numbers_moved.set()
+    def _rebind(self, changes: ovsdb.Changes) -> None:
+        """Tell the core which ports have come, gone or been renumbered."""
+        for port_id, number in self._guests.take(changes).items():
+            if self._held.bind(port_id, number or None):
+                self._numbers_moved.set()
 
     async def _keep_numbers(self) -> None:
         """Keep the numbers of networks and groups in the database before flows use them."""
@@ -197,24 +217,25 @@ async def open_(world: World, config: OpenVSwitchConfig) -> AsyncIterator[OpenVS
         Conflict: the bridge of our name belongs to someone else.
     """
     names = BridgeNames.of(config.state_dir)
-    tunnel_ip = config.tunnel_ip or default_address()
     async with ovsdb.open_(world, config.db_socket, bridge.WATCH, START_S) as database:
-        wish = BridgeWish(names, config.datapath_type, tunnel_ip, _tunnels(database))
+        wish = BridgeWish(names, config.datapath_type, config.tunnel_ip or default_address(), _tunnels(database))
         steps = bridge.plan(database, wish)
         if steps:
             await database.transact(*steps)
-        await database.until(functools.partial(_is_up, database, names), "make the bridge", START_S)
-        facts, uplinks = await _settle(world, config, database, wish)
+        uplinks = Uplinks(world, config, database, wish)
+        await uplinks.settle()
         held = HeldWishes(FlowState())
-        held.state.set_uplinks(uplinks)
+        held.state.set_uplinks(uplinks.describe())
         for (kind, id_), number in bridge.kept_numbers(database, names).items():
             held.state.restore_number(kind, id_, number)
         async with switch.open_(config.run_dir / f"{names.bridge}.mgmt", held.state) as link:
             with trio.move_on_after(START_S):
-                await link.connected()
-            network = OpenVSwitchNetwork(world, names, database, link, held, facts)
+                await link.connection()
+            facts = uplinks.facts()
+            network = OpenVSwitchNetwork(world, names, database, link, held, facts, uplinks)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(network.follow)
+                nursery.start_soon(network.tend)
                 yield network
                 nursery.cancel_scope.cancel()
 
@@ -227,7 +248,7 @@ async def remove(world: World, config: OpenVSwitchConfig) -> None:
     """
     names, pool = BridgeNames.of(config.state_dir), Pool("links", 4)
     async with ovsdb.open_(world, config.db_socket, bridge.WATCH, START_S) as database:
-        taps = [guest.tap for guest in bridge.guests(database, names.tag)]
+        taps = [guest.tap for guest in bridge.Guests(database, names.tag)]
         steps = bridge.remove_steps(database, names)
         if steps:
             number = bridge.change_number(await database.transact(*steps, *bridge.COUNT_CHANGE))
@@ -243,53 +264,70 @@ def _tunnels(database: Ovsdb) -> list[str]:
     return [kind for kind in bridge.TUNNELS if kind in known]
 
 
-def _is_up(database: Ovsdb, names: BridgeNames) -> bool:
-    """Whether the metadata port has a number. Tunnels that the kernel can't do never get one; they aren't waited for."""
-    error = bridge.own_error(database, names.metadata)
-    if error:
-        raise Unavailable("Open vSwitch cannot make its metadata port.", detail=error)
-    numbered = [
-        bridge.own_number(database, name) or bridge.own_error(database, name) for name in names.tunnels.values()
-    ]
-    known = [name for name in names.tunnels.values() if database.find("Interface", name=name)]
-    return bool(bridge.own_number(database, names.metadata)) and len([n for n in numbered if n]) == len(known)
+class Uplinks:
+    """The bridge's own ports: tunnels, and the metadata port with its address on this host."""
 
+    def __init__(self, world: World, config: OpenVSwitchConfig, database: Ovsdb, wish: BridgeWish) -> None:
+        self._world = world
+        self._config = config
+        self._database = database
+        self._wish = wish
+        self._pool = Pool("uplinks", 1)
+        self._aliases = ALIAS_RANGES[0]
 
-async def _settle(
-    world: World, config: OpenVSwitchConfig, database: Ovsdb, wish: BridgeWish
-) -> tuple[NetworkFacts, dict[str, object]]:
-    """Give the metadata port its address; returns the facts and the switch's own ports."""
-    pool, names = Pool("links", 1), wish.names
-    aliases = await world.threads.run(pool, links.free_range, ALIAS_RANGES, names.metadata, deadline_s=LINK_S)
-    if aliases is None:
-        raise Unavailable("Every range for metadata is routed elsewhere on this host.", detail=str(ALIAS_RANGES))
-    address = links.address_of(aliases)
-    own = IPv4Interface((address, aliases.prefixlen))
-    mac = await world.threads.run(pool, links.ensure_address, names.metadata, own, METADATA_MTU, deadline_s=LINK_S)
-    metadata = {
-        "port": bridge.own_number(database, names.metadata),
-        "mac": mac,
-        "address": str(address),
-        "tcp_port": config.metadata_port,
-        "aliases": str(aliases),
-    }
-    uplinks: dict[str, object] = {"metadata": metadata, "physical": {}}
-    for kind in wish.tunnels:
-        uplinks[kind] = bridge.own_number(database, names.tunnels[kind]) or None
-    row = next(iter(database.tables["Open_vSwitch"].values()), {})
-    userspace = config.datapath_type == "netdev"
-    facts = NetworkFacts(
-        driver="openvswitch",
-        version=str(row.get("ovs_version", "")),
-        bridge=names.bridge,
-        datapath="userspace" if userspace else "kernel",
-        datapath_why=config.datapath_why,
-        guest_offload=not userspace,
-        tunnel_ip=wish.local_ip,
-        metadata_address=str(address),
-        metadata_port=config.metadata_port,
-    )
-    return facts, uplinks
+    async def settle(self) -> None:
+        """Wait until the ports are there, and give the metadata port its address.
+
+        Raises:
+            Unavailable: Open vSwitch can't make the metadata port, or this host has no range of addresses for it.
+        """
+        name, run = self._wish.names.metadata, self._world.threads.run
+        await self._database.until(self._are_up, "make the bridge", START_S)
+        aliases = await run(self._pool, links.free_range, ALIAS_RANGES, name, deadline_s=LINK_S)
+        if aliases is None:
+            raise Unavailable("Every range for metadata is routed elsewhere on this host.", detail=str(ALIAS_RANGES))
+        self._aliases = aliases
+        address = IPv4Interface((links.address_of(aliases), aliases.prefixlen))
+        await run(self._pool, links.ensure_address, name, address, METADATA_MTU, deadline_s=LINK_S)
+
+    def _are_up(self) -> bool:
+        """Whether each port has a number or an error. A tunnel that the kernel can't do has an error; without it we can be."""
+        names = self._wish.names
+        error = bridge.own_error(self._database, names.metadata)
+        if error:
+            raise Unavailable("Open vSwitch cannot make its metadata port.", detail=error)
+        own = [names.metadata, *(names.tunnels[kind] for kind in self._wish.tunnels)]
+        return all(bridge.own_number(self._database, n) or bridge.own_error(self._database, n) for n in own)
+
+    def describe(self) -> dict[str, object]:
+        """What the core has to know of them."""
+        names = self._wish.names
+        metadata = {
+            "port": bridge.own_number(self._database, names.metadata),
+            "mac": names.metadata_mac,
+            "address": str(links.address_of(self._aliases)),
+            "tcp_port": self._config.metadata_port,
+            "aliases": str(self._aliases),
+        }
+        tunnels = {kind: bridge.own_number(self._database, names.tunnels[kind]) or None for kind in self._wish.tunnels}
+        return {"metadata": metadata, "physical": {}, **tunnels}
+
+    def facts(self) -> NetworkFacts:
+        """What was found and chosen."""
+        row = next(iter(self._database.tables["Open_vSwitch"].values()), {})
+        version = row.get("ovs_version", "")
+        userspace = self._config.datapath_type == "netdev"
+        return NetworkFacts(
+            driver="openvswitch",
+            version=version if isinstance(version, str) else "",
+            bridge=self._wish.names.bridge,
+            datapath="userspace" if userspace else "kernel",
+            datapath_why=self._config.datapath_why,
+            guest_offload=not userspace,
+            tunnel_ip=self._wish.local_ip,
+            metadata_address=str(links.address_of(self._aliases)),
+            metadata_port=self._config.metadata_port,
+        )
 
 
 def default_address() -> str:

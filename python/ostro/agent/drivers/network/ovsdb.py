@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import structlog
@@ -28,6 +29,8 @@ log = structlog.get_logger()
 Value = str | int | float | bool | list["Value"] | dict[str, "Value"]
 Row = dict[str, Value]
 Operation = Mapping[str, object]
+Changes = Mapping[str, set[str]]
+"""UUIDs of rows by table."""
 
 DATABASE = "Open_vSwitch"
 TRANSACTION_S = 10.0
@@ -138,10 +141,10 @@ class Ovsdb:
         self._calls: dict[int, _Call] = {}
         self._last_id = 0
         self._changed = trio.Event()
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[Changes], None]] = []
 
-    def on_change(self, listener: Callable[[], None]) -> None:
-        """Call ``listener`` after each change of the replica. It must not raise."""
+    def on_change(self, listener: Callable[[Changes], None]) -> None:
+        """Call ``listener`` after each change of the replica, with the rows concerned. It must not raise."""
         self._listeners.append(listener)
 
     def find(self, table: str, **columns: Value) -> tuple[str, Row] | None:
@@ -203,9 +206,10 @@ class Ovsdb:
     async def _replicate(self) -> None:
         requests = {table: {"columns": list(columns)} for table, columns in self._watch.items()}
         snapshot = await self._call("monitor", [DATABASE, "replica", requests])
+        before = {table: set(rows) for table, rows in self.tables.items()}
         for rows in self.tables.values():
             rows.clear()
-        self._take_updates(snapshot)
+        self._take_updates(snapshot, before)
 
     async def _call(self, method: str, params: Sequence[object]) -> object:
         stream = self._stream
@@ -248,18 +252,21 @@ class Ovsdb:
                 call.result, call.error = result, error
                 call.done.set()
 
-    def _take_updates(self, updates: object) -> None:
+    def _take_updates(self, updates: object, also: Changes = MappingProxyType({})) -> None:
+        """Carry updates out on the replica and tell who waits; ``also`` are rows that have changed besides."""
         assert isinstance(updates, dict), "RFC 7047, 4.1.6"
+        changes = {table: set(uuids) for table, uuids in also.items()}
         for table, rows in updates.items():
+            changes.setdefault(table, set()).update(rows)
             for uuid, update in rows.items():
                 if "new" in update:
                     self.tables[table][uuid] = {name: decode(value) for name, value in update["new"].items()}
                 else:
                     self.tables[table].pop(uuid, None)
+        for listener in self._listeners:
+            listener(changes)
         changed, self._changed = self._changed, trio.Event()
         changed.set()
-        for listener in self._listeners:
-            listener()
 
     def _fail_calls(self) -> None:
         for call in self._calls.values():

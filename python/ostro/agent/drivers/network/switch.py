@@ -25,6 +25,7 @@ class SwitchLink:
     def __init__(self, path: Path, state: FlowState) -> None:
         self._switch = Switch(str(path), state)
         self._waiting: dict[int, list[SwitchEvent | trio.Event]] = {}
+        self._connections = 0
         self._connected = trio.Event()
 
     async def sync(self, diff: FlowDiff) -> SwitchEvent:
@@ -51,9 +52,11 @@ class SwitchLink:
         """
         return await self._answer(self._switch.dump(), "give its flows")
 
-    async def connected(self) -> None:
-        """Wait until the switch is there."""
-        await self._connected.wait()
+    async def connection(self, after: int = 0) -> int:
+        """Wait for a later connection than the ``after``-th since the start, and return which it is."""
+        while self._connections <= after:
+            await self._connected.wait()
+        return self._connections
 
     async def run(self) -> None:
         """Take what the switch tells, for ever."""
@@ -93,7 +96,9 @@ class SwitchLink:
         if tell is not None:
             tell(event)
         if event.kind == "connected":
-            self._connected.set()
+            self._connections += 1
+            connected, self._connected = self._connected, trio.Event()
+            connected.set()
 
 
 def _tell_refilled(event: SwitchEvent) -> None:
