@@ -3,7 +3,7 @@
 //! The address of a port is known before its guest asks, so there is nothing to lease out and nothing to remember: every
 //! answer is a function of the question and of the port that it came in by. Guests are told their one address or nothing.
 
-use std::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr};
 
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
 use dhcproto::{Decodable, Encodable};

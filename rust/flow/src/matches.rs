@@ -3,7 +3,7 @@
 //! Terms stand in the order of [`Field`], each at most once, a mask only where it is partial, and no bit of a value outside its
 //! mask. So two matches are the same match exactly if their bytes are equal: hashing, comparing and sending need no conversion.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use smallvec::SmallVec;
 

@@ -1,6 +1,6 @@
 //! UDP in IPv4 in Ethernet: as much of packets as a DHCP server has to read and write.
 
-use std::net::Ipv4Addr;
+use core::net::Ipv4Addr;
 
 use crate::wish::Mac;
 

@@ -3,7 +3,7 @@
 //! The encoding is the one that Open vSwitch gives back in a dump (OpenFlow 1.5 with Nicira's extensions), so that reading the
 //! switch back compares bytes. See ovs-actions(7) for what each action does.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use smallvec::SmallVec;
 

@@ -2,8 +2,8 @@
 //!
 //! Changing the view says which units have to be computed anew; computing them is in `compile`.
 
+use core::net::Ipv4Addr;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use rustc_hash::{FxHashMap, FxHashSet};

@@ -4,8 +4,8 @@
 //! which addresses are addresses and what can't be is refused. Parsing is the only place where a wish can be found wrong; behind
 //! it every function is total.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 

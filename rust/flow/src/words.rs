@@ -2,8 +2,8 @@
 //!
 //! Reads bytes as they come from a switch: what it doesn't know it shows in hexadecimal, and it never fails.
 
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::fmt::Write;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use rustc_hash::FxHashMap;
 

@@ -1,7 +1,7 @@
 //! Which addresses a filtered port may use as its own.
 
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -25,7 +25,7 @@ pub fn identities(port: &Port) -> BTreeSet<(Mac, IpNet)> {
     let pairs = port.address_pairs.iter().map(|pair| (pair.mac.unwrap_or(port.mac), pair.ip));
     let mut all: BTreeSet<(Mac, IpNet)> = fixed.chain(pairs).collect();
     let macs: BTreeSet<Mac> = all.iter().map(|(mac, _)| *mac).chain([port.mac]).collect();
-    all.extend(macs.into_iter().map(|mac| (mac, IpNet::from(std::net::IpAddr::V6(mac.link_local())))));
+    all.extend(macs.into_iter().map(|mac| (mac, IpNet::from(core::net::IpAddr::V6(mac.link_local())))));
     all
 }
 

@@ -4,7 +4,7 @@
 //! own address on a port of the switch that only this host has. The alias is made of the number of the port that asks, so the server
 //! knows who asks by the source address alone, overlapping tenants or not, and the host's own 169.254.169.254 is not touched.
 
-use std::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr};
 
 use super::network::{METADATA_IP, arp_request, turn_arp};
 use super::{Match, rank};

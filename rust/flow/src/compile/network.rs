@@ -1,6 +1,6 @@
 //! A network's own flows: its frames from other hosts, its service addresses, and its floods.
 
-use std::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr};
 
 use super::{Match, from_here, mark_for, numbered, of_network, rank};
 use crate::field::Field;

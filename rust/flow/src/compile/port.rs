@@ -1,6 +1,6 @@
 //! A port of this host: whether it may send, who may reach it, and where its frames go.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use ipnet::IpNet;
 
