@@ -24,6 +24,7 @@ from ostro.agent.config import AgentConfig
 from ostro.agent.host import Host, Keeper
 from ostro.agent.images import Images
 from ostro.agent.link import Link
+from ostro.agent.metadata import Metadata, guest_of
 from ostro.agent.mirror import Key, Mirror
 from ostro.agent.opening import Drivers
 from ostro.agent.ports import Ports
@@ -71,7 +72,9 @@ class Agent:
 
     async def run(self) -> None:
         """Register, follow the feed and keep the host as wished, until cancelled."""
+        metadata = Metadata(self._world, self._drivers.network, partial(guest_of, self.host.mirror))
         async with trio.open_nursery() as nursery:
+            await nursery.start(metadata.run)
             for keeper in self.keepers:
                 nursery.start_soon(keeper.run)
             nursery.start_soon(self._inspect_often)

@@ -57,4 +57,4 @@ async def stop(world: World, config: AgentConfig, cloud_id: str, purge: bool = F
                 await hypervisor.delete(domain.server_id)
                 continue
             await hypervisor.note(domain.server_id, msgspec.structs.replace(domain.memo, boot_id=""))
-    await stop_parts(config)
+    await stop_parts(world, config)

@@ -20,6 +20,8 @@ import trio
 from ostro.agent import metadata_pages
 from ostro.agent.drivers.network import Network
 from ostro.agent.metadata_pages import Guest
+from ostro.agent.mirror import Mirror
+from ostro.model.wishes import NetworkWish, Noun, PortWish, ServerWish
 from ostro.runtime.world import World
 
 log = structlog.get_logger()
@@ -34,6 +36,20 @@ READ_BYTES = 8_192
 
 FindGuest = Callable[[str], Guest | None]
 """From a port's id to the server that it belongs to, with all that its metadata tells; None if it belongs to none."""
+
+
+def guest_of(mirror: Mirror, port_id: str) -> Guest | None:
+    """The server that a port belongs to, as wished, or None."""
+    port = mirror.find(Noun.PORT, port_id)
+    server = mirror.find(Noun.SERVER, port.body(PortWish).server_id) if port and not port.absent else None
+    if server is None or server.absent:
+        return None
+    wish = server.body(ServerWish)
+    found = [mirror.find(Noun.PORT, id_) for id_ in wish.ports]
+    ports = [held.body(PortWish) for held in found if held and not held.absent]
+    networks = (mirror.find(Noun.NETWORK, port.network_id) for port in ports)
+    bodies = [held.body(NetworkWish) for held in networks if held and not held.absent]
+    return Guest(wish, ports, {network.id: network for network in bodies})
 
 
 class Metadata:

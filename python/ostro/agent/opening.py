@@ -16,8 +16,9 @@ from ostro.agent.drivers.hypervisor import Hypervisor
 from ostro.agent.drivers.hypervisor import fake as fake_hypervisor
 from ostro.agent.drivers.hypervisor.kvm import choose_acceleration
 from ostro.agent.drivers.network import Network
-from ostro.agent.drivers.network.memory import MemoryNetwork
-from ostro.agent.parts import libvirtd
+from ostro.agent.drivers.network import fake as fake_network
+from ostro.agent.drivers.network import openvswitch as openvswitch_network
+from ostro.agent.parts import libvirtd, openvswitch
 from ostro.runtime.world import World
 
 log = structlog.get_logger()
@@ -47,7 +48,7 @@ async def open_drivers(world: World, config: AgentConfig) -> AsyncIterator[Drive
     """
     async with AsyncExitStack() as stack:
         hypervisor = await stack.enter_async_context(open_hypervisor(world, config))
-        network = MemoryNetwork()
+        network = await stack.enter_async_context(open_network(world, config))
         block: Block
         if config.hypervisor == "fake":
             block = await stack.enter_async_context(fake_block.open_(world, fake_block.FakeConfig()))
@@ -84,9 +85,40 @@ async def open_hypervisor(world: World, config: AgentConfig) -> AsyncIterator[Hy
             yield driver
 
 
-async def stop_parts(config: AgentConfig) -> None:
-    """End the private daemons, if there are any."""
+@asynccontextmanager
+async def open_network(world: World, config: AgentConfig) -> AsyncIterator[Network]:
+    """The network driver alone, with its daemons."""
+    if config.hypervisor == "fake":
+        async with fake_network.open_(world, fake_network.FakeConfig()) as fake:
+            yield fake
+        return
+    async with openvswitch.open_(world, _openvswitch_config(config)) as switch:
+        log.info("Open vSwitch", run_dir=str(switch.run_dir), why=switch.why)
+        async with openvswitch_network.open_(world, _network_config(config, switch)) as driver:
+            yield driver
+
+
+async def stop_parts(world: World, config: AgentConfig) -> None:
+    """Take this host's network down, and end the private daemons, if there are any."""
+    switch = await openvswitch.find(_openvswitch_config(config))
+    if switch is not None:
+        await openvswitch_network.remove(world, _network_config(config, switch))
+    await openvswitch.stop(_openvswitch_config(config))
     await libvirtd.stop(_libvirtd_config(config, use_kvm=False))
+
+
+def _openvswitch_config(config: AgentConfig) -> openvswitch.OpenVSwitchPartConfig:
+    return openvswitch.OpenVSwitchPartConfig(config.state_dir, config.use_system_parts)
+
+
+def _network_config(config: AgentConfig, switch: openvswitch.OpenVSwitch) -> openvswitch_network.OpenVSwitchConfig:
+    return openvswitch_network.OpenVSwitchConfig(
+        state_dir=config.state_dir,
+        db_socket=switch.db_socket,
+        run_dir=switch.run_dir,
+        datapath_type=switch.datapath_type,
+        datapath_why=switch.datapath_why,
+    )
 
 
 def _libvirtd_config(config: AgentConfig, use_kvm: bool) -> libvirtd.LibvirtdConfig:

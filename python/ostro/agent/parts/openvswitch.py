@@ -76,13 +76,13 @@ async def open_(world: World, config: OpenVSwitchPartConfig) -> AsyncIterator[Op
         Unavailable: it isn't installed or doesn't start; the message has its own words.
         Invalid: the state directory's path is too long for a socket.
     """
-    if config.allow_system and not config.root.exists() and _system_runs():
-        datapath, why = await choose_datapath(private=False)
-        yield OpenVSwitch(SYSTEM_RUN_DIR, False, f"the system's Open vSwitch runs in {SYSTEM_RUN_DIR}", datapath, why)
+    found = await find(config)
+    if found is not None and not found.private:
+        yield found
         return
     private = PrivateOpenVSwitch(config.root)
     datapath, datapath_why = await choose_datapath(private=True)
-    how = "was running already" if private.is_running() else "started, because the system runs none"
+    how = "was running already" if found else "started, because the system runs none"
     await private.start()
     why = f"a private one in {config.root} ({how})"
     async with trio.open_nursery() as nursery:
@@ -92,12 +92,17 @@ async def open_(world: World, config: OpenVSwitchPartConfig) -> AsyncIterator[Op
         nursery.cancel_scope.cancel()
 
 
-def find(config: OpenVSwitchPartConfig) -> Path | None:
-    """The run directory of the Open vSwitch that this state directory uses, if it is running."""
+async def find(config: OpenVSwitchPartConfig) -> OpenVSwitch | None:
+    """The one that this state directory uses, if it is running; nothing is started."""
+    private = PrivateOpenVSwitch(config.root)
     if config.root.exists():
-        private = PrivateOpenVSwitch(config.root)
-        return private.run_dir if private.is_running() else None
-    return SYSTEM_RUN_DIR if config.allow_system and _system_runs() else None
+        run_dir, running, why = private.run_dir, private.is_running(), f"a private one in {config.root}"
+    else:
+        running = config.allow_system and _system_runs()
+        run_dir, why = SYSTEM_RUN_DIR, f"the system's Open vSwitch runs in {SYSTEM_RUN_DIR}"
+    if not running:
+        return None
+    return OpenVSwitch(run_dir, config.root.exists(), why, *await choose_datapath(config.root.exists()))
 
 
 async def stop(config: OpenVSwitchPartConfig) -> None:

@@ -218,6 +218,7 @@ async def open_(world: World, config: OpenVSwitchConfig) -> AsyncIterator[OpenVS
     """
     names = BridgeNames.of(config.state_dir)
     async with ovsdb.open_(world, config.db_socket, bridge.WATCH, START_S) as database:
+        config = _keep_datapath(config, database, names)
         wish = BridgeWish(names, config.datapath_type, config.tunnel_ip or default_address(), _tunnels(database))
         steps = bridge.plan(database, wish)
         if steps:
@@ -255,6 +256,15 @@ async def remove(world: World, config: OpenVSwitchConfig) -> None:
             await database.until(lambda: bridge.changes_done(database) >= number, "delete the bridge", START_S)
         for tap in taps:
             await world.threads.run(pool, links.delete_link, tap, deadline_s=LINK_S)
+
+
+def _keep_datapath(config: OpenVSwitchConfig, database: Ovsdb, names: BridgeNames) -> OpenVSwitchConfig:
+    """A bridge that works keeps its datapath, whatever would be chosen for a new one."""
+    found = database.find("Bridge", name=names.bridge)
+    kept = str(found[1].get("datapath_type", "")) if found else ""
+    if kept in ("", config.datapath_type) or not bridge.own_number(database, names.metadata):
+        return config
+    return msgspec.structs.replace(config, datapath_type=kept, datapath_why="the bridge has it already, and works")
 
 
 def _tunnels(database: Ovsdb) -> list[str]:
