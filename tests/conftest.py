@@ -42,7 +42,7 @@ def postgres() -> Iterator[PostgresServer]:
 async def _migrate(dsn: str) -> None:
     database = PostgresDatabase(World(random=random.Random(1)), dsn)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(database.serve)
+        await nursery.start(database.serve)
         await migrate(database)
         nursery.cancel_scope.cancel()
     database.close()
@@ -89,7 +89,7 @@ def database_url(engine_name: str, tmp_path: Path, request: pytest.FixtureReques
 
 def open_engine(world: World, engine_name: str, url: str) -> Database:
     """The database at ``url``, not yet served."""
-    return SqliteDatabase(world, url) if engine_name == "sqlite" else PostgresDatabase(world, url)
+    return SqliteDatabase(world, url, durable=False) if engine_name == "sqlite" else PostgresDatabase(world, url)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ async def db(world: World, engine_name: str, migrated_url: str) -> AsyncIterator
     """A migrated database, being served, on each engine."""
     database = open_engine(world, engine_name, migrated_url)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(database.serve)
+        await nursery.start(database.serve)
         await migrate(database)
         yield database
         nursery.cancel_scope.cancel()

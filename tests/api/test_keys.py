@@ -33,7 +33,7 @@ async def test_key_made_by_another_process_is_found(
     monkeypatch.setattr(tokens, "FRESH_S", 0.0)
     payload = await cloud.cloud.tokens.read(cloud.as_admin.token)
     other_db = SqliteDatabase(cloud.world, str(tmp_path / "ostro.db"))
-    nursery.start_soon(other_db.serve)
+    await nursery.start(other_db.serve)
     elsewhere = tokens.Tokens(cloud.world, other_db)
     await elsewhere.rotate()
     token = await elsewhere.issue(payload)

@@ -38,7 +38,7 @@ async def test_the_server_dies_and_comes_back(server: PostgresServer) -> None:
     database = PostgresDatabase(World(random=random.Random(1)), server.dsn(server.create_database()))
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(database.serve)
+            await nursery.start(database.serve)
             await migrate(database)
             await database.run(put, "before")
             server.kill()
@@ -59,8 +59,8 @@ async def test_rings_reach_other_processes(postgres: PostgresServer, postgres_te
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             with there.doorbell.listen("unused") as first:
-                nursery.start_soon(here.serve)
-                nursery.start_soon(there.serve)
+                await nursery.start(here.serve)
+                await nursery.start(there.serve)
                 assert await first.wait(30), "connected"
             with there.doorbell.listen("topic") as bell:
                 await here.run(put, "a")

@@ -49,7 +49,7 @@ async def test_a_migrated_database_equals_a_fresh_one(db: Database, database_url
     for count in range(1, len(migrations()) + 1):
         database = open_at(engine_name, database_url)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(database.serve)
+            await nursery.start(database.serve)
             await database.run(make_ledger)
             for name, sql in migrations()[:count]:
                 await database.run(apply_migration, name, sql)
@@ -68,7 +68,7 @@ async def test_two_processes_migrate_at_once(database_url: str, engine_name: str
 
     async with trio.open_nursery() as serving:
         for database in databases:
-            serving.start_soon(database.serve)
+            await serving.start(database.serve)
         async with trio.open_nursery() as starting:
             for database in databases:
                 starting.start_soon(start, database)

@@ -102,7 +102,7 @@ async def run_control(
     )
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(db.serve)
+            await nursery.start(db.serve)
             await prepare(world, cloud, state)
             loops: Sequence[Callable[[], Awaitable[None]]] = (
                 Engine(world, db, make_sagas(cloud)).run,

@@ -27,7 +27,7 @@ async def with_database(state: str, database: str, act: Callable[[World, Databas
     db = open_database(world, ControlConfig(StateDir.make(state), database))
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(db.serve)
+            await nursery.start(db.serve)
             await migrate(db)
             await act(world, db)
             nursery.cancel_scope.cancel()

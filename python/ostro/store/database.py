@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+import trio
+
 from ostro.model.errors import Conflict
 from ostro.runtime.doorbell import Doorbell
 
@@ -65,8 +67,11 @@ class Database(Protocol):
         """Run ``fn(tx, ...)`` on one snapshot, read-only."""
         ...
 
-    async def serve(self) -> None:
-        """The engine's own tasks; runs until cancelled. ``run`` works only while this does."""
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """The engine's own tasks; runs until cancelled, started once rings of other processes are heard.
+
+        ``run`` works only while this does.
+        """
         ...
 
     def close(self) -> None:

@@ -176,10 +176,11 @@ class PostgresDatabase:
             except queue.Empty:
                 return
 
-    async def serve(self) -> None:
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._publish)
-            nursery.start_soon(self._listen)
+            await nursery.start(self._listen)
+            task_status.started()
 
     async def _publish(self) -> None:
         """Send rung topics to the other processes."""
@@ -205,8 +206,9 @@ class PostgresDatabase:
             if connection is not None:
                 connection.close()
 
-    async def _listen(self) -> None:
+    async def _listen(self, *, task_status: trio.TaskStatus[None]) -> None:
         failures = 0
+        started = False
         backoff = Backoff(first_s=0.1, most_s=5.0)
         while True:
             try:
@@ -217,6 +219,9 @@ class PostgresDatabase:
                 await trio.sleep(backoff.delay_s(failures, self._world.random))
                 continue
             failures = 0
+            if not started:
+                started = True
+                task_status.started()
             self.doorbell.ring_all()
             try:
                 while True:

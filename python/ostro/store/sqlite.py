@@ -74,11 +74,15 @@ class _Job:
 
 
 class SqliteDatabase:
-    """``Database`` on a file, or in memory with the path ``:memory:``."""
+    """``Database`` on a file, or in memory with the path ``:memory:``.
 
-    def __init__(self, world: World, path: str) -> None:
+    Without ``durable`` a commit survives the death of the process but not of the machine: for tests.
+    """
+
+    def __init__(self, world: World, path: str, *, durable: bool = True) -> None:
         self._world = world
         self._path = path
+        self._synchronous = "FULL" if durable else "OFF"
         self.doorbell = Doorbell()
         self._writer = self._connect()
         self._queue: list[_Job] = []
@@ -96,7 +100,7 @@ class SqliteDatabase:
         )
         for pragma in (
             "journal_mode=WAL",
-            "synchronous=FULL",
+            f"synchronous={self._synchronous}",
             "foreign_keys=ON",
             "case_sensitive_like=ON",
             "busy_timeout=10000",
@@ -138,7 +142,8 @@ class SqliteDatabase:
         finally:
             self._readers.append(connection)
 
-    async def serve(self) -> None:
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
         while True:
             if not self._queue:
                 self._wake = trio.Event()

@@ -171,11 +171,11 @@ async def open_cloud(
 ) -> AsyncIterator[TestCloud]:
     """A bootstrapped cloud below ``state_dir``; on SQLite unless ``db`` is given."""
     world = World(random=random.Random(seed), faults=faults or NoFaults())
-    database = db or SqliteDatabase(world, str(state_dir / "ostro.db"))
+    database = db or SqliteDatabase(world, str(state_dir / "ostro.db"), durable=False)
     cloud = build_cloud(world, database, CloudConfig(state_dir=state_dir, agent_key=AGENT_KEY, password_memory_kib=64))
     app = make_app(cloud, check_replies=True)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(database.serve)
+        await nursery.start(database.serve)
         await migrate(database)
         password_hash = await cloud.passwords.hash(ADMIN_PASSWORD)
         await database.run(bootstrap, world, Administrator(password_hash))
