@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ostro.http.agent import AGENT
+from ostro.http.block import BLOCK, BLOCK_VERSIONS
 from ostro.http.compute import COMPUTE
 from ostro.http.health import HEALTH
 from ostro.http.identity import IDENTITY
@@ -15,6 +16,8 @@ SERVICES: tuple[Service, ...] = (
     IDENTITY,
     COMPUTE,
     IMAGE,
+    BLOCK,
+    BLOCK_VERSIONS,
     NETWORK,
     AGENT,
 )

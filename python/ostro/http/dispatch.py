@@ -115,6 +115,8 @@ class Endpoint:
             path=raw.path,
             raw=raw,
         )
+        if self._service.check is not None:
+            self._service.check(request)
         reply = await route.handler(request)
         if self._check_replies and isinstance(reply.body, dict | list):
             self._check(route, reply)

@@ -77,6 +77,8 @@ class Service:
     faults: FaultShape
     versions: VersionRange | None = None
     title: str = ""
+    check: Callable[[Request], None] | None = None
+    """Called before every handler; what it raises is the answer."""
     routes: list[Route] = field(default_factory=list)
 
     def route(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from ostro.saga.engine import Saga
+from ostro.services.block.sagas import block_sagas
 from ostro.services.cloud import Cloud
 from ostro.services.compute.sagas import compute_sagas
 
 
 def make_sagas(cloud: Cloud) -> tuple[Saga, ...]:
     """The sagas of every service."""
-    return (*compute_sagas(cloud.world, cloud.placement),)
+    return (
+        *compute_sagas(cloud.world, cloud.placement),
+        *block_sagas(cloud.placement),
+    )

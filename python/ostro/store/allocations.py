@@ -47,6 +47,15 @@ def insert_allocations(tx: Tx, consumer_id: str, provider_id: str, amounts: Mapp
     )
 
 
+def change_allocations(tx: Tx, consumer_id: str, provider_id: str, delta: Mapping[str, int]) -> None:
+    """Add to (or take from) a consumer's allocations on one provider."""
+    for resource_class, amount in delta.items():
+        tx.execute(
+            "UPDATE allocations SET used = used + ? WHERE consumer_id = ? AND provider_id = ? AND resource_class = ?",
+            (amount, consumer_id, provider_id, resource_class),
+        )
+
+
 def list_by_provider(tx: Tx, consumer_id: str) -> dict[str, dict[str, int]]:
     """A consumer's amounts by provider and class, ordered."""
     out: dict[str, dict[str, int]] = {}

@@ -42,7 +42,9 @@ class Volume(msgspec.Struct, frozen=True):
 VOLUMES = Table("volumes", Volume)
 
 
-def sum_sizes_by_host(tx: Tx) -> dict[str, int]:
-    """GB that the volumes of each host may come to need."""
-    rows = tx.all("SELECT host_id, sum(wished_size_gb) FROM volumes WHERE host_id <> '' GROUP BY host_id")
-    return {row[0]: int(row[1]) for row in rows}
+def count_sizes(tx: Tx, project_id: str | None) -> tuple[int, int]:
+    """(number, GB) of a project's volumes, or of all."""
+    where, params = ("", ()) if project_id is None else (" WHERE project_id = ?", (project_id,))
+    row = tx.one(f"SELECT count(*), coalesce(sum(size_gb), 0) FROM volumes{where}", params)
+    assert row is not None
+    return int(row[0]), int(row[1])

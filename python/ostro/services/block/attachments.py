@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+import msgspec
+
 from ostro.model.context import Context
 from ostro.model.errors import Invalid, NotFound
 from ostro.model.volumes import AttachmentStatus, VolumeStatus
 from ostro.services.block.status import refresh_status
 from ostro.store.attachments import ATTACHMENTS, Attachment
 from ostro.store.database import Tx
+from ostro.store.paging import Filter, Page, list_page
 from ostro.store.volumes import VOLUMES, Volume
 
 
@@ -94,3 +97,120 @@ def list_server_volumes(tx: Tx, server_ids: Iterable[str]) -> dict[str, list[Att
     for attachment in ATTACHMENTS.list(tx, server_id=list(out), order="created_at_us, id"):
         out[attachment.server_id].append(attachment)
     return out
+
+
+# ---- what the API does by hand -------------------------------------------------------------------------------------
+
+
+def _need(volume: Volume, *statuses: VolumeStatus) -> None:
+    if volume.status not in statuses:
+        wanted = " or ".join(statuses)
+        raise Invalid(f"Invalid volume: Volume {volume.id} status must be {wanted}, but it is {volume.status}.")
+
+
+def set_reserved(tx: Tx, context: Context, volume_id: str, *, reserved: bool) -> None:
+    """Keep an available volume for somebody, or let it go. Raises NotFound, Invalid."""
+    volume = get_own_volume(tx, context, volume_id)
+    _need(volume, VolumeStatus.AVAILABLE if reserved else VolumeStatus.RESERVED)
+    VOLUMES.update(tx, volume_id, reserved=reserved)
+    refresh_status(tx, volume_id, context.now_us)
+
+
+def _new_attachment(context: Context, volume: Volume, server_id: str, status: AttachmentStatus) -> Attachment:
+    return Attachment(
+        id=context.new_id(),
+        volume_id=volume.id,
+        project_id=volume.project_id,
+        server_id=server_id,
+        host_id=volume.host_id,
+        device="",
+        mode="rw",
+        status=status,
+        connector={},
+        created_at_us=context.now_us,
+        attached_at_us=0,
+    )
+
+
+def attach_by_hand(tx: Tx, context: Context, volume_id: str, server_id: str, device: str) -> None:
+    """Note that a volume is attached. Raises NotFound, Invalid."""
+    volume = get_own_volume(tx, context, volume_id)
+    _need(volume, VolumeStatus.AVAILABLE, VolumeStatus.RESERVED)
+    attachment = _new_attachment(context, volume, server_id, AttachmentStatus.ATTACHED)
+    ATTACHMENTS.insert(tx, msgspec.structs.replace(attachment, device=device, attached_at_us=context.now_us))
+    VOLUMES.update(tx, volume_id, reserved=False)
+    refresh_status(tx, volume_id, context.now_us)
+
+
+def set_detaching(tx: Tx, context: Context, volume_id: str, *, detaching: bool) -> None:
+    """Note that a detach has begun, or was given up. Raises NotFound, Invalid."""
+    volume = get_own_volume(tx, context, volume_id)
+    before, after = AttachmentStatus.ATTACHED, AttachmentStatus.DETACHING
+    if not detaching:
+        before, after = after, before
+    _need(volume, VolumeStatus.IN_USE if detaching else VolumeStatus.DETACHING)
+    ATTACHMENTS.update_where(tx, {"status": after}, volume_id=volume_id, status=before)
+    refresh_status(tx, volume_id, context.now_us)
+
+
+def detach_by_hand(tx: Tx, context: Context, volume_id: str, attachment_id: str) -> None:
+    """Note that a volume is detached; nothing to detach is fine. Raises NotFound."""
+    get_own_volume(tx, context, volume_id)
+    conditions = {"id": attachment_id} if attachment_id else {}
+    ATTACHMENTS.delete_where(tx, volume_id=volume_id, **conditions)
+    refresh_status(tx, volume_id, context.now_us)
+
+
+def create_attachment(tx: Tx, context: Context, volume_id: str, server_id: str, mode: str) -> Attachment:
+    """Reserve a volume for a server that the client looks after itself. Raises NotFound, Invalid."""
+    volume = get_own_volume(tx, context, volume_id)
+    _need(volume, VolumeStatus.AVAILABLE, VolumeStatus.RESERVED)
+    attachment = _new_attachment(context, volume, server_id, AttachmentStatus.RESERVED)
+    ATTACHMENTS.insert(tx, msgspec.structs.replace(attachment, mode=mode))
+    VOLUMES.update(tx, volume_id, reserved=False)
+    refresh_status(tx, volume_id, context.now_us)
+    return attachment
+
+
+def get_attachment(tx: Tx, context: Context, attachment_id: str) -> Attachment:
+    """An attachment of whoever asks. Raises NotFound."""
+    found = ATTACHMENTS.find(tx, id=attachment_id)
+    if found is None or not (context.is_admin or found.project_id == context.project_id):
+        raise NotFound(
+            "attachment", attachment_id, f"Volume attachment could not be found with filter: {attachment_id}."
+        )
+    return found
+
+
+def list_attachments(tx: Tx, context: Context, page: Page, *, all_tenants: bool = False) -> list[Attachment]:
+    """A page of attachments."""
+    if not (all_tenants and context.is_admin):
+        page = page.with_filters(Filter("project_id", context.project_id))
+    return list_page(tx, ATTACHMENTS, page)
+
+
+def set_connector(tx: Tx, context: Context, attachment_id: str, connector: dict[str, str]) -> Attachment:
+    """The client says where it will attach to. Raises NotFound, Invalid for one that is attached already."""
+    found = get_attachment(tx, context, attachment_id)
+    if found.status not in (AttachmentStatus.RESERVED, AttachmentStatus.ATTACHING):
+        raise Invalid(f"Invalid volume: attachment {attachment_id} is {found.status}.")
+    ATTACHMENTS.update(tx, attachment_id, connector=connector, status=AttachmentStatus.ATTACHING)
+    refresh_status(tx, found.volume_id, context.now_us)
+    return get_attachment(tx, context, attachment_id)
+
+
+def complete_attachment(tx: Tx, context: Context, attachment_id: str) -> None:
+    """The client has attached the volume. Raises NotFound, Invalid."""
+    found = get_attachment(tx, context, attachment_id)
+    if found.status is not AttachmentStatus.ATTACHING:
+        raise Invalid(f"Invalid volume: attachment {attachment_id} must be attaching, but it is {found.status}.")
+    ATTACHMENTS.update(tx, attachment_id, status=AttachmentStatus.ATTACHED, attached_at_us=context.now_us)
+    refresh_status(tx, found.volume_id, context.now_us)
+
+
+def delete_attachment(tx: Tx, context: Context, attachment_id: str) -> list[Attachment]:
+    """The client has detached the volume; what attachments it has left. Raises NotFound."""
+    found = get_attachment(tx, context, attachment_id)
+    ATTACHMENTS.delete(tx, attachment_id)
+    refresh_status(tx, found.volume_id, context.now_us)
+    return ATTACHMENTS.list(tx, volume_id=found.volume_id)

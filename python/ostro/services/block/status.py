@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from ostro.model.volumes import VolumeFacts, volume_status
-from ostro.store.attachments import ATTACHMENTS
+from collections.abc import Iterable
+
+from ostro.model.volumes import VolumeFacts, VolumeStatus, volume_status
+from ostro.store.attachments import ATTACHMENTS, Attachment
 from ostro.store.database import Tx
 from ostro.store.volumes import VOLUMES, Volume
+
+
+def status_of(volume: Volume, attachments: Iterable[Attachment] = ()) -> VolumeStatus:
+    """What the row and its attachments add up to."""
+    return volume_status(
+        VolumeFacts(
+            built=volume.built,
+            deleting=volume.deleting,
+            reserved=volume.reserved,
+            growing=volume.wished_size_gb > volume.size_gb,
+            faulty=bool(volume.fault),
+            attachments={attachment.status for attachment in attachments},
+        )
+    )
 
 
 def refresh_status(tx: Tx, volume_id: str, now_us: int) -> Volume | None:
@@ -13,16 +29,7 @@ def refresh_status(tx: Tx, volume_id: str, now_us: int) -> Volume | None:
     volume = VOLUMES.find(tx, id=volume_id)
     if volume is None:
         return None
-    status = volume_status(
-        VolumeFacts(
-            built=volume.built,
-            deleting=volume.deleting,
-            reserved=volume.reserved,
-            growing=volume.wished_size_gb > volume.size_gb,
-            faulty=bool(volume.fault),
-            attachments={a.status for a in ATTACHMENTS.list(tx, volume_id=volume_id)},
-        )
-    )
+    status = status_of(volume, ATTACHMENTS.list(tx, volume_id=volume_id))
     if status is volume.status:
         return volume
     VOLUMES.update(tx, volume_id, status=status, updated_at_us=now_us)

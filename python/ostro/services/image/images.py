@@ -15,6 +15,7 @@ from ostro.model.context import Context
 from ostro.model.errors import Conflict, Forbidden, Invalid, NotFound
 from ostro.model.images import UNKNOWN_BYTES, ImageStatus, MemberStatus, Visibility
 from ostro.store.database import Tx
+from ostro.store.image_members import MEMBERS
 from ostro.store.images import IMAGES, Image, add_image, is_member, replace_image
 from ostro.store.paging import Filter, Op, Page, Where, list_page
 
@@ -170,7 +171,7 @@ def delete_image(tx: Tx, context: Context, image_id: str) -> None:
     image = get_changeable_image(tx, context, image_id)
     if image.protected:
         raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
-    tx.execute("DELETE FROM image_members WHERE image_id = ?", (image_id,))
+    MEMBERS.delete_where(tx, image_id=image_id)
     replace_image(
         tx,
         image,

@@ -7,12 +7,12 @@ when nobody else has room, and the server then starts when its host is back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ostro.model.errors import NoCapacity
 from ostro.services.placement.engine import PROPOSALS_MOST, TOPIC, HostRequest, PlacementEngine
-from ostro.store.allocations import CONSUMERS, Consumer, insert_allocations, list_by_provider
+from ostro.store.allocations import CONSUMERS, Consumer, change_allocations, insert_allocations, list_by_provider
 from ostro.store.database import Tx
 from ostro.store.hosts import list_alive
 from ostro.store.inventories import give, list_fitting_hosts, take
@@ -23,11 +23,12 @@ SILENT_US = 30_000_000
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who a claim is for: the server, and whose it is."""
+    """Who a claim is for: the server or volume, whose it is, and Placement's type of it."""
 
     consumer_id: str
     project_id: str
     user_id: str
+    type: str = "INSTANCE"
 
 
 def claim_host(tx: Tx, engine: PlacementEngine, request: HostRequest, owner: Owner, *, seed: int, now_us: int) -> str:
@@ -47,7 +48,7 @@ def _take(tx: Tx, engine: PlacementEngine, host_id: str, request: HostRequest, o
     if not take(tx, host_id, request.resources):
         return False
     raise_provider_generation(tx, host_id, now_us)
-    CONSUMERS.insert(tx, Consumer(owner.consumer_id, 1, owner.project_id, owner.user_id, "INSTANCE", now_us, now_us))
+    CONSUMERS.insert(tx, Consumer(owner.consumer_id, 1, owner.project_id, owner.user_id, owner.type, now_us, now_us))
     insert_allocations(tx, owner.consumer_id, host_id, request.resources)
     engine.note_used(tx, host_id, request.resources)
     return True
@@ -71,6 +72,26 @@ def _fitting(tx: Tx, request: HostRequest) -> list[str]:
         not_hosts=request.not_hosts,
         limit=PROPOSALS_MOST,
     )
+
+
+def grow_claim(
+    tx: Tx, engine: PlacementEngine, consumer_id: str, provider_id: str, more: Mapping[str, int], now_us: int
+) -> bool:
+    """Take more of what the consumer has already on a host, if it fits there; whether it did."""
+    if not take(tx, provider_id, more):
+        return False
+    raise_provider_generation(tx, provider_id, now_us)
+    change_allocations(tx, consumer_id, provider_id, more)
+    engine.note_used(tx, provider_id, more)
+    return True
+
+
+def shrink_claim(tx: Tx, consumer_id: str, provider_id: str, less: Mapping[str, int], now_us: int) -> None:
+    """Give back a part of what the consumer has on a host; some of it must be left."""
+    give(tx, provider_id, less)
+    raise_provider_generation(tx, provider_id, now_us)
+    change_allocations(tx, consumer_id, provider_id, {name: -amount for name, amount in less.items()})
+    tx.ring(TOPIC)
 
 
 def release_claim(tx: Tx, consumer_id: str, now_us: int, engine: PlacementEngine | None = None) -> None:

@@ -1,0 +1,179 @@
+"""``/volumes/{id}/action``: one key in the body names what shall be done."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ostro.http.block.schemas import FLAG, METADATA, SIZE, is_true, to_size
+from ostro.http.block.service import BLOCK
+from ostro.http.policy import Rule, enforce
+from ostro.http.request import Reply, Request
+from ostro.http.schema import STRING, nullable, strict
+from ostro.model.errors import Invalid, Unsupported
+from ostro.services.block import attachments, metadata, volumes
+
+Action = Callable[[Request, str, Any], Awaitable[Reply]]
+
+ACCEPTED = Reply(status=202)
+NOT_DONE = frozenset(
+    (
+        "os-retype",
+        "os-migrate_volume",
+        "os-migrate_volume_completion",
+        "os-volume_upload_image",
+        "os-initialize_connection",
+        "os-terminate_connection",
+        "os-unmanage",
+        "os-reimage",
+        "os-extend_volume_completion",
+        "revert",
+        "os-update_readonly_flag",
+    )
+)
+"""Upstream has these; local volumes can't do them yet."""
+
+
+async def _extend(req: Request, volume_id: str, given: Any) -> Reply:
+    await req.cloud.placement.fresh()
+    size_gb = to_size(given["new_size"])
+    online = req.at_least(3, 42)
+    await req.run(volumes.extend_volume, req.cloud.placement, volume_id, size_gb, online=online)
+    return ACCEPTED
+
+
+async def _force_delete(req: Request, volume_id: str, given: Any) -> Reply:
+    await req.run(volumes.delete_volume, volume_id, force=True)
+    return ACCEPTED
+
+
+async def _reset_status(req: Request, volume_id: str, given: Any) -> Reply:
+    if "status" in given:
+        await req.run(volumes.reset_status, volume_id, given["status"])
+    return ACCEPTED
+
+
+async def _reserve(req: Request, volume_id: str, given: Any) -> Reply:
+    await req.run(attachments.set_reserved, volume_id, reserved=True)
+    return ACCEPTED
+
+
+async def _unreserve(req: Request, volume_id: str, given: Any) -> Reply:
+    await req.run(attachments.set_reserved, volume_id, reserved=False)
+    return ACCEPTED
+
+
+async def _attach(req: Request, volume_id: str, given: Any) -> Reply:
+    await req.run(attachments.attach_by_hand, volume_id, given.get("instance_uuid") or "", given["mountpoint"])
+    return ACCEPTED
+
+
+async def _begin_detaching(req: Request, volume_id: str, given: Any) -> Reply:
+    await req.run(attachments.set_detaching, volume_id, detaching=True)
+    return ACCEPTED
+
+
+async def _roll_detaching(req: Request, volume_id: str, given: Any) -> Reply:
+    await req.run(attachments.set_detaching, volume_id, detaching=False)
+    return ACCEPTED
+
+
+async def _detach(req: Request, volume_id: str, given: Any) -> Reply:
+    await req.run(attachments.detach_by_hand, volume_id, given.get("attachment_id") or "")
+    return ACCEPTED
+
+
+async def _set_bootable(req: Request, volume_id: str, given: Any) -> Reply:
+    await req.run(volumes.update_volume, volume_id, {"bootable": is_true(given["bootable"])})
+    return Reply(status=200)
+
+
+async def _set_image_metadata(req: Request, volume_id: str, given: Any) -> Reply:
+    return Reply({"metadata": await req.run(metadata.change_image_metadata, volume_id, given["metadata"])}, status=200)
+
+
+async def _unset_image_metadata(req: Request, volume_id: str, given: Any) -> Reply:
+    await req.run(metadata.remove_image_key, volume_id, given["key"])
+    return Reply(status=200)
+
+
+async def _show_image_metadata(req: Request, volume_id: str, given: Any) -> Reply:
+    details = await req.read(volumes.get_volume, volume_id)
+    return Reply({"metadata": details.volume.image_metadata}, status=200)
+
+
+_NOTHING: dict[str, Any] = {}
+_ACTIONS: dict[str, tuple[Action, Rule, str, dict[str, Any]]] = {
+    "os-extend": (_extend, Rule.MEMBER, "volume:extend", strict({"new_size": SIZE}, ("new_size",))),
+    "os-force_delete": (_force_delete, Rule.ADMIN, "volume_extension:volume_admin_actions:force_delete", _NOTHING),
+    "os-reset_status": (
+        _reset_status,
+        Rule.ADMIN,
+        "volume_extension:volume_admin_actions:reset_status",
+        strict({"status": STRING, "attach_status": STRING, "migration_status": nullable(STRING)}),
+    ),
+    "os-reserve": (_reserve, Rule.MEMBER, "volume_extension:volume_actions:reserve", _NOTHING),
+    "os-unreserve": (_unreserve, Rule.MEMBER, "volume_extension:volume_actions:unreserve", _NOTHING),
+    "os-attach": (
+        _attach,
+        Rule.MEMBER,
+        "volume_extension:volume_actions:attach",
+        strict(
+            {"instance_uuid": nullable(STRING), "mountpoint": STRING, "host_name": nullable(STRING), "mode": STRING},
+            ("mountpoint",),
+        ),
+    ),
+    "os-begin_detaching": (_begin_detaching, Rule.MEMBER, "volume_extension:volume_actions:begin_detaching", _NOTHING),
+    "os-roll_detaching": (_roll_detaching, Rule.MEMBER, "volume_extension:volume_actions:roll_detaching", _NOTHING),
+    "os-detach": (
+        _detach,
+        Rule.MEMBER,
+        "volume_extension:volume_actions:detach",
+        {"anyOf": [strict({"attachment_id": nullable(STRING)}), {"type": "null"}]},
+    ),
+    "os-set_bootable": (_set_bootable, Rule.MEMBER, "volume:set_bootable", strict({"bootable": FLAG}, ("bootable",))),
+    "os-set_image_metadata": (
+        _set_image_metadata,
+        Rule.MEMBER,
+        "volume_extension:volume_image_metadata:set",
+        strict({"metadata": METADATA}, ("metadata",)),
+    ),
+    "os-unset_image_metadata": (
+        _unset_image_metadata,
+        Rule.MEMBER,
+        "volume_extension:volume_image_metadata:remove",
+        strict({"key": STRING}, ("key",)),
+    ),
+    "os-show_image_metadata": (
+        _show_image_metadata,
+        Rule.READER,
+        "volume_extension:volume_image_metadata:show",
+        _NOTHING,
+    ),
+}
+BODY = {
+    "type": "object",
+    "minProperties": 1,
+    "maxProperties": 1,
+    "properties": {name: schema for name, (_action, _rule, _policy, schema) in _ACTIONS.items()},
+}
+
+
+@BLOCK.route(
+    "POST",
+    "/volumes/{volume_id}/action",
+    policy="volume:action",
+    rule=Rule.READER,
+    status=202,
+    body=BODY,
+    summary="Do something with a volume; each action has a policy of its own",
+)
+async def act_on_volume(req: Request) -> Reply:
+    name, given = next(iter(req.body.items()))
+    if name in NOT_DONE:
+        raise Unsupported(f"{name} is not supported by the local storage.")
+    if name not in _ACTIONS:
+        raise Invalid(f"There is no such action: {name}")
+    action, rule, policy, _schema = _ACTIONS[name]
+    enforce(policy, rule, req.context.actor)
+    return await action(req, req.params["volume_id"], given)

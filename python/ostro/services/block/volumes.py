@@ -1,0 +1,311 @@
+"""Volumes: made on the disks of one host, which is claimed in the transaction that makes them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ostro.model.context import Context
+from ostro.model.errors import Invalid, NoCapacity, QuotaExceeded
+from ostro.model.images import ImageStatus
+from ostro.model.volumes import VolumeStatus
+from ostro.model.wishes import Noun, Phase, Report
+from ostro.saga.engine import start_saga
+from ostro.services.block.attachments import get_own_volume
+from ostro.services.block.sagas import forget_volume
+from ostro.services.block.status import refresh_status, status_of
+from ostro.services.block.types import get_default_type, get_type
+from ostro.services.block.wishes import wish_no_volume, wish_volume
+from ostro.services.image.holds import hold_image
+from ostro.services.image.images import find_visible_image
+from ostro.services.placement.claims import Owner, claim_host, grow_claim, shrink_claim
+from ostro.services.placement.engine import DEFAULT_ZONE, HostRequest, PlacementEngine
+from ostro.store.attachments import ATTACHMENTS, Attachment
+from ostro.store.database import Tx
+from ostro.store.hosts import HOSTS
+from ostro.store.images import Image
+from ostro.store.paging import Filter, Page, Where, list_page
+from ostro.store.volume_types import VOLUME_TYPES
+from ostro.store.volumes import VOLUMES, Volume, count_sizes
+from ostro.store.wishes import find_generation
+
+SIZE_MOST_GB = 16_384
+GIB = 1 << 30
+DELETABLE = frozenset(
+    (VolumeStatus.AVAILABLE, VolumeStatus.ERROR, VolumeStatus.ERROR_EXTENDING, VolumeStatus.ERROR_DELETING)
+)
+
+
+class VolumeDraft(msgspec.Struct, frozen=True):
+    """What a client says of a new volume. A size of 0 is that of the source."""
+
+    size_gb: int = 0
+    name: str = ""
+    description: str = ""
+    metadata: dict[str, str] = {}
+    image_id: str = ""
+    source_volume_id: str = ""
+    volume_type: str = ""
+    availability_zone: str = ""
+
+
+class VolumeDetails(msgspec.Struct, frozen=True):
+    """A volume with what the API shows beside it."""
+
+    volume: Volume
+    attachments: list[Attachment]
+    type_name: str
+    host_name: str
+
+
+def check_size(size_gb: int) -> None:
+    """Raise Invalid for a size that no volume can have."""
+    if size_gb <= 0:
+        raise Invalid(f"Invalid input received: Volume size '{size_gb}' must be an integer and greater than 0")
+    if size_gb > SIZE_MOST_GB:
+        raise Invalid(f"Invalid input received: a volume may have {SIZE_MOST_GB} GB, {size_gb} were asked for")
+
+
+def _usable_image(tx: Tx, context: Context, image_id: str, size_gb: int) -> Image:
+    """The image to start from. Raises Invalid in Block Storage's words."""
+    image = find_visible_image(tx, context, image_id)
+    if image is None:
+        raise Invalid("Invalid image identifier or unable to access requested image.")
+    if image.status is not ImageStatus.ACTIVE:
+        raise Invalid(f"Invalid input received: Image {image_id} is not active.")
+    needed_gb = -(-max(image.virtual_size_bytes, image.size_bytes) // GIB)
+    if needed_gb > size_gb:
+        raise Invalid(
+            f"Invalid input received: Size of specified image {needed_gb}GB is larger than volume size {size_gb}GB."
+        )
+    if image.min_disk_gb > size_gb:
+        raise Invalid(
+            f"Invalid input received: Volume size {size_gb}GB cannot be smaller than "
+            f"the image minDisk size {image.min_disk_gb}GB."
+        )
+    return image
+
+
+def _usable_source(tx: Tx, context: Context, draft: VolumeDraft) -> Volume:
+    """The volume to copy. Raises NotFound, Invalid."""
+    source = get_own_volume(tx, context, draft.source_volume_id)
+    if source.status is not VolumeStatus.AVAILABLE:
+        raise Invalid(f"Invalid volume: a volume is copied while it is available; {source.id} is {source.status}.")
+    if draft.size_gb and draft.size_gb < source.size_gb:
+        raise Invalid(
+            f"Invalid input received: Clones currently must be >= original volume size: "
+            f"{draft.size_gb}GB is smaller than {source.size_gb}GB."
+        )
+    return source
+
+
+def _image_metadata(image: Image) -> dict[str, str]:
+    """What a volume remembers of its image."""
+    return {
+        **image.properties,
+        "image_id": image.id,
+        "image_name": image.name,
+        "checksum": image.checksum,
+        "container_format": image.container_format,
+        "disk_format": image.disk_format,
+        "min_disk": str(image.min_disk_gb),
+        "min_ram": str(image.min_ram_mb),
+        "size": str(image.size_bytes),
+    }
+
+
+def create_volume(tx: Tx, context: Context, engine: PlacementEngine, draft: VolumeDraft) -> VolumeDetails:
+    """Make a volume and claim its place. One that no host has room for is made in error, as the API's clients expect.
+
+    Raises Invalid and NotFound for what its sender can mend.
+    """
+    source = _usable_source(tx, context, draft) if draft.source_volume_id else None
+    size_gb = draft.size_gb or (source.size_gb if source else 0)
+    check_size(size_gb)
+    kind = get_type(tx, context, draft.volume_type) if draft.volume_type else get_default_type(tx, context)
+    if draft.availability_zone not in ("", DEFAULT_ZONE):
+        raise Invalid(f"Invalid input received: Availability zone '{draft.availability_zone}' is invalid.")
+    image = _usable_image(tx, context, draft.image_id, size_gb) if draft.image_id else None
+    image_metadata = _image_metadata(image) if image else dict(source.image_metadata) if source else {}
+    volume = Volume(
+        id=context.new_id(),
+        project_id=context.project_id,
+        user_id=context.user_id,
+        name=draft.name,
+        description=draft.description,
+        size_gb=size_gb,
+        wished_size_gb=size_gb,
+        status=VolumeStatus.CREATING,
+        built=False,
+        reserved=False,
+        deleting=False,
+        fault="",
+        host_id="",
+        availability_zone=DEFAULT_ZONE,
+        volume_type_id=kind.id,
+        bootable=bool(image_metadata) or bool(source and source.bootable),
+        metadata=dict(draft.metadata),
+        image_id=draft.image_id,
+        image_metadata=image_metadata,
+        source_volume_id=draft.source_volume_id,
+        created_at_us=context.now_us,
+        updated_at_us=context.now_us,
+    )
+    volume = _place(tx, context, engine, volume, source)
+    VOLUMES.insert(tx, volume)
+    if volume.host_id:
+        if volume.image_id:
+            hold_image(tx, volume.host_id, volume.image_id, volume.id)
+        wish_volume(tx, volume)
+        start_saga(tx, context.new_id(), "volume.create", volume.id, {}, context.now_us)
+    return VolumeDetails(volume, [], kind.name, _host_name(tx, volume.host_id))
+
+
+def _place(tx: Tx, context: Context, engine: PlacementEngine, volume: Volume, source: Volume | None) -> Volume:
+    """The volume with its host, or with the reason why there is none."""
+    request = HostRequest(resources={"DISK_GB": volume.wished_size_gb}, only_hosts=[source.host_id] if source else None)
+    owner = Owner(volume.id, volume.project_id, volume.user_id, "VOLUME")
+    seed = context.rng.getrandbits(32)
+    try:
+        host_id = claim_host(tx, engine, request, owner, seed=seed, now_us=context.now_us)
+    except NoCapacity as error:
+        volume = msgspec.structs.replace(volume, fault=error.message)
+        return msgspec.structs.replace(volume, status=status_of(volume))
+    return msgspec.structs.replace(volume, host_id=host_id)
+
+
+def _host_name(tx: Tx, host_id: str) -> str:
+    host = HOSTS.find(tx, id=host_id) if host_id else None
+    return host.name if host else ""
+
+
+def get_volume(tx: Tx, context: Context, volume_id: str) -> VolumeDetails:
+    """One volume of whoever asks. Raises NotFound."""
+    return add_details(tx, [get_own_volume(tx, context, volume_id)])[0]
+
+
+def add_details(tx: Tx, volumes: list[Volume]) -> list[VolumeDetails]:
+    """Volumes with what is shown beside them, in a fixed number of statements."""
+    if not volumes:
+        return []
+    types = {row.id: row.name for row in VOLUME_TYPES.list(tx)}
+    hosts = {row.id: row.name for row in HOSTS.list(tx, id=list({v.host_id for v in volumes}))}
+    attachments: dict[str, list[Attachment]] = {}
+    for row in ATTACHMENTS.list(tx, volume_id=[v.id for v in volumes], order="created_at_us, id"):
+        attachments.setdefault(row.volume_id, []).append(row)
+    return [
+        VolumeDetails(v, attachments.get(v.id, []), types.get(v.volume_type_id, ""), hosts.get(v.host_id, ""))
+        for v in volumes
+    ]
+
+
+def scope(context: Context, *, all_tenants: bool) -> list[Filter | Where]:
+    """Whose volumes a list shows."""
+    return [] if all_tenants and context.is_admin else [Filter("project_id", context.project_id)]
+
+
+def list_volumes(tx: Tx, context: Context, page: Page, *, all_tenants: bool = False) -> list[VolumeDetails]:
+    """A page of volumes."""
+    return add_details(tx, list_page(tx, VOLUMES, page.with_filters(*scope(context, all_tenants=all_tenants))))
+
+
+def count_volumes(tx: Tx, context: Context, *, all_tenants: bool = False) -> tuple[int, int]:
+    """(number, GB) of the volumes of whoever asks."""
+    return count_sizes(tx, None if all_tenants and context.is_admin else context.project_id)
+
+
+def count_project_volumes(tx: Tx, context: Context, project_id: str) -> tuple[int, int]:
+    """(number, GB) of one project's volumes."""
+    return count_sizes(tx, project_id)
+
+
+def update_volume(tx: Tx, context: Context, volume_id: str, changes: dict[str, object]) -> VolumeDetails:
+    """Change name, description, metadata or bootable. Raises NotFound."""
+    get_own_volume(tx, context, volume_id)
+    if changes:
+        VOLUMES.update(tx, volume_id, **changes, updated_at_us=context.now_us)
+    return get_volume(tx, context, volume_id)
+
+
+def delete_volume(tx: Tx, context: Context, volume_id: str, *, force: bool = False) -> None:
+    """Wish the volume gone. One that is going already stays so. Raises NotFound, Invalid for one in use."""
+    volume = get_own_volume(tx, context, volume_id)
+    if volume.status is VolumeStatus.DELETING:
+        return
+    plugged = ATTACHMENTS.count(tx, volume_id=volume_id) if force else 0
+    if plugged or (not force and volume.status not in DELETABLE):
+        raise Invalid(
+            "Invalid volume: Volume status must be available or error or error_restoring or error_extending or "
+            "error_managing and must not be migrating, attached, belong to a group, have snapshots, awaiting a "
+            "transfer, or be disassociated from snapshots after volume transfer."
+        )
+    if VOLUMES.count(tx, source_volume_id=volume_id, built=False, fault=""):
+        raise Invalid(f"Invalid volume: Volume {volume_id} is being copied.")
+    if not volume.host_id:
+        forget_volume(tx, volume_id, context.now_us)
+        return
+    VOLUMES.update(tx, volume_id, deleting=True, fault="")
+    refresh_status(tx, volume_id, context.now_us)
+    wish_no_volume(tx, volume)
+    start_saga(tx, context.new_id(), "volume.delete", volume_id, {}, context.now_us)
+
+
+def extend_volume(
+    tx: Tx, context: Context, engine: PlacementEngine, volume_id: str, size_gb: int, *, online: bool
+) -> None:
+    """Make a volume larger; one that is plugged in only where the client knows of that (``online``). Raises NotFound, Invalid."""
+    volume = get_own_volume(tx, context, volume_id)
+    allowed = {VolumeStatus.AVAILABLE, VolumeStatus.IN_USE} if online else {VolumeStatus.AVAILABLE}
+    if volume.status not in allowed:
+        raise Invalid(
+            f"Invalid volume: Volume {volume_id} status must be '{' or '.join(sorted(allowed))}' to extend, "
+            f"currently {volume.status}."
+        )
+    check_size(size_gb)
+    if size_gb <= volume.size_gb:
+        raise Invalid(
+            f"Invalid input received: New size for extend must be greater than current size. "
+            f"(current: {volume.size_gb}, extended: {size_gb})."
+        )
+    more = {"DISK_GB": size_gb - volume.wished_size_gb}
+    if not grow_claim(tx, engine, volume_id, volume.host_id, more, context.now_us):
+        raise QuotaExceeded(f"The volume's host has no room for {more['DISK_GB']} GB more.")
+    VOLUMES.update(tx, volume_id, wished_size_gb=size_gb)
+    changed = refresh_status(tx, volume_id, context.now_us)
+    assert changed is not None
+    wish_volume(tx, changed)
+    start_saga(tx, context.new_id(), "volume.extend", volume_id, {}, context.now_us)
+
+
+def reset_status(tx: Tx, context: Context, volume_id: str, status: str) -> None:
+    """An administrator says that a volume is well again, or isn't. Only what no host has to do anything for can be said."""
+    volume = get_own_volume(tx, context, volume_id)
+    if status == VolumeStatus.ERROR:
+        VOLUMES.update(tx, volume_id, fault="Set by an administrator.")
+    elif status == VolumeStatus.AVAILABLE and volume.built and not volume.deleting:
+        VOLUMES.update(tx, volume_id, fault="", reserved=False, wished_size_gb=volume.size_gb)
+        if volume.wished_size_gb > volume.size_gb:
+            less = {"DISK_GB": volume.wished_size_gb - volume.size_gb}
+            shrink_claim(tx, volume_id, volume.host_id, less, context.now_us)
+        wish_volume(tx, VOLUMES.get(tx, volume_id))
+    else:
+        raise Invalid(f"Invalid input received: volume {volume_id} is {volume.status} and can't be set to {status}.")
+    refresh_status(tx, volume_id, context.now_us)
+
+
+def settle_volume(tx: Tx, host_id: str, report: Report, now_us: int) -> None:
+    """A host has reported on a volume: ``built`` and ``size_gb`` follow what it found, ``fault`` what it gave up on."""
+    volume = VOLUMES.find(tx, id=report.id, host_id=host_id)
+    if volume is None:
+        return
+    changes: dict[str, object] = {}
+    if report.phase is Phase.READY and not volume.deleting:
+        if not volume.built:
+            changes["built"] = True
+        size_gb = min(report.size_gb, volume.wished_size_gb)
+        if size_gb > volume.size_gb:
+            changes["size_gb"] = size_gb
+    elif report.phase is Phase.FAILED and find_generation(tx, host_id, Noun.VOLUME, volume.id) == report.generation:
+        changes["fault"] = report.reason or "The host gave up."
+    if changes:
+        VOLUMES.update(tx, volume.id, **changes)
+        refresh_status(tx, volume.id, now_us)
