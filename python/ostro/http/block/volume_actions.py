@@ -166,6 +166,7 @@ BODY = {
     rule=Rule.READER,
     status=202,
     body=BODY,
+    response=strict({"metadata": {"type": "object"}}),
     summary="Do something with a volume; each action has a policy of its own",
 )
 async def act_on_volume(req: Request) -> Reply:

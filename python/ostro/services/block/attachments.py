@@ -166,7 +166,7 @@ def create_attachment(tx: Tx, context: Context, volume_id: str, server_id: str, 
     volume = get_own_volume(tx, context, volume_id)
     _need(volume, VolumeStatus.AVAILABLE, VolumeStatus.RESERVED)
     attachment = _new_attachment(context, volume, server_id, AttachmentStatus.RESERVED)
-    ATTACHMENTS.insert(tx, msgspec.structs.replace(attachment, mode=mode))
+    attachment = ATTACHMENTS.insert(tx, msgspec.structs.replace(attachment, mode=mode))
     VOLUMES.update(tx, volume_id, reserved=False)
     refresh_status(tx, volume_id, context.now_us)
     return attachment
