@@ -5,7 +5,7 @@ Built without root, loop devices or mounts; packages are fetched by ``apt-get do
 never installed. Times and identifiers are fixed, so the same packages give the same image.
 
 Nothing on the disk is used after boot: the guest runs from RAM, and any disk may be plugged in or pulled. It talks to the
-world by lines on its serial console (ttyS0), which also has a root shell at the end:
+world by lines on its serial console (ttyS0), which also gives a root shell to who presses Enter:
 
     guest: userspace uptime=S cpus=N mem_kb=N image=NAME     the kernel is up
     guest: disk NAME size_bytes=N serial=S                   a disk seen, at boot or plugged in later

@@ -60,6 +60,10 @@ class MemoryControl:
                 return report
             await self._news.wait()
 
+    async def next_report(self) -> None:
+        """Wait until anything is reported, or wished."""
+        await self._news.wait()
+
     def now(self, noun: Noun, id: str) -> Report:
         """The newest report of an object."""
         return self.reports[(noun, id)]

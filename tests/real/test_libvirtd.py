@@ -1,0 +1,68 @@
+"""The private libvirtd: started, adopted, stopped, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ostro.agent.parts import libvirtd
+from ostro.agent.parts.libvirtd import LibvirtdConfig
+from ostro.model.errors import Invalid, Unavailable
+from ostro.runtime.world import World
+
+
+@pytest.fixture
+def config() -> Iterator[LibvirtdConfig]:
+    """A state directory whose path is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="ostro-test-") as directory:
+        yield LibvirtdConfig(Path(directory), use_kvm=False, allow_system=False)
+
+
+def pid_of(config: LibvirtdConfig) -> int:
+    return int((config.root / "run" / "libvirtd.pid").read_text())
+
+
+def mounts() -> str:
+    return Path("/proc/self/mountinfo").read_text()
+
+
+async def test_a_daemon_outlives_its_opener_and_is_adopted_by_the_next(config: LibvirtdConfig) -> None:
+    before = mounts()
+    async with libvirtd.open_(World(), config) as first:
+        pid = pid_of(config)
+        assert first.private and "started" in first.why
+    async with libvirtd.open_(World(), config) as second:
+        assert pid_of(config) == pid
+        assert second.uri == first.uri and "running already" in second.why
+    os.kill(pid, 0)
+    assert mounts() == before
+    for _twice in range(2):
+        await libvirtd.stop(config)
+    assert not Path(f"/proc/{pid}/exe").exists()
+
+
+async def test_another_process_with_the_same_id_is_not_taken_for_it(config: LibvirtdConfig) -> None:
+    pid_file = config.root / "run" / "libvirtd.pid"
+    pid_file.parent.mkdir(parents=True)
+    pid_file.write_text(str(os.getpid()))
+    await libvirtd.stop(config)
+    os.kill(os.getpid(), 0)
+
+
+async def test_a_path_that_is_too_long_is_refused(config: LibvirtdConfig) -> None:
+    long = LibvirtdConfig(config.state_dir / ("x" * 100), use_kvm=False, allow_system=False)
+    with pytest.raises(Invalid, match="shorter"):
+        async with libvirtd.open_(World(), long):
+            pass
+
+
+async def test_a_daemon_that_does_not_start_is_told_with_its_words(config: LibvirtdConfig) -> None:
+    (config.root / "cache").mkdir(parents=True)
+    (config.root / "run" / "libvirtd.pid").mkdir(parents=True)
+    with pytest.raises(Unavailable, match="libvirtd did not start: .+"):
+        async with libvirtd.open_(World(), config):
+            pass
