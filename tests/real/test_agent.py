@@ -16,13 +16,13 @@ from ostro.agent.agent import Agent
 from ostro.agent.config import AgentConfig
 from ostro.agent.drivers.block import local
 from ostro.agent.drivers.hypervisor import libvirt
-from ostro.agent.drivers.network.memory import MemoryNetwork
 from ostro.agent.opening import Drivers
 from ostro.agent.parts import libvirtd as parts
 from ostro.model.wishes import AskWish, AttachmentWish, Noun, Phase, Power, Report, ServerWish, VolumeWish
 from ostro.runtime.world import World
 from ostro.testing.control import MemoryControl
 from ostro.testing.libvirt import GUEST_WAIT_S, TestLibvirtd, console_says
+from ostro.testing.network import MemoryNetwork
 
 SERVER = "a9e00000-0000-4000-8000-000000000001"
 IMAGE = "a9e00000-0000-4000-8000-000000000002"
@@ -73,9 +73,14 @@ class RealHost:
 
 
 @pytest.fixture
-async def host(libvirtd: TestLibvirtd, tmp_path: Path, tiny_image: Path) -> AsyncIterator[RealHost]:
+def tiny(tiny_image: Path) -> bytes:
+    return tiny_image.read_bytes()
+
+
+@pytest.fixture
+async def host(libvirtd: TestLibvirtd, tmp_path: Path, tiny: bytes) -> AsyncIterator[RealHost]:
     real = RealHost(libvirtd, tmp_path)
-    image = real.control.keep_image(IMAGE, tiny_image.read_bytes(), "qcow2")
+    image = real.control.keep_image(IMAGE, tiny, "qcow2")
     real.control.wish(Noun.IMAGE, IMAGE, image)
     yield real
     async with libvirt.open_(World(), libvirtd.driver(tmp_path)) as hypervisor:

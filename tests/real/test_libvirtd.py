@@ -26,6 +26,11 @@ def pid_of(config: LibvirtdConfig) -> int:
     return int((config.root / "run" / "libvirtd.pid").read_text())
 
 
+def is_running(pid: int) -> bool:
+    """Whether the process runs; one that has ended and waits for its parent doesn't."""
+    return Path(f"/proc/{pid}/exe").exists()
+
+
 def mounts() -> str:
     return Path("/proc/self/mountinfo").read_text()
 
@@ -42,7 +47,7 @@ async def test_a_daemon_outlives_its_opener_and_is_adopted_by_the_next(config: L
     assert mounts() == before
     for _twice in range(2):
         await libvirtd.stop(config)
-    assert not Path(f"/proc/{pid}/exe").exists()
+    assert not is_running(pid)
 
 
 async def test_another_process_with_the_same_id_is_not_taken_for_it(config: LibvirtdConfig) -> None:
@@ -63,6 +68,6 @@ async def test_a_path_that_is_too_long_is_refused(config: LibvirtdConfig) -> Non
 async def test_a_daemon_that_does_not_start_is_told_with_its_words(config: LibvirtdConfig) -> None:
     (config.root / "cache").mkdir(parents=True)
     (config.root / "run" / "libvirtd.pid").mkdir(parents=True)
-    with pytest.raises(Unavailable, match="libvirtd did not start: .+"):
+    with pytest.raises(Unavailable, match=r"libvirtd did not start: .+"):
         async with libvirtd.open_(World(), config):
             pass

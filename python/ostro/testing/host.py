@@ -16,13 +16,13 @@ from ostro.agent.drivers.block.fake import FakeBlock
 from ostro.agent.drivers.block.fake import FakeConfig as FakeBlockConfig
 from ostro.agent.drivers.hypervisor import fake as fake_hypervisor
 from ostro.agent.drivers.hypervisor.fake import FakeHypervisor
-from ostro.agent.drivers.network.memory import MemoryNetwork
 from ostro.agent.opening import Drivers
 from ostro.model.ids import new_uuid
 from ostro.model.wishes import NetworkWish, Noun, Phase, PortWish, Power, Report, Segment, ServerWish
 from ostro.runtime.faults import Faults, NoFaults
 from ostro.runtime.world import World
 from ostro.testing.control import MemoryControl
+from ostro.testing.network import MemoryNetwork
 
 SERVER = "5e000000-0000-4000-8000-000000000001"
 PORT = "90000000-0000-4000-8000-000000000001"
