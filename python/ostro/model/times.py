@@ -16,12 +16,13 @@ def to_datetime(at_us: int) -> datetime:
 
 def iso_z(at_us: int) -> str:
     """``2026-01-31T12:00:00Z``: Compute, Image and Network."""
-    return to_datetime(at_us).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # isoformat, because strftime costs four times as much and lists have two of these a row.
+    return (_EPOCH + timedelta(seconds=at_us // SECOND_US)).isoformat()[:19] + "Z"
 
 
 def iso_micro(at_us: int) -> str:
     """``2026-01-31T12:00:00.000000``: Block Storage and Compute's actions, without a zone."""
-    return to_datetime(at_us).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return to_datetime(at_us).isoformat(timespec="microseconds")[:26]
 
 
 def iso_micro_z(at_us: int) -> str:

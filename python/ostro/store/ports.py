@@ -90,7 +90,7 @@ def _insert(tx: Tx, rows: Sequence[Port]) -> set[str]:
     added: set[str] = set()
     for start in range(0, len(rows), ROWS_MOST):
         part = rows[start : start + ROWS_MOST]
-        params = [PORTS.value(column, getattr(p, column)) for p in part for column in PORTS.columns]
+        params = [value for p in part for value in PORTS.row(p)]
         marks = "(" + ", ".join("?" * len(PORTS.columns)) + ")"
         found = tx.all(
             f"INSERT INTO ports ({', '.join(PORTS.columns)}) VALUES {', '.join([marks] * len(part))}"

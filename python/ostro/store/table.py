@@ -68,6 +68,7 @@ class Table(Generic[T]):
         self.columns = tuple(f.name for f in fields)
         codecs = {f.name: _codec(f.type) for f in fields}
         self._encode = {column: codec[0] for column, codec in codecs.items() if codec[0] is not None}
+        self._encode_at = tuple((i, e) for i, c in enumerate(self.columns) if (e := codecs[c][0]) is not None)
         self._decode = tuple((i, d) for i, c in enumerate(self.columns) if (d := codecs[c][1]) is not None)
         self.select_list = ", ".join(f"{name}.{column}" for column in self.columns)
         marks = ", ".join("?" * len(self.columns))
@@ -137,17 +138,21 @@ class Table(Generic[T]):
         assert row is not None
         return int(row[0])
 
-    def _row(self, item: T) -> List[Any]:  # noqa: UP006
-        return [self.value(column, getattr(item, column)) for column in self.columns]
+    def row(self, item: T) -> List[Any]:  # noqa: UP006
+        """The item's values as its columns store them, in order."""
+        values: List[Any] = list(msgspec.structs.astuple(item))  # noqa: UP006
+        for i, encode in self._encode_at:
+            values[i] = encode(values[i])
+        return values
 
     def insert(self, tx: Tx, item: T) -> T:
         """Add a row; Duplicate ends the transaction if it is there."""
-        tx.execute(self._insert, self._row(item))
+        tx.execute(self._insert, self.row(item))
         return item
 
     def insert_new(self, tx: Tx, item: T) -> bool:
         """Add a row unless a unique constraint stands in the way; whether it was added."""
-        return tx.execute(self._insert + " ON CONFLICT DO NOTHING", self._row(item)) == 1
+        return tx.execute(self._insert + " ON CONFLICT DO NOTHING", self.row(item)) == 1
 
     def update(self, tx: Tx, id_: str, **changes: Any) -> None:
         """Change columns of the row with this key. Raises NotFound."""
