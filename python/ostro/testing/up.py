@@ -87,10 +87,12 @@ class Up:
 
     def connect(self) -> Any:
         """A connection of openstacksdk as the administrator."""
-        import openstack  # the client is a development dependency, so not at module level
+        # The client is a development dependency, so it is not imported at module level.
+        from openstack.config import OpenStackConfig
+        from openstack.connection import Connection
 
-        os.environ["OS_CLIENT_CONFIG_FILE"] = str(self.state / "clouds.yaml")
-        return openstack.connect(cloud="ostro", load_yaml_config=True, load_envvars=False)
+        config = OpenStackConfig(config_files=[str(self.state / "clouds.yaml")], load_envvars=False)
+        return Connection(config=config.get_one("ostro"))
 
     def __enter__(self) -> Up:
         return self
