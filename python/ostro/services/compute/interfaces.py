@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ostro.model.context import Context
 from ostro.model.errors import NotFound
+from ostro.services.compute.servers import change_wish
 from ostro.services.compute.visibility import get_server
 from ostro.services.network.binding import PortView, list_server_ports
 from ostro.store.database import Tx
+from ostro.store.servers import SERVERS
 
 
 def list_ports(tx: Tx, context: Context, server_id: str) -> list[PortView]:
@@ -21,3 +23,10 @@ def get_port(tx: Tx, context: Context, server_id: str, port_id: str) -> PortView
         if port.port_id == port_id:
             return port
     raise NotFound("port", port_id, f"Port {port_id} is not attached to instance {server_id}")
+
+
+def forget_port(tx: Tx, server_id: str, port_id: str, now_us: int) -> None:
+    """A port was deleted behind its server's back: the server goes on without it. Nothing happens when it hasn't got it."""
+    server = SERVERS.find(tx, id=server_id)
+    if server is not None and not server.deleted_at_us and port_id in server.ports:
+        change_wish(tx, server, now_us, ports=[id_ for id_ in server.ports if id_ != port_id])

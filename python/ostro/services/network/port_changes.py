@@ -11,6 +11,7 @@ from typing import Any
 from ostro.model.context import Context
 from ostro.model.errors import NotFound
 from ostro.model.wishes import FixedIp, Noun, Phase, Report
+from ostro.services.compute.interfaces import forget_port
 from ostro.services.network.access import owns
 from ostro.services.network.addresses import (
     Claim,
@@ -41,6 +42,7 @@ from ostro.store.hosts import HOSTS
 from ostro.store.networks import NETWORKS, Network
 from ostro.store.paging import Page, list_page
 from ostro.store.ports import (
+    COMPUTE_OWNER,
     DISTRIBUTED_OWNER,
     PORTS,
     SERVICE_DEVICE_PREFIX,
@@ -205,12 +207,14 @@ def _follow(tx: Tx, old: Port, new: Port, network: Network) -> None:
 
 
 def delete_port(tx: Tx, context: Context, port_id: str, expected_revision: int | None = None) -> None:
-    """Delete a port. One that a server uses is taken from it."""
+    """Delete a port. One that a server uses is taken from it, as Neutron tells Nova to."""
     port = get_port(tx, context, port_id)
     check_revision(port, expected_revision)
     if is_service_port(port):
         raise _service_port_refusal(port_id)
     remove_port(tx, port)
+    if port.device_owner.startswith(COMPUTE_OWNER):
+        forget_port(tx, port.device_id, port.id, context.now_us)
 
 
 def _service_port_refusal(port_id: str) -> NetworkConflict:
