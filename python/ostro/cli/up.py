@@ -23,12 +23,15 @@ from ostro.runtime.backoff import Backoff
 from ostro.runtime.faults import faults_from_environment
 from ostro.runtime.log import configure_logging
 from ostro.runtime.world import World
+from ostro.services.cloud import Cloud
+from ostro.store.hosts import HOSTS_TOPIC, is_host_seen_since
 
 log = structlog.get_logger()
 
 DEFAULT_STATE = "/var/lib/ostro"
 DEFAULT_LISTEN = "127.0.0.1:8774"
 AGENT_STOP_S = 10.0
+HOST_WAIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,13 @@ async def run_up(config: UpConfig) -> None:
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
-            await nursery.start(run_control, world, control, listener)
+            started_us = world.now_us()
+            cloud = await nursery.start(run_control, world, control, listener)
+            nursery.start_soon(_keep_agent, world, config, endpoint)
+            await _await_host(cloud, started_us)
             config.state.write_clouds_yaml(endpoint, config.region)
             lock.describe({"endpoint": endpoint})
             _welcome(config, endpoint)
-            nursery.start_soon(_keep_agent, world, config, endpoint)
     finally:
         listener.close()
         lock.release()
@@ -78,6 +83,18 @@ async def _stop_on_signal(scope: trio.CancelScope) -> None:
         async for number in signals:
             log.info("stopping; servers and their network go on", signal=signal.Signals(number).name)
             scope.cancel()
+
+
+async def _await_host(cloud: Cloud, since_us: int) -> None:
+    """Wait until this machine's agent has registered, so that whoever is told that the cloud is up can boot servers."""
+    deadline_s = trio.current_time() + HOST_WAIT_S
+    with cloud.db.doorbell.listen(HOSTS_TOPIC) as bell:
+        while not await cloud.db.read(is_host_seen_since, since_us):
+            left_s = deadline_s - trio.current_time()
+            if left_s <= 0:
+                log.warning("the agent has not registered yet: no server can be placed until it has")
+                return
+            await bell.wait(min(left_s, 1.0))
 
 
 def _welcome(config: UpConfig, endpoint: str) -> None:

@@ -56,6 +56,15 @@ def list_host_ids(tx: Tx) -> set[str]:
     return {row[0] for row in tx.all("SELECT id FROM hosts")}
 
 
+HOSTS_TOPIC = "hosts"
+"""The doorbell that rings when a host has registered."""
+
+
+def is_host_seen_since(tx: Tx, at_us: int) -> bool:
+    """Whether any host has given a sign of life since then."""
+    return tx.one("SELECT 1 FROM hosts WHERE seen_at_us >= ? LIMIT 1", (at_us,)) is not None
+
+
 def host_topic(host_id: str) -> str:
     """The doorbell that rings when the host has something new to do."""
     return f"host:{host_id}"

@@ -8,7 +8,7 @@ from ostro.model.wishes import Registered, Registration
 from ostro.services.network.hosts import meet_host
 from ostro.services.placement.providers import ensure_host_provider
 from ostro.store.database import Tx
-from ostro.store.hosts import HOSTS, Host
+from ostro.store.hosts import HOSTS, HOSTS_TOPIC, Host
 
 LEASE_S = 30.0
 """A host that was silent for longer counts as down."""
@@ -49,6 +49,7 @@ def register_host(tx: Tx, context: Context, registration: Registration, cloud_id
         )
     meet_host(tx, host_id, known.tunnel_ip if known else "")
     ensure_host_provider(tx, host_id, registration.name, registration.inventory, context.now_us)
+    tx.ring(HOSTS_TOPIC)
     return Registered(host_id=host_id, cloud_id=cloud_id, lease_s=LEASE_S)
 
 
