@@ -9,6 +9,10 @@ import pytest
 
 from ostro.guest import build_image
 from ostro.testing.libvirt import TestLibvirtd, serve_libvirtd
+from ostro.testing.namespaces import leave_network
+from ostro.testing.openvswitch import TestOpenVSwitch, serve_openvswitch
+
+leave_network()
 
 CACHE = Path(__file__).parents[2] / ".cache" / "guest"
 
@@ -17,6 +21,13 @@ CACHE = Path(__file__).parents[2] / ".cache" / "guest"
 def libvirtd() -> Iterator[TestLibvirtd]:
     """A private libvirtd."""
     with serve_libvirtd() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def openvswitch() -> Iterator[TestOpenVSwitch]:
+    """A private Open vSwitch."""
+    with serve_openvswitch() as running:
         yield running
 
 

@@ -1,15 +1,22 @@
-"""Open vSwitch: the system's where one answers, else a private one that lives in the state directory.
+"""Open vSwitch: the system's where one answers, else one of Ostro's own.
 
-The private ovsdb-server and ovs-vswitchd are detached: they, and with them every flow and connection, outlive the agent, and the
-next agent adopts them. When one of them dies it is started again. `stop` ends them.
+A network namespace has room for one userspace datapath (its device is called ``ovs-netdev``), and one kernel datapath. So Ostro's own
+Open vSwitch is not one per state directory but one per network namespace, below ``/run/ostro``, shared by every Ostro there;
+each has a bridge of its own on it. Who uses it stands in its directory ``users``; the last one to `stop` ends it and removes it.
 
-Which one is used is settled by what is there: a state directory that has had a private one keeps to it, because its bridge
-is known only there. Which datapath is used is settled by probing: the kernel's where its module is there or can be loaded (and, for a private
-one, no other vswitchd has it already), else the userspace one, which needs nothing of the kernel but sockets.
+ovsdb-server and ovs-vswitchd are detached: they, and with them every flow and connection, outlive the agent, and the next agent
+adopts them. When one of them dies it is started again by every agent that supervises it, under a lock, so once.
+
+A state directory stays with the one that it chose at first, until `stop`: its bridge is known only there. Which datapath is used is
+settled by probing: the kernel's where its module is there or can be loaded (and no other vswitchd has it already), else the userspace
+one, which needs nothing of the kernel but sockets.
 """
 
 from __future__ import annotations
 
+import fcntl
+import functools
+import hashlib
 import os
 import shutil
 import socket
@@ -25,6 +32,7 @@ import trio
 from ostro.agent.parts.processes import end_process, find_process, wait_for_end
 from ostro.model.errors import Invalid, Unavailable
 from ostro.runtime.backoff import Backoff
+from ostro.runtime.beside import beside
 from ostro.runtime.world import World
 
 log = structlog.get_logger()
@@ -34,6 +42,8 @@ SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 START_S = 20.0
 MODPROBE_S = 10.0
+LOCK_S = 60.0
+LOCK_RETRY_S = 0.02
 SOCKET_PATH_MOST_BYTES = 107
 LONGEST_SOCKET = "ostro-123456.snoop"
 """The longest name that vswitchd gives to a socket of ours."""
@@ -41,14 +51,20 @@ LONGEST_SOCKET = "ostro-123456.snoop"
 
 @dataclass(frozen=True)
 class OpenVSwitchPartConfig:
-    """``allow_system`` false starts a private one even where the system runs its own."""
+    """``allow_system`` false means Ostro's own even where the system runs one. ``base`` is where Ostro's own is kept."""
 
     state_dir: Path
     allow_system: bool = True
+    base: Path = Path("/run/ostro")
 
     @property
-    def root(self) -> Path:
-        """Where the private one keeps everything."""
+    def own(self) -> OwnOpenVSwitch:
+        """Ostro's own in this network namespace, whether it runs or not."""
+        return OwnOpenVSwitch(self.base / f"openvswitch-{os.stat('/proc/self/ns/net').st_ino}")
+
+    @property
+    def choice(self) -> Path:
+        """The file that says which one this state directory has chosen: ``system`` or ``own``."""
         return self.state_dir / "openvswitch"
 
 
@@ -57,7 +73,7 @@ class OpenVSwitch:
     """One to use. ``why`` says in a sentence which it is; ``datapath_type`` is system or netdev, ``datapath_why`` says why."""
 
     run_dir: Path
-    private: bool
+    own: bool
     why: str
     datapath_type: str
     datapath_why: str
@@ -70,48 +86,67 @@ class OpenVSwitch:
 
 @asynccontextmanager
 async def open_(world: World, config: OpenVSwitchPartConfig) -> AsyncIterator[OpenVSwitch]:
-    """Find or start Open vSwitch, and keep a private one running until the block ends; it goes on afterwards.
+    """Find or start Open vSwitch, and keep Ostro's own running until the block ends; it goes on afterwards.
 
     Raises:
         Unavailable: it isn't installed or doesn't start; the message has its own words.
-        Invalid: the state directory's path is too long for a socket.
+        Invalid: the path is too long for a socket.
     """
-    found = await find(config)
-    if found is not None and not found.private:
-        yield found
+    choice = _choose(config)
+    if choice == "system":
+        datapath, why = await choose_datapath(own=False)
+        yield OpenVSwitch(SYSTEM_RUN_DIR, False, f"the system's runs in {SYSTEM_RUN_DIR}", datapath, why)
         return
-    private = PrivateOpenVSwitch(config.root)
-    datapath, datapath_why = await choose_datapath(private=True)
-    how = "was running already" if found else "started, because the system runs none"
-    await private.start()
-    why = f"a private one in {config.root} ({how})"
-    async with trio.open_nursery() as nursery:
-        for daemon in private.daemons:
-            nursery.start_soon(private.supervise, world, daemon)
-        yield OpenVSwitch(private.run_dir, True, why, datapath, datapath_why)
-        nursery.cancel_scope.cancel()
+    own = config.own
+    async with own.lock():
+        found = own.is_running()
+        await own.start()
+        own.enter(config.state_dir)
+    datapath, why = await choose_datapath(own=True)
+    how = "was running already" if found else "started, because the system runs none that may be used"
+    supervisors = [functools.partial(own.supervise, world, daemon) for daemon in own.daemons]
+    async with beside(*supervisors):
+        yield OpenVSwitch(own.run_dir, True, f"Ostro's own in {own.root} ({how})", datapath, why)
 
 
 async def find(config: OpenVSwitchPartConfig) -> OpenVSwitch | None:
-    """The one that this state directory uses, if it is running; nothing is started."""
-    private = PrivateOpenVSwitch(config.root)
-    if config.root.exists():
-        run_dir, running, why = private.run_dir, private.is_running(), f"a private one in {config.root}"
-    else:
-        running = config.allow_system and _system_runs()
-        run_dir, why = SYSTEM_RUN_DIR, f"the system's Open vSwitch runs in {SYSTEM_RUN_DIR}"
-    if not running:
-        return None
-    return OpenVSwitch(run_dir, config.root.exists(), why, *await choose_datapath(config.root.exists()))
+    """The one that this state directory has chosen, if it is running; nothing is started."""
+    choice = _chosen(config)
+    if choice == "system" and _system_runs():
+        why = f"the system's runs in {SYSTEM_RUN_DIR}"
+        return OpenVSwitch(SYSTEM_RUN_DIR, False, why, *await choose_datapath(own=False))
+    if choice == "own" and config.own.is_running():
+        why = f"Ostro's own in {config.own.root}"
+        return OpenVSwitch(config.own.run_dir, True, why, *await choose_datapath(own=True))
+    return None
 
 
 async def stop(config: OpenVSwitchPartConfig) -> None:
-    """End the private daemons, and with them every flow; there being none succeeds. Nobody may be supervising them."""
-    private = PrivateOpenVSwitch(config.root)
-    for daemon in reversed(private.daemons):
-        pid = private.pid(daemon)
-        if pid is not None:
-            await end_process(pid)
+    """Be done with Open vSwitch: if it is Ostro's own and no other Ostro uses it, it ends, and with it every flow.
+
+    Nobody may have it open for this state directory. There being none succeeds.
+    """
+    if _chosen(config) == "own" and config.base.exists():
+        own = config.own
+        async with own.lock():
+            own.leave(config.state_dir)
+            if not own.users():
+                await own.end()
+    config.choice.unlink(missing_ok=True)
+
+
+def _chosen(config: OpenVSwitchPartConfig) -> str:
+    return config.choice.read_text() if config.choice.exists() else ""
+
+
+def _choose(config: OpenVSwitchPartConfig) -> str:
+    """The choice made at first, or one made now."""
+    choice = _chosen(config)
+    if not choice:
+        choice = "system" if config.allow_system and _system_runs() else "own"
+        config.state_dir.mkdir(parents=True, exist_ok=True)
+        config.choice.write_text(choice)
+    return choice
 
 
 def _system_runs() -> bool:
@@ -131,11 +166,11 @@ def answers(path: Path) -> bool:
     return True
 
 
-async def choose_datapath(private: bool) -> tuple[str, str]:
+async def choose_datapath(own: bool) -> tuple[str, str]:
     """``system`` or ``netdev``, and why."""
     if not _is_there("/sys/module/openvswitch") and not await _load_module():
         return "netdev", "this kernel has no openvswitch module, so packets are switched in userspace"
-    if private and _is_there("/sys/class/net/ovs-system"):
+    if own and _is_there("/sys/class/net/ovs-system"):
         return "netdev", "another Open vSwitch has the kernel's datapath, so packets are switched in userspace"
     return "system", "the kernel has the openvswitch module"
 
@@ -163,15 +198,60 @@ class Daemon:
     ready: str
 
 
-class PrivateOpenVSwitch:
-    """The daemons below one directory."""
+class OwnOpenVSwitch:
+    """The daemons below one directory, and who uses them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.run_dir = root / "run"
+        self._users = root / "users"
         database = Daemon("ovsdb-server", (str(root / "conf.db"), f"--remote=punix:{self.run_dir}/db.sock"), "db.sock")
         switch = Daemon("ovs-vswitchd", (f"unix:{self.run_dir}/db.sock",), "ovs-vswitchd.ctl")
         self.daemons = (database, switch)
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        """Keep others from starting, ending, entering and leaving.
+
+        Raises:
+            Unavailable: someone else has held the lock for too long.
+        """
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.root.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with trio.move_on_after(LOCK_S) as patience:
+                while not _try_lock(descriptor):  # noqa: ASYNC110  # other processes hold it
+                    await trio.sleep(LOCK_RETRY_S)
+            if patience.cancelled_caught:
+                raise Unavailable(f"Another Ostro has been busy with {self.root} for {LOCK_S:g} s.")
+            yield
+        finally:
+            os.close(descriptor)
+
+    def enter(self, state_dir: Path) -> None:
+        """Note that a state directory uses this one."""
+        self._users.mkdir(exist_ok=True)
+        name = hashlib.blake2s(str(state_dir.resolve()).encode(), digest_size=8).hexdigest()
+        (self._users / name).write_text(str(state_dir.resolve()))
+
+    def leave(self, state_dir: Path) -> None:
+        """Note that it doesn't any more."""
+        for path in self._users.glob("*"):
+            if path.read_text() == str(state_dir.resolve()):
+                path.unlink()
+
+    def users(self) -> list[str]:
+        """The state directories that use this one. One that has been deleted doesn't."""
+        named = [path.read_text() for path in self._users.glob("*")]
+        return sorted(state_dir for state_dir in named if Path(state_dir).exists())
+
+    async def end(self) -> None:
+        """End the daemons and remove all that they have left."""
+        for daemon in reversed(self.daemons):
+            pid = self.pid(daemon)
+            if pid is not None:
+                await end_process(pid)
+        shutil.rmtree(self.root, ignore_errors=True)
 
     def pid(self, daemon: Daemon) -> int | None:
         """The process of a daemon, if it runs."""
@@ -224,9 +304,11 @@ class PrivateOpenVSwitch:
             if pid is not None:
                 failures = 0
                 await wait_for_end(pid)
-            log.warning(f"{daemon.program} is gone, starting it again", pid=pid)
             try:
-                await self.start_daemon(daemon)
+                async with self.lock():
+                    if self.pid(daemon) is None:
+                        log.warning(f"{daemon.program} is gone, starting it again", pid=pid)
+                        await self.start()
             except (Unavailable, OSError) as error:
                 failures += 1
                 log.error(f"{daemon.program} does not start", reason=str(error), failures=failures)
@@ -259,6 +341,14 @@ class PrivateOpenVSwitch:
             words = done.stderr.decode(errors="replace").strip()[-500:]
             raise Unavailable(f"{program} failed: {words or f'exit code {done.returncode}'}")
         raise Unavailable(f"{program} was not ready in {START_S:g} s.")
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _last_lines(path: Path) -> str:

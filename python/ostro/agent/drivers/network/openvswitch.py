@@ -33,6 +33,7 @@ from ostro.agent.drivers.network.ovsdb import Operation, Ovsdb
 from ostro.agent.drivers.network.switch import SwitchLink
 from ostro.model.errors import Conflict, Unavailable
 from ostro.model.wishes import Noun
+from ostro.runtime.beside import beside
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 
@@ -234,11 +235,8 @@ async def open_(world: World, config: OpenVSwitchConfig) -> AsyncIterator[OpenVS
                 await link.connection()
             facts = uplinks.facts()
             network = OpenVSwitchNetwork(world, names, database, link, held, facts, uplinks)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(network.follow)
-                nursery.start_soon(network.tend)
+            async with beside(network.follow, network.tend):
                 yield network
-                nursery.cancel_scope.cancel()
 
 
 async def remove(world: World, config: OpenVSwitchConfig) -> None:

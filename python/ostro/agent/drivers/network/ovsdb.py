@@ -22,6 +22,7 @@ import trio
 
 from ostro.model.errors import Bug, Unavailable
 from ostro.runtime.backoff import Backoff
+from ostro.runtime.beside import beside
 from ostro.runtime.world import World
 
 log = structlog.get_logger()
@@ -289,10 +290,9 @@ async def open_(
         Unavailable: the server doesn't answer within ``deadline_s``.
     """
     client = Ovsdb(path, watch)
-    async with trio.open_nursery() as nursery:
+    async with beside() as nursery:
         with trio.move_on_after(deadline_s) as patience:
             await nursery.start(client.run, world)
         if patience.cancelled_caught:
             raise Unavailable("The Open vSwitch database does not answer.", detail=str(path))
         yield client
-        nursery.cancel_scope.cancel()

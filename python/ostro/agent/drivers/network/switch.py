@@ -11,6 +11,7 @@ import trio
 
 from ostro._core import FlowDiff, FlowState, Switch, SwitchEvent
 from ostro.model.errors import Unavailable
+from ostro.runtime.beside import beside
 
 log = structlog.get_logger()
 
@@ -118,9 +119,7 @@ async def open_(path: Path, state: FlowState) -> AsyncIterator[SwitchLink]:
     """A link to the bridge behind the socket ``path``, there yet or not; on leaving it is closed and the flows stay."""
     link = SwitchLink(path, state)
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(link.run)
+        async with beside(link.run):
             yield link
-            nursery.cancel_scope.cancel()
     finally:
         link.close()

@@ -1,0 +1,83 @@
+"""An Open vSwitch for tests: in a directory of its own, with the userspace datapath, and gone afterwards.
+
+To be used in a network namespace of the test's own (`ostro.testing.namespaces.leave_network`): there is room for one in each.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from ostro.agent.drivers.network import openvswitch as driver
+from ostro.agent.drivers.network.openvswitch import OpenVSwitchConfig, OpenVSwitchNetwork
+from ostro.agent.parts import openvswitch as parts
+from ostro.agent.parts.openvswitch import OpenVSwitchPartConfig, OwnOpenVSwitch
+from ostro.runtime.world import World
+
+
+@dataclass(frozen=True)
+class TestOpenVSwitch:
+    """A running one. ``state_dir`` is short enough for sockets."""
+
+    __test__ = False
+
+    state_dir: Path
+
+    @property
+    def part(self) -> OpenVSwitchPartConfig:
+        """What opens it as the agent does."""
+        return OpenVSwitchPartConfig(self.state_dir, allow_system=False, base=self.state_dir)
+
+    @property
+    def own(self) -> OwnOpenVSwitch:
+        """Its daemons."""
+        return self.part.own
+
+    @property
+    def config(self) -> OpenVSwitchConfig:
+        """What the driver is opened with."""
+        run_dir = self.own.run_dir
+        return OpenVSwitchConfig(
+            state_dir=self.state_dir,
+            db_socket=run_dir / "db.sock",
+            run_dir=run_dir,
+            datapath_type="netdev",
+            datapath_why="tests use the userspace datapath",
+            tunnel_ip="127.0.0.1",
+        )
+
+    def open(self) -> AbstractAsyncContextManager[OpenVSwitchNetwork]:
+        """Open the driver on it."""
+        return driver.open_(World(), self.config)
+
+    def kill_switch(self) -> None:
+        """Kill ovs-vswitchd, as a crash would."""
+        pid = self.own.pid(self.own.daemons[1])
+        assert pid is not None, "vswitchd runs"
+        os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def serve_openvswitch() -> Iterator[TestOpenVSwitch]:
+    """Start one, and end it and remove all of it afterwards. Not from within trio."""
+
+    async def start() -> None:
+        async with parts.open_(World(), switch.part):
+            pass
+
+    switch = TestOpenVSwitch(Path(tempfile.mkdtemp(prefix="ostro-net-")))
+    try:
+        trio.run(start)
+        yield switch
+        trio.run(driver.remove, World(), switch.config)
+    finally:
+        trio.run(parts.stop, switch.part)
+        shutil.rmtree(switch.state_dir)
