@@ -9,10 +9,10 @@ import pytest
 
 from ostro.guest import build_image
 from ostro.testing.libvirt import TestLibvirtd, serve_libvirtd
-from ostro.testing.namespaces import leave_network
+from ostro.testing.namespaces import OwnNetwork
 from ostro.testing.openvswitch import TestOpenVSwitch, serve_openvswitch
 
-leave_network()
+OWN_NETWORK = OwnNetwork()
 
 CACHE = Path(__file__).parents[2] / ".cache" / "guest"
 
@@ -34,4 +34,5 @@ def openvswitch() -> Iterator[TestOpenVSwitch]:
 @pytest.fixture(scope="session")
 def tiny_image() -> Path:
     """The tiny guest's image (qcow2), built the first time on this machine."""
-    return build_image("tiny", CACHE / "tiny.qcow2", CACHE)
+    with OWN_NETWORK.left():
+        return build_image("tiny", CACHE / "tiny.qcow2", CACHE)

@@ -9,8 +9,8 @@ import ctypes
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from textwrap import dedent
 
@@ -47,18 +47,36 @@ except OSError as error:
 CLONE_NEWNET = 0x40000000
 
 
-def leave_network() -> None:
-    """Take this process out of the host's network, into a namespace of its own that has a loopback and nothing else.
+class OwnNetwork:
+    """A network namespace for a process of tests: it isolates tests from what runs on the host, and the host from tests.
 
-    To be called before threads are started. It isolates tests from what runs on the host, and the host from tests. Does nothing
-    without root.
+    To be made before threads are started, as they inherit it; so at the import of a conftest. It has a loopback and nothing
+    else. Without root it does nothing.
     """
-    if os.geteuid() != 0:
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "a network namespace can't be made")
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._host = os.open("/proc/self/ns/net", os.O_RDONLY)
+        if os.geteuid() == 0:
+            self._check(self._libc.unshare(CLONE_NEWNET))
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        self._own = os.open("/proc/self/ns/net", os.O_RDONLY)
+
+    @contextmanager
+    def left(self) -> Iterator[None]:
+        """Run the block in the host's network, for what has to be fetched from outside. Threads stay where they are."""
+        if os.geteuid() != 0:
+            yield
+            return
+        self._check(self._libc.setns(self._host, CLONE_NEWNET))
+        try:
+            yield
+        finally:
+            self._check(self._libc.setns(self._own, CLONE_NEWNET))
+
+    def _check(self, result: int) -> None:
+        if result != 0:
+            raise OSError(ctypes.get_errno(), "the kernel refuses the network namespace")
 
 
 async def run(*command: str, check: bool = True) -> str:

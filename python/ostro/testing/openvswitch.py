@@ -1,6 +1,6 @@
 """An Open vSwitch for tests: in a directory of its own, with the userspace datapath, and gone afterwards.
 
-To be used in a network namespace of the test's own (`ostro.testing.namespaces.leave_network`): there is room for one in each.
+To be used in a network namespace of the test's own (`ostro.testing.namespaces.OwnNetwork`): there is room for one in each.
 """
 
 from __future__ import annotations
