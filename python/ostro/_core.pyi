@@ -17,47 +17,143 @@ class Bug(RuntimeError):
 
 # ---- placement -------------------------------------------------------------------------------------------------
 
+class NoRoom(Exception):
+    """A claim doesn't fit any more; nothing was claimed."""
+
+@final
+class Request:
+    """What a server asks for, read once; wherever a request is taken, a mapping of the same fields does too.
+
+    All fields are optional, but something must be asked for:
+
+    - ``resources`` (class -> amount), ``required`` (traits: ``NAME``, ``!NAME``, ``in:A,B``), ``member_of``
+      (aggregates: ``ID``, ``!ID``, ``in:A,B``, ``!in:A,B``), ``in_tree`` (a provider): the group without a name.
+      It may take each class from another provider of the host's tree, or from one shared by an aggregate.
+    - ``groups``: name -> the same four, answered by one provider each; and ``numa_policy`` for devices:
+      ``preferred`` (default), ``required``, ``socket``, ``legacy``.
+    - ``group_policy`` (``none`` or ``isolate``), ``same_subtree`` (lists of group names), ``root_required``.
+    - ``az``, ``only_hosts``, ``not_hosts``, ``limits`` (metric -> most).
+    - ``server_group``: ``id``, ``policy`` (``affinity``, ``anti-affinity``, ``soft-affinity``,
+      ``soft-anti-affinity``), ``max_per_host=1``.
+    - ``numa``: ``cells`` (each ``pinned=0 shared=0 memory_mb``), ``thread_policy`` (``prefer``, ``isolate``,
+      ``require``), ``page`` (``small``, ``large``, ``any`` or ``{"kb": 2048}``).
+    - ``weights``: name -> factor; a positive one for a resource class spreads, a negative one packs. Without
+      it each class asked for weighs 1. Also ``maintenance=-1000``, ``devices=-1``, ``soft_affinity=1``,
+      ``soft_anti_affinity=1``, ``trait:NAME``, ``metric:NAME``.
+    """
+
+    def __new__(cls, request: Mapping[str, Any]) -> Request:
+        """Raises ValueError for a wrong field, saying which."""
+
+    @staticmethod
+    def from_query(pairs: Sequence[tuple[str, str]]) -> tuple[Request, int | None]:
+        """Read Placement's ``GET /allocation_candidates`` query (1.39, decoded pairs): the request and ``limit``.
+
+        Raises ValueError with a message for who sent it.
+        """
+
 @final
 class HostTable:
-    """Every host this process knows, in columns, kept current by deltas."""
+    """Every host this process knows, in columns, kept current by deltas.
+
+    The same table, request and seed give the same answer. Deltas take under a microsecond, decisions a few.
+    """
 
     def __new__(cls) -> HostTable: ...
     def __len__(self) -> int:
         """Hosts in the table."""
 
-    def set_host(self, host_id: str, host: Mapping[str, Any]) -> None:
-        """Add a host or change what it has; what is used on it stays.
+    def __contains__(self, host_id: str, /) -> bool:
+        """The host is in the table."""
 
-        ``host``: ``inventories`` (class -> ``total`` and, by default, ``reserved=0 min_unit=1 max_unit=2**31-1
-        step_size=1 allocation_ratio=1.0``), ``traits=[]``, ``aggregates=[]``, ``az=None``, ``enabled=True``.
+    def set_host(self, host_id: str, host: Mapping[str, Any]) -> None:
+        """Add a host or change what it has; what is used on it stays used. All fields are optional:
+
+        - ``inventories``: class -> ``total`` and, by default, ``reserved=0 min_unit=1 max_unit=2**31-1 step_size=1
+          allocation_ratio=1.0``; ``traits``, ``aggregates``: of the root provider, whose id is the host's.
+        - ``az``, ``enabled=True``, ``maintenance=False``, ``metrics`` (name -> number).
+        - ``providers``: nested ones, parents first, each ``id``, ``parent`` (the root), ``inventories``,
+          ``traits``, ``aggregates``, ``numa_cell``.
+        - ``numa``: cells, each ``id``, ``socket=0``, ``cores`` (lists of thread siblings), ``shared_vcpus=0``,
+          ``pages`` (KiB -> how many).
+
+        A provider with the trait MISC_SHARES_VIA_AGGREGATE gives to hosts that have an aggregate of its.
         Raises ValueError for a wrong field, saying which.
         """
 
     def remove_host(self, host_id: str) -> bool:
-        """Forget a host and what is used on it. False if it wasn't there."""
+        """Forget a host, what is used on it, its group members. False if it wasn't there."""
 
-    def set_used(self, host_id: str, used: Mapping[str, int]) -> None:
-        """Say what is used in all of the classes named. Raises KeyError if the host isn't in the table."""
+    def set_enabled(self, host_id: str, enabled: bool) -> None:
+        """Take a host out of service or put it back. Raises KeyError if the host isn't in the table."""
 
-    def add_used(self, host_id: str, delta: Mapping[str, int]) -> None:
+    def set_used(self, host_id: str, used: Mapping[str, int], *, provider: str | None = None) -> None:
+        """Say what is used of the classes named, of the root or of a nested provider. Raises KeyError."""
+
+    def add_used(self, host_id: str, delta: Mapping[str, int], *, provider: str | None = None) -> None:
         """Add to, or take from, what is used of the classes named. Raises KeyError as above."""
 
-    def place(self, request: Mapping[str, Any], *, seed: int = 0, limit: int = 10) -> Decision:
+    def set_cells_used(self, host_id: str, taken: Sequence[Mapping[str, Any]]) -> None:
+        """Say all that is taken of the NUMA cells, as in a claim's ``cells``. Raises KeyError, ValueError."""
+
+    def set_group(self, group_id: str, members: Mapping[str, int]) -> None:
+        """Say how many members of a server group are on each host. Raises KeyError for an unknown host."""
+
+    def add_member(self, group_id: str, host_id: str, delta: int) -> None:
+        """Add members of a server group on a host, or take them away. Raises KeyError."""
+
+    def claim(self, claim: Mapping[str, Any]) -> None:
+        """Take what a claim says, all or nothing. Raises NoRoom, or KeyError if a provider is gone."""
+
+    def release(self, claim: Mapping[str, Any]) -> None:
+        """Give back what a claim took. Raises KeyError if a provider is gone."""
+
+    def place(
+        self, request: Request | Mapping[str, Any], *, seed: int = 0, limit: int = 10, explain: bool | None = None
+    ) -> Decision:
         """At most ``limit`` hosts that can take ``request``, the best first; claims nothing.
 
-        ``request``: ``resources`` (class -> amount), ``required`` (traits: ``NAME``, ``!NAME``, ``in:A,B``),
-        ``member_of`` (aggregates: ``ID``, ``!ID``, ``in:A,B``, ``!in:A,B``), ``az``, ``only_hosts``,
-        ``not_hosts``; all optional. The same table, request and seed give the same answer.
-        Raises ValueError for a wrong field.
+        ``explain``: say why the others don't do. By default only if no host does. Raises ValueError.
         """
+
+    def place_many(
+        self,
+        orders: Sequence[tuple[Request | Mapping[str, Any], int]],
+        *,
+        seed: int = 0,
+        all_or_nothing: bool = True,
+        keep: bool = False,
+    ) -> Batch:
+        """Place each order's servers one after another against one consistent table.
+
+        With ``keep`` what was placed stays taken in this table. Raises ValueError.
+        """
+
+    def drain(self, host_id: str, orders: Sequence[tuple[Request | Mapping[str, Any], int]], *, seed: int = 0) -> Batch:
+        """Where a host's servers could go if it were out of service. The table stays as it is. Raises KeyError."""
+
+    def how_many(self, request: Request | Mapping[str, Any], *, limit: int = 1_000_000) -> int:
+        """How many servers like this fit in all, counted up to ``limit``. Raises ValueError."""
+
+    def candidates(
+        self, request: Request | Mapping[str, Any], *, seed: int = 0, limit: int = 1000
+    ) -> list[dict[str, Any]]:
+        """Every way the request fits, as claims, on hosts in order of preference: Placement's allocation candidates."""
+
+    def snapshot(self) -> HostTable:
+        """An independent copy, for "what if". Parts are shared until one side changes them."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the table holds."""
 
 @final
 class Decision:
-    """What :meth:`HostTable.place` found."""
+    """What :meth:`HostTable.place` found, or what became of one order."""
 
     @property
     def hosts(self) -> list[str]:
-        """Host ids, the best first."""
+        """Host ids, the best first; of an order, the hosts of its servers in the order they were placed."""
 
     @property
     def rejected(self) -> list[tuple[str, int]]:
@@ -66,6 +162,26 @@ class Decision:
     @property
     def explanation(self) -> list[str]:
         """``rejected`` as sentences: ``3 hosts: not enough MEMORY_MB (asked 4096)``."""
+
+    def claim(self, at: int = 0) -> dict[str, Any] | None:
+        """What the server takes if it goes to ``hosts[at]``; None past the end.
+
+        ``host``, ``allocations`` (provider -> class -> amount), ``mappings`` (group -> providers; the unnamed
+        group is ``""``), ``cells`` (for each NUMA cell of the server: ``cell``, ``pinned`` and ``blocked`` CPUs,
+        ``shared``, ``page_kb``, ``pages``), ``server_group``.
+        """
+
+@final
+class Batch:
+    """What became of orders."""
+
+    @property
+    def orders(self) -> list[Decision]:
+        """One for each order."""
+
+    @property
+    def complete(self) -> bool:
+        """Every server has a host."""
 
 # ---- flow --------------------------------------------------------------------------------------------------------
 
