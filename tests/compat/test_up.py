@@ -43,14 +43,16 @@ class Lab:
 
     def __init__(self, conn: Any) -> None:
         self.conn = conn
-        self.image = conn.image.create_image(
+        self.image = conn.image.find_image("small") or conn.image.create_image(
             name="small", disk_format="raw", container_format="bare", data=os.urandom(1 << 16), visibility="public"
         )
         self.flavor = conn.compute.find_flavor("small") or conn.compute.create_flavor(
             name="small", vcpus=1, ram=64, disk=1
         )
-        self.network = conn.network.create_network(name="lab")
-        conn.network.create_subnet(network_id=self.network.id, ip_version=4, cidr="10.5.0.0/24", name="lab")
+        self.network = conn.network.find_network("lab")
+        if self.network is None:
+            self.network = conn.network.create_network(name="lab")
+            conn.network.create_subnet(network_id=self.network.id, ip_version=4, cidr="10.5.0.0/24", name="lab")
 
     def boot(self, name: str) -> Any:
         return self.conn.compute.create_server(
@@ -116,7 +118,7 @@ def test_without_root_libvirt_is_refused_and_fake_is_offered(tmp_path: Path) -> 
         [
             sys.executable,
             "-c",
-            "import os; os.setuid(65534); from ostro.cli.up import check_user; check_user('libvirt')",
+            "from ostro.cli.up import check_user, os; os.setuid(65534); check_user('libvirt')",
         ],
         capture_output=True,
         text=True,
