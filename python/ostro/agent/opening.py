@@ -100,10 +100,12 @@ async def open_network(world: World, config: AgentConfig) -> AsyncIterator[Netwo
 
 async def stop_parts(world: World, config: AgentConfig) -> None:
     """Take this host's network down, and end the private daemons, if there are any."""
-    switch = await openvswitch.find(_openvswitch_config(config))
-    if switch is not None:
-        await openvswitch_network.remove(world, _network_config(config, switch))
-    await openvswitch.stop(_openvswitch_config(config))
+    part = _openvswitch_config(config)
+    if openvswitch.is_used(part):
+        # Even if it doesn't run: what it has left on this host is known to its database.
+        async with openvswitch.open_(world, part) as switch:
+            await openvswitch_network.remove(world, _network_config(config, switch))
+        await openvswitch.stop(part)
     await libvirtd.stop(_libvirtd_config(config, use_kvm=False))
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 import structlog
 import trio
 
-from ostro.agent.parts.processes import end_process, find_process, wait_for_end
+from ostro.agent.parts.processes import STOP_TIMEOUT_S, end_process, find_process, wait_for_end
 from ostro.model.errors import Invalid, Unavailable
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.beside import beside
@@ -109,22 +109,18 @@ async def open_(world: World, config: OpenVSwitchPartConfig) -> AsyncIterator[Op
         yield OpenVSwitch(own.run_dir, True, f"Ostro's own in {own.root} ({how})", datapath, why)
 
 
-async def find(config: OpenVSwitchPartConfig) -> OpenVSwitch | None:
-    """The one that this state directory has chosen, if it is running; nothing is started."""
-    choice = _chosen(config)
-    if choice == "system" and _system_runs():
-        why = f"the system's runs in {SYSTEM_RUN_DIR}"
-        return OpenVSwitch(SYSTEM_RUN_DIR, False, why, *await choose_datapath(own=False))
-    if choice == "own" and config.own.is_running():
-        why = f"Ostro's own in {config.own.root}"
-        return OpenVSwitch(config.own.run_dir, True, why, *await choose_datapath(own=True))
-    return None
+def is_used(config: OpenVSwitchPartConfig) -> bool:
+    """Whether this state directory has ever opened one since it was last done with it."""
+    return config.choice.exists()
 
 
 async def stop(config: OpenVSwitchPartConfig) -> None:
     """Be done with Open vSwitch: if it is Ostro's own and no other Ostro uses it, it ends, and with it every flow.
 
     Nobody may have it open for this state directory. There being none succeeds.
+
+    Raises:
+        Unavailable: it doesn't end.
     """
     if _chosen(config) == "own" and config.base.exists():
         own = config.own
@@ -246,11 +242,23 @@ class OwnOpenVSwitch:
         return sorted(state_dir for state_dir in named if Path(state_dir).exists())
 
     async def end(self) -> None:
-        """End the daemons and remove all that they have left."""
-        for daemon in reversed(self.daemons):
-            pid = self.pid(daemon)
-            if pid is not None:
-                await end_process(pid)
+        """End the daemons and remove all that they have left.
+
+        Raises:
+            Unavailable: one doesn't end.
+        """
+        database, switch = self.daemons
+        pid = self.pid(switch)
+        if pid is not None:
+            # Ended by a signal it would leave its devices behind, for a vswitchd that comes after it.
+            control = f"{self.run_dir}/{switch.program}.ctl"
+            await self._run("ovs-appctl", "--timeout=10", "-t", control, "exit", "--cleanup")
+            with trio.move_on_after(STOP_TIMEOUT_S):
+                await wait_for_end(pid)
+            await end_process(pid)
+        pid = self.pid(database)
+        if pid is not None:
+            await end_process(pid)
         shutil.rmtree(self.root, ignore_errors=True)
 
     def pid(self, daemon: Daemon) -> int | None:
