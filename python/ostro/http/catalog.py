@@ -9,12 +9,14 @@ from ostro.http.health import HEALTH
 from ostro.http.identity import IDENTITY
 from ostro.http.image import IMAGE
 from ostro.http.network import NETWORK
+from ostro.http.placement import PLACEMENT
 from ostro.http.route import Service
 
 SERVICES: tuple[Service, ...] = (
     HEALTH,
     IDENTITY,
     COMPUTE,
+    PLACEMENT,
     IMAGE,
     BLOCK,
     BLOCK_VERSIONS,

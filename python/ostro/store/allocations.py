@@ -62,3 +62,43 @@ def list_by_provider(tx: Tx, consumer_id: str) -> dict[str, dict[str, int]]:
     for row in ALLOCATIONS.list(tx, consumer_id=consumer_id, order="provider_id, resource_class"):
         out.setdefault(row.provider_id, {})[row.resource_class] = row.used
     return out
+
+
+class UsageRow(msgspec.Struct, frozen=True):
+    """What consumers of one type use of one class, and how many such consumers there are."""
+
+    consumer_type: str
+    resource_class: str
+    used: int
+    consumers: int
+
+
+def sum_usages(tx: Tx, project_id: str, user_id: str) -> list[UsageRow]:
+    """What the project's consumers, or those of one user in it, use. ``consumers`` counts all of a type, whatever they use."""
+    where, params = "c.project_id = ?", [project_id]
+    if user_id:
+        where, params = where + " AND c.user_id = ?", [*params, user_id]
+    counts: dict[str, int] = dict(
+        tx.all(f"SELECT c.type, count(*) FROM consumers c WHERE {where} GROUP BY c.type", params)
+    )
+    rows = tx.all(
+        "SELECT c.type, a.resource_class, sum(a.used) FROM consumers c JOIN allocations a ON a.consumer_id = c.id"
+        f" WHERE {where} GROUP BY c.type, a.resource_class ORDER BY c.type, a.resource_class",
+        params,
+    )
+    return [UsageRow(type_, name, int(used), int(counts[type_])) for type_, name, used in rows]
+
+
+def list_provider_consumers(tx: Tx, provider_id: str) -> list[tuple[str, int, str, int]]:
+    """(consumer, its generation, class, amount) of every allocation on a provider."""
+    rows = tx.all(
+        "SELECT c.id, c.generation, a.resource_class, a.used FROM allocations a JOIN consumers c ON c.id = a.consumer_id"
+        " WHERE a.provider_id = ? ORDER BY c.id, a.resource_class",
+        (provider_id,),
+    )
+    return [(row[0], int(row[1]), row[2], int(row[3])) for row in rows]
+
+
+def has_allocations(tx: Tx, provider_id: str) -> bool:
+    """Whether anything of the provider is used."""
+    return tx.one("SELECT 1 FROM allocations WHERE provider_id = ? LIMIT 1", (provider_id,)) is not None

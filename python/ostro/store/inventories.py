@@ -122,3 +122,8 @@ def list_fitting_hosts(
         f"SELECT h.id FROM hosts h{''.join(joins)} WHERE {' AND '.join(where)} ORDER BY h.id LIMIT ?", [*params, limit]
     )
     return [row[0] for row in rows]
+
+
+def has_inventory_of(tx: Tx, resource_class: str) -> bool:
+    """Whether any provider has this class."""
+    return tx.one("SELECT 1 FROM inventories WHERE resource_class = ? LIMIT 1", (resource_class,)) is not None

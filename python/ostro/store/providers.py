@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -49,6 +51,72 @@ def raise_provider_generations(tx: Tx, provider_ids: Collection[str], now_us: in
 def list_generations(tx: Tx) -> dict[str, int]:
     """Every provider's generation."""
     return {row[0]: int(row[1]) for row in tx.all("SELECT id, generation FROM resource_providers")}
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A condition on a provider's traits or aggregates: it has one of ``any_of`` (or, ``negated``, none of them)."""
+
+    any_of: tuple[str, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderQuery:
+    """Conditions on providers; all of them must hold. ``in_tree`` is any provider of the tree."""
+
+    name: str | None = None
+    id: str | None = None
+    in_tree: str | None = None
+    traits: Sequence[Words] = ()
+    aggregates: Sequence[Words] = ()
+    resources: Mapping[str, int] = field(default_factory=dict)
+
+    def trait_names(self) -> set[str]:
+        """Every trait that is mentioned."""
+        return {name for words in self.traits for name in words.any_of}
+
+
+def _has_words(table: str, column: str, words: Words) -> tuple[str, list[Any]]:
+    marks = ", ".join("?" * len(words.any_of))
+    sql = f"EXISTS (SELECT 1 FROM {table} w WHERE w.provider_id = resource_providers.id AND w.{column} IN ({marks}))"
+    return f"NOT {sql}" if words.negated else sql, list(words.any_of)
+
+
+def find_providers(tx: Tx, query: ProviderQuery) -> list[Provider]:
+    """Providers that meet the query, in the order of their making."""
+    where: list[str] = []
+    params: list[Any] = []
+    for column, value in (("name", query.name), ("id", query.id)):
+        if value is not None:
+            where.append(f"resource_providers.{column} = ?")
+            params.append(value)
+    if query.in_tree is not None:
+        where.append("resource_providers.root_id = (SELECT r.root_id FROM resource_providers r WHERE r.id = ?)")
+        params.append(query.in_tree)
+    conditions = [_has_words("provider_traits", "trait", words) for words in query.traits]
+    conditions += [_has_words("provider_aggregates", "aggregate_id", words) for words in query.aggregates]
+    for name, amount in query.resources.items():
+        sql = (
+            "EXISTS (SELECT 1 FROM inventories i WHERE i.provider_id = resource_providers.id AND i.resource_class = ?"
+            " AND i.used + ? <= i.capacity AND i.min_unit <= ? AND i.max_unit >= ? AND ? / i.step_size * i.step_size = ?)"
+        )
+        conditions.append((sql, [name, amount, amount, amount, amount, amount]))
+    for sql, values in conditions:
+        where.append(sql)
+        params += values
+    tail = f"WHERE {' AND '.join(where)} " if where else ""
+    return PROVIDERS.select(tx, tail + "ORDER BY created_at_us, id", params)
+
+
+def list_below(tx: Tx, provider_id: str) -> list[str]:
+    """The provider and everything below it."""
+    rows = tx.all(
+        "WITH RECURSIVE below (id) AS (SELECT CAST(? AS TEXT) UNION ALL SELECT p.id FROM resource_providers p"
+        " JOIN below ON p.parent_id = below.id) SELECT id FROM below",
+        (provider_id,),
+    )
+    return [row[0] for row in rows]
 
 
 class _Words:

@@ -32,7 +32,7 @@ from ostro.services.image.images import find_visible_image
 from ostro.services.network.binding import RequestedNic, allocate_nics, resolve_auto_network, resolve_groups
 from ostro.services.placement.claims import Owner, claim_host
 from ostro.services.placement.engine import HostRequest, PlacementEngine
-from ostro.services.placement.traits import DISABLED
+from ostro.services.placement.names import DISABLED
 from ostro.store.database import Tx
 from ostro.store.flavors import Flavor
 from ostro.store.hosts import HOSTS

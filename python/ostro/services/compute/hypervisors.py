@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ostro.model.context import Context
 from ostro.model.errors import NotFound
 from ostro.services.placement.engine import PlacementEngine
-from ostro.services.placement.traits import DISABLED
+from ostro.services.placement.names import DISABLED
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS, Host
 from ostro.store.inventories import Inventory, list_inventories

@@ -17,6 +17,7 @@ from typing import Any
 import trio
 
 from ostro._core import HostTable
+from ostro.services.placement.names import SHARING
 from ostro.store.database import Database, Tx
 from ostro.store.hosts import list_host_ids
 from ostro.store.inventories import Inventory, list_inventories
@@ -68,6 +69,7 @@ class PlacementEngine:
         self._db = db
         self._table = HostTable()
         self._views: dict[str, View] = {}
+        self._knotty: set[str] = set()
         self._loaded = False
         self._dirty = False
         self._noted = False
@@ -109,16 +111,26 @@ class PlacementEngine:
     def _put(self, view: View) -> None:
         id_ = view.provider.id
         self._views[id_] = view
+        if view.provider.parent_id or SHARING in view.traits:
+            self._knotty.add(id_)
+        else:
+            self._knotty.discard(id_)
         self._table.set_host(id_, _spec(view))
         self._table.set_used(id_, dict(view.used))
 
     def _drop(self, provider_id: str) -> None:
         self._views.pop(provider_id, None)
+        self._knotty.discard(provider_id)
         self._table.remove_host(provider_id)
 
     def views(self) -> Mapping[str, View]:
         """Every provider by id. Read only, and only from the trio thread."""
         return self._views
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether no provider has a parent and none shares its inventory: then one provider must satisfy all of a request."""
+        return not self._knotty
 
     def propose(self, request: HostRequest, seed: int) -> Proposal:
         """Hosts for a server. May be called from any thread."""
