@@ -168,7 +168,7 @@ def network_shape(fault: Fault) -> tuple[bytes, str]:
     """Neutron: ``{"NeutronError": {type, message, detail}}``; a token is refused by Identity's middleware, in Identity's shape."""
     if fault.status == 401:
         return identity_shape(fault)
-    kind = _NETWORK_KINDS.get(fault.kind, fault.kind)
+    kind = "HTTPInternalServerError" if fault.status == 500 else _NETWORK_KINDS.get(fault.kind, fault.kind)
     return _json({"NeutronError": {"type": kind, "message": fault.message, "detail": ""}})
 
 

@@ -305,7 +305,7 @@ async def update_port(req: Request) -> Reply:
             "device_id": None,
             "device_owner": None,
             "fixed_ips": _fixed_ips,
-            "security_groups": list,
+            "security_groups": None,
             "port_security_enabled": to_bool,
         },
     )
