@@ -200,3 +200,11 @@ async def test_many_readers_beside_a_writer(db: Database, world: World) -> None:
             nursery.start_soon(look)
             nursery.start_soon(db.run, put_setting, f"other{i}", "x")
     assert found == ["1"] * 40
+
+
+async def test_a_value_that_cannot_be_stored_is_the_callers_fault(db: Database) -> None:
+    def keep(tx: Tx) -> None:
+        tx.execute("UPDATE hosts SET revision = ?", (2**70,))
+
+    with pytest.raises(Invalid):
+        await db.run(keep)

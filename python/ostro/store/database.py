@@ -26,6 +26,9 @@ Row = tuple[Any, ...]
 Params = Sequence[object]
 
 
+UNSTORABLE = "A value is out of its range or holds a character that can't be stored."
+
+
 class Tx(Protocol):
     """One transaction, valid only inside the function it was given to."""
 

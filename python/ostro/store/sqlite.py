@@ -19,11 +19,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import trio
 
-from ostro.model.errors import Bug, Conflict, Unavailable
+from ostro.model.errors import Bug, Conflict, Invalid, Unavailable
 from ostro.runtime.doorbell import Doorbell
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
-from ostro.store.database import Duplicate, Effects, Params, Row, Tx
+from ostro.store.database import UNSTORABLE, Duplicate, Effects, Params, Row, Tx
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -132,12 +132,14 @@ class SqliteDatabase:
         except sqlite3.OperationalError:
             # Interrupted or busy. If it is anything worse, it happens again in the worker and is reported from there.
             return await self._world.threads.run(self._read_pool, self._read, call, deadline_s=DEADLINE_S)
+        except OverflowError as error:
+            raise translate(error) from error
 
     def _read(self, call: Callable[[Tx], T]) -> T:
         connection = self._readers.pop() if self._readers else self._connect()
         try:
             return _snapshot(connection, call)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError) as error:
             raise translate(error) from error
         finally:
             self._readers.append(connection)
@@ -225,6 +227,8 @@ def translate(error: BaseException) -> BaseException:
             mapped: Exception = Duplicate("The object exists already.", detail=str(error))
         case sqlite3.IntegrityError() if "FOREIGN KEY" in str(error):
             mapped = Conflict("The object is in use, or one that it needs is gone.", detail=str(error))
+        case OverflowError():
+            mapped = Invalid(UNSTORABLE, detail=str(error))
         case sqlite3.OperationalError():
             mapped = Unavailable("The database can't be written to now.", retry_after_s=5, detail=str(error))
         case sqlite3.Error():
