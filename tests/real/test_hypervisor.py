@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -95,6 +96,26 @@ async def test_a_killed_libvirtd_is_started_again_and_no_guest_notices(
     assert found[OTHER] in (Power.OFF, Power.CRASHED)
     assert libvirtd.guest_pid(ID) == guest
     os.kill(guest, 0)
+
+
+async def test_calls_end_by_their_deadline_while_libvirtd_hangs(libvirtd: TestLibvirtd, tmp_path: Path) -> None:
+    config = replace(libvirtd.driver(tmp_path), look_deadline_s=0.5)
+    async with open_(World(), config) as driver:
+        driver.watch(CLOUD, Changes())
+        os.kill(libvirtd.pid, signal.SIGSTOP)
+        try:
+            for _more_often_than_there_are_workers in range(6):
+                with pytest.raises(Unavailable):
+                    await driver.domains()
+        finally:
+            os.kill(libvirtd.pid, signal.SIGCONT)
+        with trio.fail_after(20):
+            while True:
+                try:
+                    assert await driver.domains() == []
+                    return
+                except Unavailable:
+                    continue
 
 
 async def test_calls_fail_at_once_while_libvirtd_is_away(libvirtd: TestLibvirtd, hypervisor: LibvirtHypervisor) -> None:

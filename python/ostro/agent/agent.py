@@ -189,6 +189,9 @@ class Agent:
     def _take(self, feed: Feed) -> bool:
         """Take in an answer of the feed and wake what it concerns. Returns whether it said anything new."""
         changed = self.host.mirror.take(feed)
+        for key in changed:
+            if self.host.mirror.find(*key) is None:
+                self.host.reports.forget(*key)
         self._wake(changed)
         if feed.full:
             # Even an empty feed: what it doesn't name may be on this host.

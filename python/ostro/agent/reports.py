@@ -64,7 +64,7 @@ class Reports:
         backoff = Backoff(first_s=0.2, most_s=10.0)
         failures = 0
         while True:
-            if not self._unsent:
+            while not self._unsent:
                 await self._bell.wait(float("inf"))
             await trio.sleep(GATHER_S)
             batch = dict(list(self._unsent.items())[:BATCH_MOST])

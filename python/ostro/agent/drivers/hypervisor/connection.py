@@ -2,8 +2,9 @@
 
 libvirt's event loop runs in a worker thread; what it reports is handed to the trio thread. Calls run in two
 bounded pools, one for looking and one for acting, so that acts that hang (each until its deadline) leave room for looking.
-A daemon that is killed closes the connection at once, one that hangs does so by missed keep-alives; then the connection
-is made anew, for ever, and whoever watches is told that anything may have changed.
+A daemon that is killed closes the connection at once; then it is made anew, for ever, and whoever watches is told that
+anything may have changed. While a daemon hangs, calls end by their deadlines; when it goes on, so do they. The client's own
+keep-alive is not used: where several threads wait on a connection that it gives up, libvirt 9.0 crashes the process.
 """
 
 from __future__ import annotations
@@ -31,8 +32,6 @@ ACT_DEADLINE_S = 60.0
 OPEN_DEADLINE_S = 60.0
 """The first connection to a fresh daemon waits for it to probe QEMU, 4 s on an idle machine."""
 
-KEEPALIVE_INTERVAL_S = 5
-KEEPALIVE_MISSES = 4
 LOOKERS = 4
 ACTORS = 8
 
@@ -40,8 +39,11 @@ ACTORS = 8
 class Connection:
     """A connection to one libvirt URI. ``changed`` gets a domain's UUID, or ``""`` after the connection was away."""
 
-    def __init__(self, world: World, uri: str, changed: Callable[[str], None]) -> None:
+    def __init__(
+        self, world: World, uri: str, changed: Callable[[str], None], look_deadline_s: float = LOOK_DEADLINE_S
+    ) -> None:
         self._world = world
+        self._look_deadline_s = look_deadline_s
         self._uri = uri
         self._changed = changed
         self._connect: libvirt.virConnect | None = None
@@ -53,7 +55,9 @@ class Connection:
 
     async def look(self, fn: Callable[Concatenate[libvirt.virConnect, P], T], *args: P.args, **_: P.kwargs) -> T:
         """Run ``fn(connection, *args)``, which only reads. Raises what it raises, libvirt's errors as ours, or Unavailable."""
-        return await self._run(self._looking, LOOK_DEADLINE_S, functools.partial(fn, self._open_connection(), *args))
+        return await self._run(
+            self._looking, self._look_deadline_s, functools.partial(fn, self._open_connection(), *args)
+        )
 
     async def act(self, fn: Callable[Concatenate[libvirt.virConnect, P], T], *args: P.args, **_: P.kwargs) -> T:
         """Run ``fn(connection, *args)``, which changes something. Raises as `look` does."""
@@ -108,7 +112,6 @@ class Connection:
 
         def open_() -> libvirt.virConnect:
             connection = libvirt.open(self._uri)
-            connection.setKeepAlive(KEEPALIVE_INTERVAL_S, KEEPALIVE_MISSES)
             connection.registerCloseCallback(on_close, None)
             for event in (
                 libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE,

@@ -20,7 +20,7 @@ import structlog
 import trio
 
 from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Facts, Memo, calls
-from ostro.agent.drivers.hypervisor.connection import Connection
+from ostro.agent.drivers.hypervisor.connection import LOOK_DEADLINE_S, Connection
 from ostro.agent.drivers.hypervisor.console import bound, read_tail
 from ostro.agent.drivers.hypervisor.domain_xml import domain_xml
 from ostro.agent.drivers.hypervisor.kvm import Choice
@@ -46,6 +46,7 @@ class LibvirtConfig:
     uri: str
     choice: Choice
     state_dir: Path
+    look_deadline_s: float = LOOK_DEADLINE_S
 
     @property
     def consoles(self) -> Path:
@@ -78,7 +79,7 @@ class LibvirtHypervisor:
     """See `ostro.agent.drivers.hypervisor.Hypervisor`."""
 
     def __init__(self, world: World, config: LibvirtConfig) -> None:
-        self.connection = Connection(world, config.uri, self._something_changed)
+        self.connection = Connection(world, config.uri, self._something_changed, config.look_deadline_s)
         self._world = world
         self._config = config
         self._cloud_id = ""
