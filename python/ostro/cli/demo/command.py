@@ -98,7 +98,7 @@ def demo(images: Path) -> None:
     if not image.exists():
         click.echo("building the tiny guest's image from Debian packages, some 10 s ...")
         images.mkdir(parents=True, exist_ok=True)
-        build_image("tiny", image, images / "packages")
+        build_image("tiny", image, images)
     state = Path(tempfile.mkdtemp(prefix="ostro-demo-")) / "state"
     held = trio.run(_run, image, state)
     state.parent.rmdir()
