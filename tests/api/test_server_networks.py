@@ -126,3 +126,14 @@ async def test_groups_of_a_server(cloud: TestCloud, host: SimHost) -> None:
     assert (await post(cloud, networks=nics, security_groups=[{"name": "none"}])).status == 400
     await make(cloud.as_admin, "security-groups", name="web")
     assert (await post(cloud, networks=nics, security_groups=[{"name": "web"}])).status == 409
+
+
+async def test_groups_need_port_security(cloud: TestCloud, host: SimHost) -> None:
+    network = await make(cloud.as_admin, "networks", port_security_enabled=False)
+    await make(cloud.as_admin, "subnets", network_id=network["id"], ip_version=4, cidr="10.1.0.0/24")
+    await make(cloud.as_admin, "security-groups", name="web")
+    nics = [{"uuid": network["id"]}]
+    assert (await post(cloud, networks=nics, security_groups=[{"name": "web"}])).status == 400
+    server_id = await boot(cloud, host, networks=nics, security_groups=[{"name": "default"}])
+    [port] = await listed(cloud.as_admin, f"ports?device_id={server_id}")
+    assert (port["security_groups"], port["port_security_enabled"]) == ([], False)

@@ -18,7 +18,7 @@ from ostro.model.errors import Conflict, Invalid, NotFound
 from ostro.model.wishes import FixedIp
 from ostro.services.network.access import may_use_network, owns
 from ostro.services.network.addresses import WantedIp
-from ostro.services.network.default_groups import ensure_default_group
+from ostro.services.network.default_groups import DEFAULT_NAME, ensure_default_group
 from ostro.services.network.errors import NetworkConflict
 from ostro.services.network.ports import DOWN, PortSpec, create_ports, remove_port
 from ostro.services.network.wishes import TAP_PREFIX as TAP_PREFIX
@@ -29,7 +29,7 @@ from ostro.store.hosts import HOSTS
 from ostro.store.networks import NETWORKS, Network, list_project_networks
 from ostro.store.ports import COMPUTE_OWNER, PORTS, Port, list_device_ports, list_named_ports
 from ostro.store.security_groups import SECURITY_GROUPS
-from ostro.store.subnets import list_network_subnets, map_subnet_ids
+from ostro.store.subnets import list_network_subnets
 
 
 class RequestedNic(msgspec.Struct, frozen=True):
@@ -62,9 +62,6 @@ def resolve_auto_network(tx: Tx, context: Context) -> str | None:
     """
     networks = list_project_networks(tx, context.project_id)
     if len(networks) > 1:
-        subnet_ids = map_subnet_ids(tx, [n.id for n in networks])
-        networks = [n for n in networks if subnet_ids[n.id]] or networks
-    if len(networks) > 1:
         raise Conflict(
             "Multiple possible networks found, use a Network ID to be more specific.",
         )
@@ -80,7 +77,7 @@ def resolve_groups(tx: Tx, context: Context, project_id: str, names: Sequence[st
         return [ensure_default_group(tx, context, project_id).id]
     ids: list[str] = []
     for name in names:
-        if name == "default":
+        if name == DEFAULT_NAME:
             ids.append(ensure_default_group(tx, context, project_id).id)
             continue
         by_id = SECURITY_GROUPS.find(tx, id=name, project_id=project_id)
@@ -119,6 +116,10 @@ def allocate_nics(
             port = _take_port(tx, context, nic, server_id, hostname, index, az)
         else:
             network = _check_network(tx, context, nic)
+            if not network.port_security_enabled and any(name != DEFAULT_NAME for name in security_groups):
+                raise Invalid(
+                    "Network requires port_security_enabled and subnet associated in order to apply security groups."
+                )
             port = _make_port(tx, context, network, nic, group_ids, server_id, hostname, project_id, index, az)
         ports.append(_bind(tx, port, host_id, host_name, context.now_us) if host_id else port)
     return ports
