@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -27,12 +28,14 @@ KERNEL_ARGUMENTS = (
 def build_image(variant: str, target: Path, cache: Path) -> Path:
     """Make the image ``variant`` at ``target`` (qcow2) unless it is there already. Returns ``target``.
 
-    ``cache`` keeps the packages (some 30 MB fetched, 115 MB unpacked). The target appears complete or not at all.
+    An image made here by an earlier recipe is made anew; a ``.recipe`` file beside it tells. One that came from elsewhere is
+    left alone. ``cache`` keeps the packages (some 30 MB fetched, 115 MB unpacked). The target appears complete or not at all.
     Needs apt-get, dpkg-deb, strip (binutils, optional) and qemu-img. Raises BuildError.
     """
     if variant not in VARIANTS:
         raise BuildError(f"There is no variant {variant!r}: choose from {', '.join(VARIANTS)}.")
-    if target.exists():
+    recipe, noted = _recipe(), target.with_suffix(".recipe")
+    if target.exists() and (not noted.exists() or noted.read_text() == recipe):
         return target
     cache.mkdir(parents=True, exist_ok=True)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +48,16 @@ def build_image(variant: str, target: Path, cache: Path) -> Path:
         _bootable_disk(packages, work)
         run("qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", str(work / "raw"), str(work / "qcow2"))
         (work / "qcow2").rename(target)
+        noted.write_text(recipe)
     return target
+
+
+def _recipe() -> str:
+    """A digest of all that an image is made by, but for the packages' versions."""
+    digest = hashlib.sha256()
+    for path in sorted([*Path(__file__).parent.glob("*.py"), *FILES.iterdir()]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _initial_ram_disk(packages: Path, variant: str, work: Path) -> bytes:

@@ -183,6 +183,7 @@ class ServerWish(msgspec.Struct, frozen=True):
 
     ``reboots`` counts reboots asked for and ``reboot_hard`` is the kind of the last one: the host reboots when the count
     it has carried out for this server is smaller. ``user_data`` is base64. ``ports`` are in the order of the guest's NICs.
+    A guest that powers off by itself is reported off at the generation that had it on, and stays off until there is a newer one.
     """
 
     id: str
