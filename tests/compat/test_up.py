@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -197,3 +198,14 @@ def test_wrong_password_is_401(up: Up) -> None:
             load_yaml_config=False,
             load_envvars=False,
         ).authorize()
+
+
+def test_flows_are_shown_in_words(up: Up) -> None:
+    lab = Lab(up.connect())
+    server = lab.boot("flows")
+    eventually(lambda: lab.status(server) == "ACTIVE", "ACTIVE")
+    address = lab.conn.compute.get_server(server.id).addresses["lab"][0]["addr"]
+    words = [sys.executable, "-m", "ostro", "flows", "show", "--state", str(up.state)]
+    shown = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert re.search(r"^table \d+ \w+", shown, re.M)
+    assert address in shown

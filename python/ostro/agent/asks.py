@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from ostro.agent.host import Host
 from ostro.agent.mirror import Key
 from ostro.model.errors import Unsupported
@@ -49,5 +51,7 @@ class Asks:
         match ask.what:
             case "console_log":
                 return await self._host.hypervisor.console_log(ask.server_id, ask.length)
+            case "flows":
+                return msgspec.json.encode(await self._host.network.tables()).decode()
             case _:
                 raise Unsupported(f"This agent can't answer {ask.what!r}.")

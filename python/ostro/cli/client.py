@@ -21,17 +21,26 @@ class ApiError(OstroError):
     """The API refused a call."""
 
 
+def read_auth(state: StateDir) -> dict[str, str]:
+    """How the administrator logs in. Raises Usage when no cloud was started here."""
+    if not state.clouds_yaml.exists():
+        raise Usage(f"No cloud has been started on {state.root}. Run `ostro up --state {state.root}` first.")
+    auth: dict[str, str] = yaml.safe_load(state.clouds_yaml.read_text())["clouds"]["ostro"]["auth"]
+    return auth
+
+
+def host_and_port(state: StateDir) -> tuple[str, int]:
+    """Where the control plane listens."""
+    url = urlsplit(read_auth(state)["auth_url"])
+    return url.hostname or "127.0.0.1", url.port or 80
+
+
 class Client:
     """Calls as the administrator of the cloud at a state directory."""
 
     def __init__(self, state: StateDir) -> None:
-        if not state.clouds_yaml.exists():
-            raise Usage(f"No cloud has been started on {state.root}. Run `ostro up --state {state.root}` first.")
-        cloud = yaml.safe_load(state.clouds_yaml.read_text())["clouds"]["ostro"]
-        self._auth = cloud["auth"]
-        url = urlsplit(self._auth["auth_url"])
-        assert url.hostname is not None
-        self._host, self._port = url.hostname, url.port or 80
+        self._auth = read_auth(state)
+        self._host, self._port = host_and_port(state)
         self._token = self._log_in()
 
     def _log_in(self) -> str:

@@ -12,6 +12,7 @@ from ostro.cli.agent import agent
 from ostro.cli.demo.command import demo
 from ostro.cli.doctor import doctor
 from ostro.cli.down import down
+from ostro.cli.flows import flows
 from ostro.cli.manage import manage
 from ostro.cli.seed import seed
 from ostro.cli.up import up
@@ -39,6 +40,7 @@ main.add_command(agent)
 main.add_command(demo)
 main.add_command(doctor)
 main.add_command(down)
+main.add_command(flows)
 main.add_command(manage)
 main.add_command(seed)
 main.add_command(up)

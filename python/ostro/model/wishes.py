@@ -209,11 +209,12 @@ class ServerWish(msgspec.Struct, frozen=True):
 
 
 class AskWish(msgspec.Struct, frozen=True):
-    """A question that the host answers once. ``what`` is ``console_log``; ``length`` is in lines, -1 for all that is kept."""
+    """A question that the host answers once. ``what`` is ``console_log`` of a server (``length`` in lines, -1 for all
+    that is kept) or ``flows``, the host's flow tables in words."""
 
     id: str
     what: str
-    server_id: str
+    server_id: str = ""
     length: int = -1
 
 

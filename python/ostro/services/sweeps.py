@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import structlog
 import trio
 
+from ostro.services.agents.asks import sweep_asks
 from ostro.services.cloud import Cloud
-from ostro.services.compute.consoles import sweep_asks
 from ostro.services.image.uploads import sweep_images
 from ostro.store.servers import forget_tombstones
 from ostro.store.tokens import sweep_revocations

@@ -1,5 +1,6 @@
 """The API between hosts and the control plane: registration, the change feed, reports, image bytes."""
 
+from ostro.http.agent import flows as flows
 from ostro.http.agent import hosts as hosts
 from ostro.http.agent import images as images
 from ostro.http.agent.service import AGENT as AGENT

@@ -9,19 +9,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import trio
-
+from ostro.http.asks import await_answer
 from ostro.http.compute.service import COMPUTE
 from ostro.http.policy import Rule, enforce
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, STRING, Validator, nullable, strict
-from ostro.model.errors import Invalid, Unavailable, Unsupported
-from ostro.model.ids import new_uuid
-from ostro.services.agents.reports import ask_topic
+from ostro.model.context import Context
+from ostro.model.errors import Invalid, Unsupported
 from ostro.services.compute import consoles, power
 from ostro.services.compute.deletion import delete_server
-
-CONSOLE_WAIT_S = 15.0
+from ostro.store.database import Tx
 
 Act = Callable[[Request, str, Any], Awaitable[Reply]]
 
@@ -82,24 +79,11 @@ async def _console_output(req: Request, server_id: str, value: Any) -> Reply:
     lines = -1 if length is None else int(length)
     if lines < -1:
         raise Invalid(f"Invalid input for field/attribute length. Value: {length}.")
-    db = req.cloud.db
-    ask_id = new_uuid(req.cloud.world.random)
-    with db.doorbell.listen(ask_topic(ask_id)) as bell:
-        host_id = await req.run(consoles.ask_console, server_id, ask_id, lines)
-        deadline_s = trio.current_time() + CONSOLE_WAIT_S
-        try:
-            while True:
-                answer = await db.read(consoles.find_answer, ask_id, host_id)
-                if answer is not None:
-                    return Reply({"output": answer}, status=200)
-                left_s = deadline_s - trio.current_time()
-                if left_s <= 0:
-                    raise Unavailable("The server's host did not answer in time.", retry_after_s=5)
-                await bell.wait(left_s)
-        finally:
-            # Also when the client has gone away: nobody waits any more.
-            with trio.CancelScope(shield=True):
-                await db.run(consoles.drop_ask, ask_id, host_id)
+
+    def ask(tx: Tx, context: Context, ask_id: str) -> str:
+        return consoles.ask_console(tx, context, server_id, ask_id, lines)
+
+    return Reply({"output": await await_answer(req, ask)}, status=200)
 
 
 def _action(policy: str, rule: Rule, schema: dict[str, Any], act: Act) -> Action:
