@@ -86,6 +86,7 @@ async def test_duplicates(cloud: TestCloud, first: dict[str, Any], second: dict[
         ({"ethertype": "IPX"}, "SecurityGroupRuleInvalidEtherType"),
         ({"protocol": "carrier"}, "SecurityGroupRuleInvalidProtocol"),
         ({"protocol": 256}, "SecurityGroupRuleInvalidProtocol"),
+        ({"protocol": ""}, "SecurityGroupRuleInvalidProtocol"),
         ({"port_range_min": 80, "port_range_max": 80}, "SecurityGroupProtocolRequiredWithPorts"),
         ({"protocol": "tcp", "port_range_min": 80}, "SecurityGroupInvalidPortRange"),
         ({"protocol": "tcp", "port_range_max": 80}, "SecurityGroupInvalidPortRange"),

@@ -336,3 +336,21 @@ async def test_whatever_happens_hosts_know_what_they_must(lab: Lab, seed: int) -
             continue
         finally:
             await lab.check()
+
+
+async def test_hosts_understand_every_protocol(lab: Lab) -> None:
+    """Number 0 is any; every other name is one that the flow compiler knows."""
+    network_id = await lab.net()
+    [port] = await lab.boot("s1", "id-a", RequestedNic(network_id=network_id))
+    [group_id] = port.security_groups
+    for protocol in ("ip", "hopopt", "0"):
+        rule = RuleSpec("ingress", protocol=protocol, remote_ip_prefix="10.0.0.0/8", description=protocol)
+        try:
+            await lab.do(create_security_group_rules, [NewRule(group_id, rule)])
+        except Conflict:
+            continue
+    wish = (await lab.wishes("id-a"))[Noun.SECURITY_GROUP, group_id]
+    assert {r.protocol for r in wish.rules} == {""}
+    await lab.do(create_security_group_rules, [NewRule(group_id, RuleSpec("ingress", protocol="vrrp"))])
+    wish = (await lab.wishes("id-a"))[Noun.SECURITY_GROUP, group_id]
+    assert {r.protocol for r in wish.rules} == {"", "vrrp"}

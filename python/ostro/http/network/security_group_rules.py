@@ -111,7 +111,7 @@ def rule_view(view: RuleView) -> dict[str, Any]:
 
 def _protocol(value: Any) -> str | None:
     """A protocol by name or number. Raises NetworkInvalid."""
-    if value is None or str(value).lower() in ("", "any", "0"):
+    if value is None or str(value).lower() == "any":
         return None
     text = str(value).lower()
     if text in PROTOCOLS or (text.isdecimal() and int(text) <= 255):

@@ -23,6 +23,7 @@ from ostro.model.wishes import (
     Segment,
     SubnetWish,
 )
+from ostro.services.network.rules import protocol_number
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS
 from ostro.store.networks import NETWORKS, Network
@@ -76,6 +77,11 @@ def make_network_wish(network: Network, subnets: Sequence[Subnet], service_port:
     )
 
 
+def _filtered_protocol(protocol: str | None) -> str:
+    """The protocol that hosts match, empty for any. Number 0 (``ip``, ``hopopt``) is any, as it is to iptables under Neutron."""
+    return protocol if protocol is not None and protocol_number(protocol) else ""
+
+
 def make_group_wish(group: SecurityGroup, rules: Iterable[SecurityGroupRule]) -> SecurityGroupWish:
     """A security group as a host sees it."""
     return SecurityGroupWish(
@@ -87,7 +93,7 @@ def make_group_wish(group: SecurityGroup, rules: Iterable[SecurityGroupRule]) ->
                 id=r.id,
                 direction=r.direction,
                 ethertype=r.ethertype,
-                protocol=r.protocol or "",
+                protocol=_filtered_protocol(r.protocol),
                 port_min=-1 if r.port_range_min is None else r.port_range_min,
                 port_max=-1 if r.port_range_max is None else r.port_range_max,
                 remote_ip_prefix=r.remote_ip_prefix or "",
