@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import msgspec
 from pyroute2 import IPRoute
-from pyroute2.ethtool.ioctl import IoctlEthtool
+from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ostro.model.errors import Unavailable
@@ -118,18 +118,21 @@ def ensure_address(name: str, address: IPv4Interface, mtu: int) -> None:
                 ipr.addr("add", index=link.index, address=str(address.ip), prefixlen=address.network.prefixlen)
             if not link.up or link.mtu != mtu:
                 ipr.link("set", index=link.index, mtu=mtu, state="up")
-    except NetlinkError as error:
+        _leave_nothing_to_hardware(name)
+    except (NetlinkError, EthtoolError, OSError) as error:
+        # A switch that is being restarted takes the device away and makes it anew.
         raise Unavailable(f"The kernel refuses the address {address} on {name}.", detail=str(error)) from error
-    _leave_nothing_to_hardware(name)
 
 
 def _leave_nothing_to_hardware(name: str) -> None:
     """Have the kernel compute checksums itself: the userspace datapath passes packets on as they are."""
     ethtool = IoctlEthtool(name)
-    features = ethtool.get_features()
-    active = [feature for feature in CHECKSUMS_AND_SEGMENTATION if features.is_active(feature)]
-    for feature in active:
-        features[feature] = False
-    if active:
-        ethtool.set_features(features)
-    ethtool.close()
+    try:
+        features = ethtool.get_features()
+        active = [feature for feature in CHECKSUMS_AND_SEGMENTATION if features.is_active(feature)]
+        for feature in active:
+            features[feature] = False
+        if active:
+            ethtool.set_features(features)
+    finally:
+        ethtool.close()

@@ -33,6 +33,7 @@ from ostro.agent.drivers.network.ovsdb import Operation, Ovsdb
 from ostro.agent.drivers.network.switch import SwitchLink
 from ostro.model.errors import Conflict, Unavailable
 from ostro.model.wishes import Noun
+from ostro.runtime.backoff import Backoff
 from ostro.runtime.beside import beside
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
@@ -160,14 +161,18 @@ class OpenVSwitchNetwork:
 
     async def tend(self) -> None:
         """Give the metadata port its address again, for ever, whenever vswitchd has been restarted: it makes the device anew."""
-        connection = 1
+        sign, backoff, failures = 1, Backoff(first_s=0.1, most_s=10.0), 0
         while True:
-            connection = await self._link.connection(connection)
+            if not failures:
+                sign = await self._link.sign(sign)
             try:
                 await self._uplinks.settle()
             except Unavailable as error:
-                log.error("metadata can't be served", reason=error.message, detail=error.detail)
+                failures += 1
+                log.warning("metadata can't be served", reason=error.message, detail=error.detail, failures=failures)
+                await trio.sleep(backoff.delay_s(failures, self._world.random))
             else:
+                failures = 0
                 self._held.state.set_uplinks(self._uplinks.describe())
                 self._numbers_moved.set()
 
@@ -230,9 +235,9 @@ async def open_(world: World, config: OpenVSwitchConfig) -> AsyncIterator[OpenVS
         held.state.set_uplinks(uplinks.describe())
         for (kind, id_), number in bridge.kept_numbers(database, names).items():
             held.state.restore_number(kind, id_, number)
-        async with switch.open_(config.run_dir / f"{names.bridge}.mgmt", held.state) as link:
+        async with switch.open_(config.run_dir / f"{names.bridge}.mgmt", held.state, names.metadata) as link:
             with trio.move_on_after(START_S):
-                await link.connection()
+                await link.sign()
             facts = uplinks.facts()
             network = OpenVSwitchNetwork(world, names, database, link, held, facts, uplinks)
             async with beside(network.follow, network.tend):

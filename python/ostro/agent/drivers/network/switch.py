@@ -23,11 +23,12 @@ REFUSED_SHOWN_MOST = 5
 class SwitchLink:
     """See the module. Made by `open_`."""
 
-    def __init__(self, path: Path, state: FlowState) -> None:
+    def __init__(self, path: Path, state: FlowState, watched: str) -> None:
         self._switch = Switch(str(path), state)
+        self._watched = watched
         self._waiting: dict[int, list[SwitchEvent | trio.Event]] = {}
-        self._connections = 0
-        self._connected = trio.Event()
+        self._signs = 0
+        self._sign = trio.Event()
 
     async def sync(self, diff: FlowDiff) -> SwitchEvent:
         """Send a difference; returns when the switch has confirmed it.
@@ -53,11 +54,12 @@ class SwitchLink:
         """
         return await self._answer(self._switch.dump(), "give its flows")
 
-    async def connection(self, after: int = 0) -> int:
-        """Wait for a later connection than the ``after``-th since the start, and return which it is."""
-        while self._connections <= after:
-            await self._connected.wait()
-        return self._connections
+    async def sign(self, after: int = 0) -> int:
+        """Wait for a later sign than the ``after``-th, and return which it is: that the switch is there, or that the watched
+        port has come, gone or changed. The first is the first connection."""
+        while self._signs <= after:
+            await self._sign.wait()
+        return self._signs
 
     async def run(self) -> None:
         """Take what the switch tells, for ever."""
@@ -96,10 +98,10 @@ class SwitchLink:
         tell = _TELL.get(event.kind)
         if tell is not None:
             tell(event)
-        if event.kind == "connected":
-            self._connections += 1
-            connected, self._connected = self._connected, trio.Event()
-            connected.set()
+        if event.kind == "connected" or (event.kind == "port" and event.lines == [self._watched]):
+            self._signs += 1
+            sign, self._sign = self._sign, trio.Event()
+            sign.set()
 
 
 def _tell_refilled(event: SwitchEvent) -> None:
@@ -115,9 +117,12 @@ _TELL: dict[str, Callable[[SwitchEvent], None]] = {
 
 
 @asynccontextmanager
-async def open_(path: Path, state: FlowState) -> AsyncIterator[SwitchLink]:
-    """A link to the bridge behind the socket ``path``, there yet or not; on leaving it is closed and the flows stay."""
-    link = SwitchLink(path, state)
+async def open_(path: Path, state: FlowState, watched: str) -> AsyncIterator[SwitchLink]:
+    """A link to the bridge behind the socket ``path``, there yet or not; on leaving it is closed and the flows stay.
+
+    ``watched`` is the name of a port whose comings and goings are signs (`SwitchLink.sign`).
+    """
+    link = SwitchLink(path, state, watched)
     try:
         async with beside(link.run):
             yield link
