@@ -1,0 +1,35 @@
+"""What must be gone once every server is gone: the checker of the crash tests."""
+
+from __future__ import annotations
+
+from ostro.store.database import Tx
+from ostro.store.inventories import count_wrong_sums
+
+EMPTY = {
+    "servers": "SELECT count(*) FROM servers WHERE deleted_at_us = 0",
+    "server starts": "SELECT count(*) FROM server_starts",
+    "allocations": "SELECT count(*) FROM allocations",
+    "consumers": "SELECT count(*) FROM consumers",
+    "used amounts": "SELECT count(*) FROM inventories WHERE used <> 0",
+    "ports of servers": "SELECT count(*) FROM ports WHERE device_owner LIKE 'compute:%'",
+    "addresses of ports that are gone": ("SELECT count(*) FROM addresses WHERE port_id NOT IN (SELECT id FROM ports)"),
+    "image holds": "SELECT count(*) FROM image_holds",
+    "block devices": "SELECT count(*) FROM block_devices",
+    "sagas": "SELECT count(*) FROM sagas",
+    "asks": "SELECT count(*) FROM asks",
+    "wishes for servers, ports and images": (
+        "SELECT count(*) FROM wishes WHERE noun IN ('server', 'port', 'image', 'ask')"
+    ),
+    "actions that never ended": "SELECT count(*) FROM instance_actions WHERE finished_at_us = 0",
+}
+
+
+def find_leaks(tx: Tx) -> dict[str, int]:
+    """What is left although no server is; empty when all is well."""
+    left: dict[str, int] = {}
+    for what, sql in EMPTY.items():
+        row = tx.one(sql)
+        assert row is not None
+        left[what] = int(row[0])
+    left["inventories that don't add up"] = count_wrong_sums(tx)
+    return {what: count for what, count in left.items() if count}
