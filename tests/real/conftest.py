@@ -24,9 +24,9 @@ def libvirtd() -> Iterator[TestLibvirtd]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def openvswitch() -> Iterator[TestOpenVSwitch]:
-    """A private Open vSwitch."""
+    """An Open vSwitch. Gone after each module: there is room for one in a network namespace, and some tests start their own."""
     with serve_openvswitch() as running:
         yield running
 
