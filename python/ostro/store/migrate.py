@@ -16,6 +16,7 @@ from importlib import resources
 from ostro.model.errors import Bug
 from ostro.store.database import Database, Duplicate, Tx
 
+LEDGER_ATTEMPTS = 8
 _LEDGER = "CREATE TABLE IF NOT EXISTS schema_migrations (name TEXT PRIMARY KEY, digest TEXT NOT NULL)"
 _TURN = ""
 """The name of the row that is touched before anything is applied."""
@@ -58,9 +59,12 @@ def apply_migration(tx: Tx, name: str, sql: str) -> bool:
 
 async def migrate(db: Database) -> list[str]:
     """Bring the schema up to date; the names of what was applied. Idempotent, and safe when several processes start at once."""
-    try:
-        await db.run(make_ledger)
-    except Duplicate:
-        # PostgreSQL's CREATE TABLE IF NOT EXISTS trips over another process that makes the table at the same moment.
-        await db.run(make_ledger)
+    for attempt in range(LEDGER_ATTEMPTS):
+        try:
+            await db.run(make_ledger)
+            break
+        except Duplicate:
+            # PostgreSQL's CREATE TABLE IF NOT EXISTS trips over each process that makes the table at the same moment.
+            if attempt == LEDGER_ATTEMPTS - 1:
+                raise
     return [name for name, sql in migrations() if await db.run(apply_migration, name, sql)]

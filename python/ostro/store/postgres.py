@@ -268,7 +268,7 @@ def translate(error: psycopg.Error) -> Exception:
     """The engine's errors in our terms."""
     detail: Any = str(error)
     match error:
-        case errors.UniqueViolation():
+        case errors.UniqueViolation() | errors.DuplicateTable() | errors.DuplicateObject():
             return Duplicate("The object exists already.", detail=detail)
         case errors.ForeignKeyViolation():
             return Conflict("The object is in use, or one that it needs is gone.", detail=detail)
