@@ -15,7 +15,7 @@ import trio
 from ostro.agent.drivers.network import Network
 from ostro.agent.drivers.network import openvswitch as driver
 from ostro.agent.drivers.network.openvswitch import OpenVSwitchConfig
-from ostro.agent.parts.openvswitch import OpenVSwitch, OpenVSwitchPartConfig, is_used, open_, stop
+from ostro.agent.parts.openvswitch import OpenVSwitch, OpenVSwitchPartConfig, OwnOpenVSwitch, is_used, open_, stop
 from ostro.model.errors import Invalid, Unavailable
 from ostro.runtime.world import World
 
@@ -24,6 +24,8 @@ from ostro.runtime.world import World
 def base() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="ostro-ovs-"))
     yield path
+    for root in path.glob("openvswitch-*"):
+        trio.run(OwnOpenVSwitch(root).end)  # what a failed test has left running
     shutil.rmtree(path)
 
 
