@@ -17,6 +17,7 @@ from hypercorn.trio import serve as hypercorn_serve
 from quart import Response
 from quart.routing import QuartRule
 from quart_trio import QuartTrio
+from werkzeug.routing import BaseConverter
 
 from ostro.http.catalog import SERVICES
 from ostro.http.connection import install
@@ -29,6 +30,8 @@ from ostro.services.cloud import Cloud
 
 _PARAMETER = re.compile(r"\{(\w+)(?::(\w+))?\}")
 OBJECT_PREFIX = "/object-store/v1/"
+OBJECT_SLASHES = 6
+"""A path of the object store with so many is an object's; with fewer, the last one ends an account or container."""
 HEADERS_MOST_BYTES = 65_536
 KEEP_ALIVE_S = 75
 BACKLOG = 1024
@@ -39,6 +42,13 @@ def to_rule(path: str) -> str:
     return _PARAMETER.sub(lambda m: f"<{m[2]}:{m[1]}>" if m[2] else f"<{m[1]}>", path)
 
 
+class RestConverter(BaseConverter):
+    """``{name:rest}``: everything to the end of the path, slashes at its beginning included."""
+
+    regex = ".+"
+    part_isolating = False
+
+
 class TrailingSlash:
     """ASGI middleware: ``/servers/`` is ``/servers``."""
 
@@ -47,8 +57,11 @@ class TrailingSlash:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         path = scope.get("path", "")
-        if len(path) > 1 and path.endswith("/") and not path.startswith(OBJECT_PREFIX):
-            scope["path"] = path.rstrip("/") or "/"
+        if len(path) > 1 and path.endswith("/"):
+            if not path.startswith(OBJECT_PREFIX):
+                scope["path"] = path.rstrip("/") or "/"
+            elif path.count("/") < OBJECT_SLASHES:
+                scope["path"] = path[:-1]
         await self._app(scope, receive, send)
 
 
@@ -77,6 +90,7 @@ def make_app(cloud: Cloud, services: Sequence[Service] = SERVICES, *, check_repl
     app.config["RESPONSE_TIMEOUT"] = None
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
+    app.url_map.converters["rest"] = RestConverter
     services = (*services, make_docs(services))
     for service in services:
         mount(app, cloud, service, check_replies=check_replies)
@@ -99,7 +113,7 @@ def mount(app: QuartTrio, cloud: Cloud, service: Service, *, check_replies: bool
         if route.path not in endpoints:
             endpoints[route.path] = Endpoint(cloud, service, route.path, check_replies=check_replies)
         endpoints[route.path].add(route)
-    every = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    every = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "COPY"]
     for prefix in service.prefixes:
         for path, endpoint in endpoints.items():
             full = to_rule(prefix + path) or "/"

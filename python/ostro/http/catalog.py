@@ -9,6 +9,7 @@ from ostro.http.health import HEALTH
 from ostro.http.identity import IDENTITY
 from ostro.http.image import IMAGE
 from ostro.http.network import NETWORK
+from ostro.http.object import OBJECT
 from ostro.http.placement import PLACEMENT
 from ostro.http.route import Service
 
@@ -21,5 +22,6 @@ SERVICES: tuple[Service, ...] = (
     BLOCK,
     BLOCK_VERSIONS,
     NETWORK,
+    OBJECT,
     AGENT,
 )

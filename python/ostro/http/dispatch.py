@@ -26,7 +26,6 @@ from ostro.http.schema import BODY_MOST_BYTES, Validator, check_size, parse_json
 from ostro.http.versions import Version
 from ostro.model.context import NOBODY, Actor, Context
 from ostro.model.errors import Invalid, NotFound, TooLarge, Unauthenticated, Unavailable
-from ostro.model.ids import new_uuid
 from ostro.services.cloud import Cloud
 
 log = structlog.get_logger()
@@ -66,7 +65,7 @@ class Endpoint:
         """Answer the current Quart request."""
         raw = quart.request
         started_s = time.perf_counter()
-        request_id = f"req-{new_uuid(self._cloud.world.random)}"
+        request_id = self._service.new_request_id(self._cloud.world)
         version: Version | None = None
         try:
             version = self._service.versions.negotiate(raw.headers) if self._service.versions else None
@@ -77,9 +76,8 @@ class Endpoint:
         if version is not None and self._service.versions is not None:
             for name, value in self._service.versions.response_headers(version):
                 response.headers.add(name, value)
-        response.headers["x-openstack-request-id"] = request_id
-        if self._service.name == "compute":
-            response.headers["x-compute-request-id"] = request_id
+        for name in self._service.id_headers:
+            response.headers[name] = request_id
         log_request(raw, response.status_code, request_id, started_s)
         return response
 

@@ -63,7 +63,9 @@ TITLES = {
     404: "Not Found",
     405: "Method Not Allowed",
     406: "Not Acceptable",
+    408: "Request Timeout",
     409: "Conflict",
+    410: "Gone",
     411: "Length Required",
     412: "Precondition Failed",
     413: "Request Entity Too Large",
@@ -187,6 +189,42 @@ def placement_shape(fault: Fault) -> tuple[bytes, str]:
             ]
         }
     )
+
+
+_SWIFT_PAGES = {
+    400: "The server could not comply with the request since it is either malformed or otherwise incorrect.",
+    401: "This server could not verify that you are authorized to access the document you requested.",
+    403: "Access was denied to this resource.",
+    404: "The resource could not be found.",
+    405: "The method is not allowed for this resource.",
+    408: "The server has waited too long for the request to be sent by the client.",
+    409: "There was a conflict when trying to complete your request.",
+    411: "Content-Length header required.",
+    412: "A precondition for this request was not met.",
+    413: "The body of your request was too large for this server.",
+    416: "The Range requested is not available.",
+    422: "Unable to process the contained instructions",
+    500: "The server has either erred or is incapable of performing the requested operation.",
+    501: "The requested method is not implemented by this server.",
+    503: "The server is currently unavailable. Please try again at a later time.",
+    507: "There was not enough space to save the resource.",
+}
+_SWIFT_TITLES = {500: "Internal Error"}
+_SWIFT_SPEAKING = frozenset((400, 409, 412, 413, 422, 501))
+"""Statuses whose own message, if there is one, is told in plain text."""
+
+
+def swift_page(status: int) -> bytes:
+    """Swift's standard page of a status."""
+    title = _SWIFT_TITLES.get(status) or TITLES.get(status, "Error")
+    return f"<html><h1>{title}</h1><p>{_SWIFT_PAGES.get(status, '')}</p></html>".encode()
+
+
+def swift_shape(fault: Fault) -> tuple[bytes, str]:
+    """Swift: a page of one line, or the message alone."""
+    if fault.message and fault.status in _SWIFT_SPEAKING:
+        return fault.message.encode(), "text/plain; charset=UTF-8"
+    return swift_page(fault.status), HTML
 
 
 def html_shape(fault: Fault) -> tuple[bytes, str]:

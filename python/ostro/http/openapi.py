@@ -90,7 +90,7 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
     out = []
     for name, converter in _PARAMETER.findall(path):
         parameter: dict[str, Any] = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        if converter == "path":
+        if converter in ("path", "rest"):
             parameter["description"] = "May contain slashes."
         out.append(parameter)
     return out

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ostro.http.policy import Rule
 from ostro.http.versions import Version, VersionRange
+from ostro.model.ids import new_uuid
+from ostro.runtime.world import World
 
 if TYPE_CHECKING:
     from ostro.http.faults import FaultShape
@@ -65,6 +67,11 @@ class Route:
         return (self.low is None or self.low <= version) and (self.high is None or version <= self.high)
 
 
+def new_request_id(world: World) -> str:
+    """A request's id as most services form it."""
+    return f"req-{new_uuid(world.random)}"
+
+
 @dataclass
 class Service:
     """One API: where it lives, how its errors look, and its routes.
@@ -77,6 +84,9 @@ class Service:
     faults: FaultShape
     versions: VersionRange | None = None
     title: str = ""
+    new_request_id: Callable[[World], str] = new_request_id
+    id_headers: tuple[str, ...] = ("x-openstack-request-id",)
+    """Headers of every answer that hold the request's id."""
     check: Callable[[Request], None] | None = None
     """Called before every handler; what it raises is the answer."""
     routes: list[Route] = field(default_factory=list)

@@ -9,6 +9,9 @@ from ostro.runtime.world import World
 from ostro.services.identity.passwords import Passwords
 from ostro.services.identity.tokens import Tokens
 from ostro.services.image.files import ImageFiles
+from ostro.services.object.chunks.local import LocalChunks
+from ostro.services.object.collector import Collector
+from ostro.services.object.uploads import Uploads
 from ostro.services.placement.engine import PlacementEngine
 from ostro.store.database import Database
 
@@ -37,11 +40,14 @@ class Cloud:
     tokens: Tokens
     passwords: Passwords
     images: ImageFiles
+    chunks: Collector
+    uploads: Uploads
     placement: PlacementEngine
 
 
 def build_cloud(world: World, db: Database, config: CloudConfig) -> Cloud:
     """Put the parts together. Nothing is read or started yet."""
+    chunks = Collector(world, db, LocalChunks(config.state_dir / "chunks"))
     return Cloud(
         world,
         db,
@@ -49,5 +55,7 @@ def build_cloud(world: World, db: Database, config: CloudConfig) -> Cloud:
         Tokens(world, db),
         Passwords(world, config.password_memory_kib),
         images=ImageFiles(config.state_dir / "images"),
+        chunks=chunks,
+        uploads=Uploads(chunks),
         placement=PlacementEngine(db),
     )

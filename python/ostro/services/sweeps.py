@@ -15,6 +15,7 @@ import trio
 from ostro.services.agents.asks import sweep_asks
 from ostro.services.cloud import Cloud
 from ostro.services.image.uploads import sweep_images
+from ostro.services.object.sweeps import sweep_objects, sweep_stray_chunks
 from ostro.store.servers import forget_tombstones
 from ostro.store.tokens import sweep_revocations
 
@@ -56,6 +57,8 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("asks", take_back_asks, 60.0),
     Sweep("tombstones", forget_servers, 600.0),
     Sweep("images", sweep_images, 60.0),
+    Sweep("objects", sweep_objects, 5.0),
+    Sweep("stray chunks", sweep_stray_chunks, 6 * 3600.0),
 )
 
 

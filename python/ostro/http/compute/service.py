@@ -16,7 +16,14 @@ BOOKMARK = "/compute"
 VERSIONS = VersionRange(
     Version(2, 1), Version(2, 96), ("compute", "nova"), legacy_header="X-OpenStack-Nova-API-Version"
 )
-COMPUTE = Service("compute", ("/compute",), compute_shape, versions=VERSIONS, title="Compute API v2.1")
+COMPUTE = Service(
+    "compute",
+    ("/compute",),
+    compute_shape,
+    versions=VERSIONS,
+    title="Compute API v2.1",
+    id_headers=("x-openstack-request-id", "x-compute-request-id"),
+)
 
 LINKS = array(shape({"rel": STRING, "href": STRING}))
 

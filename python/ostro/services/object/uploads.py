@@ -1,0 +1,198 @@
+"""Bytes in: from a stream to a body that the index can refer to.
+
+A body of up to ``INLINE_MOST_BYTES`` is hashed on the spot and will live in the index. A larger one is cut into chunks: while the next bytes
+arrive, a worker thread hashes the last ones and writes them to the chunk's draft, and chunks that are complete are flushed and named in
+others. Everything waits for the slowest: at most ``FLUSHING_MOST`` chunks of a body are being flushed at once, and a body's bytes wait in
+the connection meanwhile, so memory is bounded whatever the disk does.
+
+``receive`` keeps every chunk pinned until its block ends: the caller commits the index within it. Chunks that no index came to refer
+to are deleted at its end.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+
+import trio
+
+from ostro._core import Chunker
+from ostro.runtime.threads import Pool
+from ostro.services.object.chunks import ChunkDraft, ChunkStore
+from ostro.services.object.collector import Collector
+from ostro.services.object.errors import BodyTooLarge, Full
+from ostro.services.object.limits import CHUNK_BYTES, FILE_MOST_BYTES, INLINE_MOST_BYTES
+from ostro.services.object.objects import Body, Chunk
+
+HASHES = Pool("object-hash", 4)
+FLUSHES = Pool("object-flush", 16)
+FLUSHING_MOST = 4
+GATHER_BYTES = 512 << 10
+"""A worker is given at least this much, so that hopping to it costs little."""
+FLUSH_MOST_S = 300.0
+
+
+Completed = list[tuple[str, ChunkDraft]]
+"""Chunks that are whole, with their names."""
+
+
+@dataclass
+class _Cutter:
+    """Hashes and cuts one stream. ``feed`` and ``finish`` block: one call at a time, in a worker thread."""
+
+    store: ChunkStore
+    chunker: Chunker = field(default_factory=lambda: Chunker(CHUNK_BYTES, digests=["md5"]))
+    chunks: list[Chunk] = field(default_factory=list)
+    draft: ChunkDraft | None = None
+    draft_bytes: int = 0
+    ended: bool = False
+
+    def feed(self, data: bytes) -> Completed:
+        """Take the next bytes; chunks that are complete now."""
+        view = memoryview(data)
+        done: Completed = []
+        for piece in self.chunker.feed(data):
+            if self.ended:
+                break
+            if self.draft is None:
+                self.draft = self.store.begin()
+            self.draft.write(view[piece.start : piece.end])
+            self.draft_bytes += piece.end - piece.start
+            if piece.chunk_id is not None:
+                done.append(self._complete(piece.chunk_id))
+        return done
+
+    def _complete(self, chunk_id: str) -> tuple[str, ChunkDraft]:
+        assert self.draft is not None, "a chunk is complete after something was written to it"
+        draft, self.draft = self.draft, None
+        self.chunks.append((chunk_id, self.draft_bytes))
+        self.draft_bytes = 0
+        return chunk_id, draft
+
+    def finish(self) -> Completed:
+        """The stream has ended: the last chunk, if it is a short one."""
+        last = self.chunker.finish()
+        return [] if last is None else [self._complete(last[0])]
+
+    def discard(self) -> None:
+        """The stream is given up."""
+        self.ended = True
+        if self.draft is not None:
+            self.draft.discard()
+            self.draft = None
+
+
+class Uploads:
+    """Receives bodies for one process."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+        self._store = collector.store
+        self._threads = collector.world.threads
+
+    @asynccontextmanager
+    async def receive(self, stream: AsyncIterator[bytes]) -> AsyncIterator[Body]:
+        """The stream as a body, whose chunks stay until the block ends and for as long as the index refers to them.
+
+        Raises BodyTooLarge, Full, and whatever the stream raises. When that happens, or the block fails, nothing is left behind.
+        """
+        pinned: list[str] = []
+        try:
+            first, ended = await _gather_first(stream)
+            if ended:
+                body = Body(len(first), hashlib.md5(first, usedforsecurity=False).hexdigest(), inline=first)
+            else:
+                body = await self._cut(first, stream, pinned)
+            yield body
+        except BaseException:
+            self._collector.pins.unpin(pinned)
+            with trio.CancelScope(shield=True):
+                await self._collector.drop_unknown(pinned)
+            raise
+        self._collector.pins.unpin(pinned)
+
+    async def _cut(self, first: bytes, stream: AsyncIterator[bytes], pinned: list[str]) -> Body:
+        cutter = _Cutter(self._store)
+        try:
+            await self._feed(cutter, first, stream, pinned)
+        except BaseExceptionGroup as group:
+            raise _as_one(group) from None
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._threads.run(HASHES, cutter.discard)
+        return Body(cutter.chunker.length, cutter.chunker.hexdigest("md5"), chunks=cutter.chunks)
+
+    async def _feed(self, cutter: _Cutter, first: bytes, stream: AsyncIterator[bytes], pinned: list[str]) -> None:
+        slots = trio.Semaphore(FLUSHING_MOST)
+        async with trio.open_nursery() as nursery, aclosing(_gather(first, stream)) as parts:
+            async for data in parts:
+                if cutter.chunker.length + len(data) > FILE_MOST_BYTES:
+                    raise BodyTooLarge()
+                for done in await self._work(cutter.feed, data):
+                    await slots.acquire()
+                    nursery.start_soon(self._keep, *done, pinned, slots)
+            for done in await self._work(cutter.finish):
+                await slots.acquire()
+                nursery.start_soon(self._keep, *done, pinned, slots)
+
+    async def _work(self, fn: Callable[..., Completed], *args: object) -> Completed:
+        """One short call of the cutter, to its end: nothing else may touch the cutter meanwhile."""
+        with trio.CancelScope(shield=True):
+            done = await self._threads.run(HASHES, fn, *args)
+        return done
+
+    async def _keep(self, chunk_id: str, draft: ChunkDraft, pinned: list[str], slots: trio.Semaphore) -> None:
+        """Give a complete chunk its name, unless it is there already. Comes to an end even when the upload is given up."""
+        with trio.CancelScope(shield=True):
+            try:
+                await self._collector.pins.pin(chunk_id)
+                pinned.append(chunk_id)
+                await self._threads.run(FLUSHES, self._commit, chunk_id, draft, deadline_s=FLUSH_MOST_S)
+            finally:
+                await self._threads.run(FLUSHES, draft.discard)
+                slots.release()
+
+    def _commit(self, chunk_id: str, draft: ChunkDraft) -> None:
+        if not self._store.has(chunk_id):
+            draft.commit(chunk_id)
+
+
+async def _gather_first(stream: AsyncIterator[bytes]) -> tuple[bytes, bool]:
+    """(the first bytes, whether they are all): enough to see that the body is not a small one."""
+    data = b""
+    async for part in stream:
+        data = data + part if data else part
+        if len(data) > INLINE_MOST_BYTES:
+            return data, False
+    return data, True
+
+
+async def _gather(first: bytes, stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The whole stream in parts of at least ``GATHER_BYTES``, the last one excepted."""
+    parts, waiting_bytes = [first], len(first)
+    async for part in stream:
+        parts.append(part)
+        waiting_bytes += len(part)
+        if waiting_bytes >= GATHER_BYTES:
+            yield b"".join(parts)
+            parts, waiting_bytes = [], 0
+    if parts:
+        yield b"".join(parts)
+
+
+def _as_one(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended a group of tasks, as the client shall see it; cancellation when nothing else did."""
+    leaves = _leaves(group)
+    error = next((leaf for leaf in leaves if not isinstance(leaf, trio.Cancelled)), leaves[0])
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return Full(str(error))
+    return error
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for child in error.exceptions for leaf in _leaves(child)]
+    return [error]
