@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,10 +13,13 @@ from quart_trio import QuartTrio
 
 from ostro.model.wishes import Noun
 from ostro.runtime.faults import Crash, CrashAt, Faults, NoFaults, RecordFaults
+from ostro.runtime.world import World
+from ostro.store.postgres import PostgresDatabase
 from ostro.testing.cloud import ApiClient, TestCloud, open_cloud
 from ostro.testing.hosts import SimHost, add_host, converge
 from ostro.testing.images import IMAGE_ID, put_image
 from ostro.testing.leaks import find_leaks
+from ostro.testing.postgres import PostgresServer
 
 COMPUTE = "/compute/v2.1"
 NETWORK = "/networking/v2.0"
@@ -183,3 +187,14 @@ async def test_crash_at_every_point(tmp_path: Path, template: Path, life: Life) 
         site = copy_site(template, tmp_path / str(number))
         await site.until_crash(life, CrashAt(name, nth))
         await site.during(settle_and_check)
+
+
+async def test_lives_on_postgres(tmp_path: Path, postgres: PostgresServer, postgres_template: str) -> None:
+    database = PostgresDatabase(
+        World(random=random.Random(1)), postgres.dsn(postgres.create_database(postgres_template))
+    )
+    async with open_cloud(tmp_path, db=database) as cloud:
+        host = await prepare(cloud)
+        await live(cloud, host)
+        await fail(cloud, host)
+        await settle_and_check(cloud, host)

@@ -11,7 +11,7 @@ EMPTY = {
     "allocations": "SELECT count(*) FROM allocations",
     "consumers": "SELECT count(*) FROM consumers",
     "used amounts": "SELECT count(*) FROM inventories WHERE used <> 0",
-    "ports of servers": "SELECT count(*) FROM ports WHERE device_owner LIKE 'compute:%'",
+    "ports of servers": "SELECT count(*) FROM ports WHERE substr(device_owner, 1, 8) = 'compute:'",
     "addresses of ports that are gone": ("SELECT count(*) FROM addresses WHERE port_id NOT IN (SELECT id FROM ports)"),
     "image holds": "SELECT count(*) FROM image_holds",
     "block devices": "SELECT count(*) FROM block_devices",
