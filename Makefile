@@ -5,7 +5,7 @@
 STATE  ?= .state
 LISTEN ?= 127.0.0.1:8774
 VENV   := .venv/bin
-FUZZ_S ?= 60
+CASES  ?= 20000
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -28,14 +28,14 @@ test: dev  ## lint and every layer of tests
 lint: dev  ## formatting, style, types, layers
 	@$(VENV)/python .ci/check lint
 
-bench: dev  ## measure the API: one JSON object a line
-	@$(VENV)/python -m bench.api
+bench: dev  ## measure the API, one JSON object a line (BENCH=--libvirt also boots real servers)
+	@$(VENV)/python -m bench.api $(BENCH)
 
 bench-core: dev  ## measure the Rust core
 	@cargo bench --workspace
 
-fuzz: dev  ## feed random input to the parsers of the Rust core (FUZZ_S=seconds)
-	@PROPTEST_CASES=$$(( $(FUZZ_S) * 2000 )) cargo test --release --workspace -- prop
+fuzz: dev  ## feed random input to the parsers and compilers of the Rust core (CASES=number)
+	@PROPTEST_CASES=$(CASES) cargo test --release --workspace --exclude ostro-python
 
 api: dev  ## write the contract in api/ from the routes
 	@$(VENV)/python -m ostro.http.openapi api

@@ -25,10 +25,27 @@ from ostro.testing.postgres import PostgresServer
 ENGINES = ("sqlite", "postgres")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--engine postgres`` runs every test of ``cloud`` on PostgreSQL."""
+    parser.addoption("--engine", choices=ENGINES, default="sqlite", help="which engine the `cloud` fixture uses")
+
+
 @pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[TestCloud]:
-    """A bootstrapped cloud on SQLite, in this process."""
-    async with open_cloud(tmp_path) as test_cloud:
+def cloud_database(request: pytest.FixtureRequest) -> Iterator[Database | None]:
+    """The database of ``cloud``; None lets it open an SQLite file of its own."""
+    if request.config.getoption("--engine") == "sqlite":
+        yield None
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = server.create_database(request.getfixturevalue("postgres_template"))
+    yield PostgresDatabase(World(random=random.Random(1)), server.dsn(name))
+    server.drop_database(name)
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path, cloud_database: Database | None) -> AsyncIterator[TestCloud]:
+    """A bootstrapped cloud in this process, on the engine that ``--engine`` says."""
+    async with open_cloud(tmp_path, db=cloud_database) as test_cloud:
         yield test_cloud
 
 

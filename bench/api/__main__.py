@@ -12,6 +12,7 @@ from bench.api.cloud import Floor, LocalCloud, Login
 from bench.api.measures import (
     Lab,
     Result,
+    measure_floor,
     measure_libvirt,
     measure_overhead,
     measure_ports,
@@ -41,8 +42,9 @@ def run_fake(options: argparse.Namespace) -> None:
     try:
         show(measure_start(cloud))
         lab = Lab(cloud.login(), options.seconds, options.servers)
-        measure_api(lab)
         with Floor() as floor:
+            show(measure_floor(lab, floor))
+            measure_api(lab)
             show(measure_overhead(lab, floor))
     finally:
         cloud.close()

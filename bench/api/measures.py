@@ -20,7 +20,7 @@ MICROVERSION = "compute 2.79"
 
 @dataclass(frozen=True)
 class Result:
-    """One line. ``better`` is how many times better than peer or floor the value is."""
+    """One line of the output."""
 
     name: str
     value: float
@@ -188,6 +188,12 @@ def measure_ports(lab: Lab) -> Iterator[Result]:
         yield Result(f"port.create.rate.c{connections}", count / (time.perf_counter() - started_s), "/s")
     load = lab.load(lab.network, f"/v2.0/ports/{port_ids[0]}", 8)
     yield Result("port.show.rate.c8", load.rate, "/s")
+
+
+def measure_floor(lab: Lab, floor: Client) -> Iterator[Result]:
+    """What the bare application does on this machine now: how loaded it is, and what no figure below can pass."""
+    for connections in (1, 8):
+        yield Result(f"floor.rate.c{connections}", lab.load(floor, "/", connections).rate, "/s")
 
 
 def measure_overhead(lab: Lab, floor: Client) -> Iterator[Result]:

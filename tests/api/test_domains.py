@@ -8,9 +8,10 @@ PATH = "/identity/v3/domains"
 
 
 async def test_create_list_update_delete(cloud: TestCloud) -> None:
-    made = await cloud.as_admin.post(PATH, {"domain": {"name": "heroes", "description": "d"}})
+    made = await cloud.as_admin.post(PATH, {"domain": {"name": "heroes", "description": "d", "tags": ["a"]}})
     assert made.status == 201
     domain = made.json["domain"]
+    assert domain["tags"] == ["a"]
     url = f"{PATH}/{domain['id']}"
     listed = await cloud.as_admin.get(PATH + "?name=heroes")
     assert listed.json["domains"] == [domain]

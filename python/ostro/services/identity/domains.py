@@ -27,7 +27,11 @@ def create_domain(tx: Tx, context: Context, given: Mapping[str, Any], extra: Map
     _check_name(tx, name)
     domain = new_domain(context.new_hex_id(), name, given.get("description") or "", now_us=context.now_us)
     domain = msgspec.structs.replace(
-        domain, enabled=given.get("enabled", True), options=dict(given.get("options", {})), extra=dict(extra)
+        domain,
+        enabled=given.get("enabled", True),
+        tags=list(given.get("tags", ())),
+        options=dict(given.get("options", {})),
+        extra=dict(extra),
     )
     return PROJECTS.insert(tx, domain)
 
@@ -65,7 +69,7 @@ def update_domain(
     """Change a domain. Disabling it disables everybody in it at once."""
     domain = need_domain(tx, domain_id)
     check_mutable("domain", domain_id, domain.options, {**given, **extra})
-    changes: dict[str, Any] = {k: given[k] for k in ("enabled",) if k in given}
+    changes: dict[str, Any] = {k: given[k] for k in ("enabled", "tags") if k in given}
     if "description" in given:
         changes["description"] = given["description"] or ""
     if "name" in given and given["name"].strip() != domain.name:
