@@ -7,7 +7,7 @@ session, and each test gets a database of its own, cloned from a migrated templa
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,21 +31,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
-def cloud_database(request: pytest.FixtureRequest) -> Iterator[Database | None]:
-    """The database of ``cloud``; None lets it open an SQLite file of its own."""
+def cloud_url(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the database of ``cloud`` is, for those who open it as another process would."""
     if request.config.getoption("--engine") == "sqlite":
-        yield None
+        yield str(tmp_path / "ostro.db")
         return
     server: PostgresServer = request.getfixturevalue("postgres")
     name = server.create_database(request.getfixturevalue("postgres_template"))
-    yield PostgresDatabase(World(random=random.Random(1)), server.dsn(name))
+    yield server.dsn(name)
     server.drop_database(name)
 
 
 @pytest.fixture
-async def cloud(tmp_path: Path, cloud_database: Database | None) -> AsyncIterator[TestCloud]:
+def open_cloud_database(cloud_url: str, request: pytest.FixtureRequest) -> Callable[[World], Database]:
+    """Opens the database of ``cloud`` once more; not yet served."""
+    engine: str = request.config.getoption("--engine")
+    return lambda world: open_engine(world, engine, cloud_url)
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path, open_cloud_database: Callable[[World], Database]) -> AsyncIterator[TestCloud]:
     """A bootstrapped cloud in this process, on the engine that ``--engine`` says."""
-    async with open_cloud(tmp_path, db=cloud_database) as test_cloud:
+    async with open_cloud(tmp_path, db=open_cloud_database(World(random=random.Random(1)))) as test_cloud:
         yield test_cloud
 
 

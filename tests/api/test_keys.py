@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import trio
 
+from ostro.runtime.world import World
 from ostro.services.identity import tokens
 from ostro.services.identity.tokens import KEYS_KEPT
-from ostro.store.sqlite import SqliteDatabase
+from ostro.store.database import Database
 from ostro.store.tokens import list_fernet_keys
 from ostro.testing.cloud import ADMIN_PASSWORD, TestCloud
 
@@ -28,11 +29,14 @@ async def test_tokens_outlive_rotation_until_their_key_is_dropped(cloud: TestClo
 
 
 async def test_key_made_by_another_process_is_found(
-    cloud: TestCloud, tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+    cloud: TestCloud,
+    open_cloud_database: Callable[[World], Database],
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tokens, "FRESH_S", 0.0)
     payload = await cloud.cloud.tokens.read(cloud.as_admin.token)
-    other_db = SqliteDatabase(cloud.world, str(tmp_path / "ostro.db"))
+    other_db = open_cloud_database(cloud.world)
     await nursery.start(other_db.serve)
     elsewhere = tokens.Tokens(cloud.world, other_db)
     await elsewhere.rotate()

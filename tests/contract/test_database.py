@@ -176,6 +176,13 @@ async def test_text_sorts_by_code_point_and_like_minds_case(db: Database) -> Non
     assert await db.read(lambda tx: tx.one("SELECT count(*) FROM settings WHERE name LIKE ?", ("b%",))) == (1,)
 
 
+async def test_a_list_may_be_empty(db: Database) -> None:
+    await db.run(put_setting, "a", "1")
+    assert await db.read(lambda tx: tx.all("SELECT name FROM settings WHERE name IN ()")) == []
+    assert await db.read(lambda tx: tx.all("SELECT name FROM settings WHERE name NOT IN ()")) == [("a",)]
+    assert await db.read(lambda tx: tx.all("SELECT id FROM hosts WHERE revision IN ()")) == []
+
+
 async def test_returning_and_upsert(db: Database) -> None:
     def upsert(tx: Tx) -> object:
         sql = (

@@ -6,7 +6,7 @@ no effect but on ``tx``: what must follow a commit is handed to ``tx.after_commi
 ``tx.ring`` (doorbells, here and in other processes).
 
 SQL is written once, in the subset that SQLite and PostgreSQL share: ``?`` parameters, no literal ``?`` or ``%``, INTEGER 0/1 for
-flags, BIGINT microseconds for times, TEXT for JSON, ``ON CONFLICT`` and ``RETURNING``. A failed statement ends the transaction (as
+flags, BIGINT microseconds for times, TEXT for JSON, ``ON CONFLICT`` and ``RETURNING``, ``IN ()`` of nothing. A failed statement ends the transaction (as
 PostgreSQL has it): to survive a duplicate use ``ON CONFLICT DO NOTHING`` and look at the count.
 """
 

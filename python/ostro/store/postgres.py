@@ -48,7 +48,8 @@ ALL_TOPICS = "*"
 
 @lru_cache(maxsize=4096)
 def to_psycopg(sql: str) -> str:
-    """``?`` parameters in psycopg's form."""
+    """``?`` parameters in psycopg's form, and empty lists, which PostgreSQL's grammar does not have, as empty arrays."""
+    sql = sql.replace("NOT IN ()", "<> ALL('{}')").replace("IN ()", "= ANY('{}')")
     return sql.replace("?", "%s")
 
 
