@@ -8,7 +8,20 @@ import threading
 
 import pytest
 
-from ostro._core import Chunker, Hasher, inspect_image
+from ostro._core import (
+    Chunker,
+    Corrupt,
+    DigestPool,
+    Hasher,
+    Verifier,
+    combined_checksum,
+    composite_checksum,
+    inspect_image,
+    multipart_etag,
+    slo_etag,
+    update_together,
+    verify_chunk,
+)
 
 DATA = bytes(range(256)) * 5000
 
@@ -110,3 +123,72 @@ def test_threads_hash_side_by_side() -> None:
     for thread in threads:
         thread.join()
     assert hasher.hexdigest("sha256") == hashlib.sha256(bytes(4_000_000)).hexdigest()
+
+
+def test_streams_in_company_have_their_own_digests() -> None:
+    pool = DigestPool()
+    feeds = [DATA[number : 300_000 + number * 1000] for number in range(20)]
+    pooled = [Hasher("md5", "sha256") for _ in feeds]
+
+    def feed(number: int) -> None:
+        for start in range(0, len(feeds[number]), 50_000):
+            pool.update(pooled[number], memoryview(feeds[number])[start : start + 50_000])
+
+    threads = [threading.Thread(target=feed, args=(number,)) for number in range(len(feeds))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    together = [Hasher("md5") for _ in feeds]
+    update_together(list(zip(together, feeds, strict=True)))
+    for number, data in enumerate(feeds):
+        assert pooled[number].hexdigest("md5") == together[number].hexdigest("md5") == hashlib.md5(data).hexdigest()
+        assert pooled[number].hexdigest("sha256") == hashlib.sha256(data).hexdigest()
+    with pytest.raises(ValueError, match="twice"):
+        update_together([(together[0], b""), (together[0], b"")])
+
+
+def test_a_chunk_is_checked_when_read() -> None:
+    hasher = Hasher("blake3")
+    hasher.update(DATA)
+    name = hasher.hexdigest("blake3")
+    verify_chunk(DATA, name)
+    verifier = Verifier(name)
+    verifier.update(DATA[:1000])
+    with pytest.raises(Corrupt):
+        verifier.finish()
+    verifier.update(DATA[1000:])
+    verifier.finish()
+    with pytest.raises(Corrupt):
+        verify_chunk(DATA[1:], name)
+    with pytest.raises(ValueError, match="64 hexadecimal"):
+        verify_chunk(DATA, "abc")
+
+
+def test_chunks_cut_by_content() -> None:
+    chunker = Chunker.by_content(1000, 4000, 20_000)
+    pieces = chunker.feed(DATA)
+    assert all(1000 <= piece.end - piece.start <= 20_000 for piece in pieces[:-1])
+    with pytest.raises(ValueError, match="min < target < max"):
+        Chunker.by_content(1, 2, 3)
+
+
+def test_checksums_of_parts() -> None:
+    md5s = [hashlib.md5(part).digest() for part in (b"a", b"b")]
+    assert multipart_etag(md5s) == hashlib.md5(b"".join(md5s)).hexdigest() + "-2"
+    etags = [md5.hex() for md5 in md5s]
+    assert (
+        slo_etag([(etags[0], None), (etags[1], "0-0")])
+        == hashlib.md5(f"{etags[0]}{etags[1]}:0-0;".encode()).hexdigest()
+    )
+    assert composite_checksum("sha256", md5s) == hashlib.sha256(b"".join(md5s)).digest()
+    whole = Hasher("crc64nvme")
+    whole.update(DATA)
+    parts = []
+    for part in (DATA[:777], DATA[777:]):
+        hasher = Hasher("crc64nvme")
+        hasher.update(part)
+        parts.append((hasher.digest("crc64nvme"), len(part)))
+    assert combined_checksum("crc64nvme", parts) == whole.digest("crc64nvme")
+    with pytest.raises(ValueError, match="can't be put together"):
+        combined_checksum("md5", [])

@@ -159,8 +159,8 @@ fn md5_length(bits: u128) -> [u8; 16] {
 
 compression!(
     /// MD5's compression function.
-    Md5, 64, u32, 4, 8, to_le_bytes, from_le_bytes, md5_length, md5::block_api::compress,
-    [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476]
+    Md5, 64, u32, 4, 8, to_le_bytes, from_le_bytes, md5_length, crate::md5::compress,
+    crate::md5::START
 );
 compression!(
     /// SHA-1's compression function (SHA-NI where the processor has it).

@@ -1,12 +1,9 @@
 //! One stream, any set of digests, one pass; a state that can be written down.
 use crate::algorithm::Algorithm;
-use crate::blake3_tree::Blake3;
-use crate::blocks::{Blocks, Md5, Sha1, Sha256, Sha512};
-use crate::crc::Crc;
 use crate::reader::Reader;
+use crate::running::Running;
+use crate::weave::Set;
 
-/// Each digest reads this much before the next one does: it stays in a 32 KiB first-level cache.
-const SLICE_BYTES: usize = 16 * 1024;
 /// First bytes of a written-down state; the last is the layout's version.
 const STATE_MAGIC: [u8; 8] = *b"ostrohs\x01";
 
@@ -19,75 +16,6 @@ pub enum StateError {
     /// Cut off or changed since.
     #[error("the hasher's state is damaged")]
     Damaged,
-}
-
-#[derive(Clone)]
-enum Running {
-    Md5(Blocks<Md5, 64>),
-    Sha1(Blocks<Sha1, 64>),
-    Sha256(Blocks<Sha256, 64>),
-    Sha512(Blocks<Sha512, 128>),
-    Blake3(Blake3),
-    Crc(Crc),
-}
-
-impl Running {
-    fn new(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::Md5 => Self::Md5(Blocks::new()),
-            Algorithm::Sha1 => Self::Sha1(Blocks::new()),
-            Algorithm::Sha256 => Self::Sha256(Blocks::new()),
-            Algorithm::Sha512 => Self::Sha512(Blocks::new()),
-            Algorithm::Blake3 => Self::Blake3(Blake3::new()),
-            Algorithm::Crc32c => Self::Crc(Crc::crc32c()),
-            Algorithm::Crc64Nvme => Self::Crc(Crc::crc64nvme()),
-        }
-    }
-
-    fn update(&mut self, data: &[u8]) {
-        match self {
-            Self::Md5(running) => running.update(data),
-            Self::Sha1(running) => running.update(data),
-            Self::Sha256(running) => running.update(data),
-            Self::Sha512(running) => running.update(data),
-            Self::Blake3(running) => running.update(data),
-            Self::Crc(running) => running.update(data),
-        }
-    }
-
-    fn finish(&self) -> Vec<u8> {
-        match self {
-            Self::Md5(running) => running.finish(),
-            Self::Sha1(running) => running.finish(),
-            Self::Sha256(running) => running.finish(),
-            Self::Sha512(running) => running.finish(),
-            Self::Blake3(running) => running.finish().to_vec(),
-            Self::Crc(running) => running.finish(),
-        }
-    }
-
-    fn state(&self) -> Vec<u8> {
-        match self {
-            Self::Md5(running) => running.state(),
-            Self::Sha1(running) => running.state(),
-            Self::Sha256(running) => running.state(),
-            Self::Sha512(running) => running.state(),
-            Self::Blake3(running) => running.state(),
-            Self::Crc(running) => running.state(),
-        }
-    }
-
-    fn from_state(algorithm: Algorithm, state: &[u8], length: u64) -> Option<Self> {
-        Some(match algorithm {
-            Algorithm::Md5 => Self::Md5(Blocks::from_state(state, length)?),
-            Algorithm::Sha1 => Self::Sha1(Blocks::from_state(state, length)?),
-            Algorithm::Sha256 => Self::Sha256(Blocks::from_state(state, length)?),
-            Algorithm::Sha512 => Self::Sha512(Blocks::from_state(state, length)?),
-            Algorithm::Blake3 => Self::Blake3(Blake3::from_state(state, length)?),
-            Algorithm::Crc32c => Self::Crc(Crc::crc32c().resumed(state)?),
-            Algorithm::Crc64Nvme => Self::Crc(Crc::crc64nvme().resumed(state)?),
-        })
-    }
 }
 
 /// A running set of digests over one stream.
@@ -122,14 +50,26 @@ impl Hasher {
     /// Take the next bytes of the stream, any number of them.
     pub fn update(&mut self, data: &[u8]) {
         self.length += data.len() as u64;
-        if let [(_, only)] = self.running.as_mut_slice() {
-            return only.update(data);
-        }
-        for slice in data.chunks(SLICE_BYTES) {
-            for (_, running) in &mut self.running {
-                running.update(slice);
-            }
-        }
+        self.set().update(data);
+    }
+
+    /// The digests, to be fed. The caller counts what it feeds.
+    pub(crate) fn set(&mut self) -> Set<'_> {
+        let mut set = Set::default();
+        self.add_to(&mut set);
+        set
+    }
+
+    pub(crate) fn add_to<'a>(&'a mut self, set: &mut Set<'a>) {
+        self.running.iter_mut().for_each(|(_, running)| set.add(running));
+    }
+
+    pub(crate) fn has_md5(&self) -> bool {
+        self.algorithms().any(|algorithm| algorithm == Algorithm::Md5)
+    }
+
+    pub(crate) fn count(&mut self, bytes: usize) {
+        self.length += bytes as u64;
     }
 
     /// The digest of the bytes so far, or `None` if it wasn't asked for. The stream may go on afterwards.

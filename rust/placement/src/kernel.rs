@@ -1,5 +1,7 @@
 //! The loops over lanes. They are plain loops over arrays of 64, compiled for the widest vectors that the
-//! processor at hand has: `pulp` finds out which, and [`wide`] runs a closure compiled for them.
+//! processor at hand has: [`wide`] runs a closure compiled for them.
+use multiversion::multiversion;
+
 use crate::block::{Block, LANES, lanes};
 use crate::shape::{Ask, Shape};
 use crate::symbols::ClassId;
@@ -9,17 +11,9 @@ use crate::weights::Weights;
 const STRIP: usize = 16;
 
 /// Run `work` compiled for the widest vectors there are. What it calls must be `#[inline(always)]`.
-pub(crate) fn wide<R>(work: impl FnOnce() -> R) -> R {
-    struct Wide<F>(F);
-    impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Wide<F> {
-        type Output = R;
-
-        #[inline(always)]
-        fn call(self) -> R {
-            (self.0)()
-        }
-    }
-    pulp::Arch::new().dispatch(Wide(work))
+#[multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt+popcnt", "aarch64+neon"), dispatcher = "direct")]
+pub(crate) fn wide<R, F: FnOnce() -> R>(work: F) -> R {
+    work()
 }
 
 /// A score that no host has.

@@ -15,6 +15,12 @@ pub struct Bytes {
     end: usize,
 }
 
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
 impl Bytes {
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {

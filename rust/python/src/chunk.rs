@@ -1,20 +1,29 @@
-//! Binds the chunk crate: `Hasher`, `Chunker` and `inspect_image`.
+//! Binds the chunk crate: `Hasher`, `DigestPool`, `Chunker`, `Verifier`, and what is said of parts and of images.
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
 
 use ostro_chunk::{self as core, Algorithm, image};
-use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::create_exception;
+use pyo3::exceptions::{PyException, PyKeyError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::buffer::Bytes;
-use crate::error::guarded;
+use crate::error::{Bug, guarded};
 
 /// Feeds shorter than this are hashed with the interpreter held: releasing it costs more than they do.
 const DETACH_BYTES: usize = 16 * 1024;
 
+create_exception!(ostro._core, Corrupt, PyException, "A chunk's bytes aren't those it is named by.");
+
+fn algorithm(name: &str) -> PyResult<Algorithm> {
+    name.parse().map_err(|error| PyValueError::new_err(format!("{error}")))
+}
+
 fn algorithms(names: &[String]) -> PyResult<Vec<Algorithm>> {
-    let parse = |name: &String| name.parse().map_err(|error| PyValueError::new_err(format!("{error}")));
-    names.iter().map(parse).collect()
+    names.iter().map(|name| algorithm(name)).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -34,6 +43,26 @@ fn feed<T: Send, R: Send>(
 
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// See `_core.pyi`.
+#[pyclass(frozen, module = "ostro._core")]
+pub struct DigestPool {
+    pool: core::Pool<Bytes>,
+}
+
+#[pymethods]
+impl DigestPool {
+    #[new]
+    fn new() -> Self {
+        Self { pool: core::Pool::new(available_parallelism().map_or(1, usize::from)) }
+    }
+
+    fn update(&self, py: Python<'_>, hasher: &Bound<'_, Hasher>, data: Bytes) -> PyResult<()> {
+        let hasher = hasher.get();
+        let done = py.detach(|| guarded(|| Ok(self.pool.update(&mut held(&hasher.hasher), data))))?;
+        done.map_err(|error| Bug::new_err(error.to_string()))
+    }
 }
 
 /// See `_core.pyi`.
@@ -95,9 +124,32 @@ impl Hasher {
     }
 }
 
+/// See `_core.pyi`.
+#[pyfunction]
+fn update_together(py: Python<'_>, feeds: Vec<(Bound<'_, Hasher>, Bytes)>) -> PyResult<()> {
+    // Each hasher is held until all are fed, so one that came twice would wait for itself.
+    let places: BTreeSet<usize> = feeds.iter().map(|(hasher, _)| hasher.as_ptr() as usize).collect();
+    if places.len() < feeds.len() {
+        return Err(PyValueError::new_err("a hasher can't be fed twice at once"));
+    }
+    // All threads take hashers in one order, so that none waits for another that waits for it.
+    let mut feeds: Vec<(&Hasher, &Bytes)> = feeds.iter().map(|(hasher, data)| (hasher.get(), data)).collect();
+    feeds.sort_by_key(|(hasher, _)| std::ptr::from_ref(*hasher) as usize);
+    py.detach(|| {
+        guarded(|| {
+            let mut guards: Vec<MutexGuard<'_, core::Hasher>> =
+                feeds.iter().map(|(hasher, _)| held(&hasher.hasher)).collect();
+            let streams = guards.iter_mut().zip(&feeds).map(|(guard, (_, data))| (&mut **guard, data.as_slice()));
+            core::update_together(&mut streams.collect::<Vec<_>>());
+            Ok(())
+        })
+    })
+}
+
 fn one(hasher: &core::Hasher, name: &str) -> PyResult<Vec<u8>> {
-    let algorithm = name.parse().map_err(|error| PyValueError::new_err(format!("{error}")))?;
-    hasher.digest(algorithm).ok_or_else(|| PyKeyError::new_err(format!("{name} isn't among this hasher's digests")))
+    hasher
+        .digest(algorithm(name)?)
+        .ok_or_else(|| PyKeyError::new_err(format!("{name} isn't among this hasher's digests")))
 }
 
 fn named<'py>(py: Python<'py>, digests: &[(Algorithm, Vec<u8>)]) -> PyResult<Bound<'py, PyDict>> {
@@ -149,6 +201,14 @@ impl Chunker {
         Ok(Self { chunker: Mutex::new(chunker) })
     }
 
+    #[staticmethod]
+    #[pyo3(signature = (min_bytes, target_bytes, max_bytes, *, digests = Vec::new()))]
+    fn by_content(min_bytes: u64, target_bytes: u64, max_bytes: u64, digests: Vec<String>) -> PyResult<Self> {
+        let chunker = core::Chunker::by_content(min_bytes, target_bytes, max_bytes, &algorithms(&digests)?);
+        let chunker = chunker.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(Self { chunker: Mutex::new(chunker) })
+    }
+
     fn feed(&self, py: Python<'_>, data: Bytes) -> PyResult<Vec<Piece>> {
         let pieces = feed(py, &self.chunker, &data, core::Chunker::feed)?;
         Ok(pieces.into_iter().map(Piece::from).collect())
@@ -174,6 +234,77 @@ impl Chunker {
     }
 }
 
+fn chunk_id(name: &str) -> PyResult<core::ChunkId> {
+    let byte = |pair: &[u8; 2]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    let (pairs, rest) = name.as_bytes().as_chunks::<2>();
+    let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
+    let id = bytes.filter(|_| rest.is_empty()).and_then(|bytes| bytes.try_into().ok());
+    id.ok_or_else(|| PyValueError::new_err(format!("a chunk's name is 64 hexadecimal digits, not {name:?}")))
+}
+
+/// See `_core.pyi`.
+#[pyclass(frozen, module = "ostro._core")]
+pub struct Verifier {
+    verifier: Mutex<core::Verifier>,
+}
+
+#[pymethods]
+impl Verifier {
+    #[new]
+    #[pyo3(signature = (chunk_id))]
+    fn new(chunk_id: &str) -> PyResult<Self> {
+        Ok(Self { verifier: Mutex::new(core::Verifier::new(self::chunk_id(chunk_id)?)) })
+    }
+
+    fn update(&self, py: Python<'_>, data: Bytes) -> PyResult<()> {
+        feed(py, &self.verifier, &data, core::Verifier::update)
+    }
+
+    fn finish(&self, py: Python<'_>) -> PyResult<()> {
+        let outcome = py.detach(|| guarded(|| Ok(held(&self.verifier).finish())))?;
+        outcome.map_err(|error| Corrupt::new_err(error.to_string()))
+    }
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (data, chunk_id))]
+fn verify_chunk(py: Python<'_>, data: Bytes, chunk_id: &str) -> PyResult<()> {
+    let id = self::chunk_id(chunk_id)?;
+    let outcome = py.detach(|| guarded(|| Ok(core::verify(data.as_slice(), &id))))?;
+    outcome.map_err(|error| Corrupt::new_err(error.to_string()))
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+fn multipart_etag(md5s: Vec<Bytes>) -> PyResult<String> {
+    let parts: Vec<&[u8]> = md5s.iter().map(Bytes::as_slice).collect();
+    core::multipart_etag(&parts).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+fn slo_etag(segments: Vec<(PyBackedStr, Option<PyBackedStr>)>) -> String {
+    let segments: Vec<(&str, Option<&str>)> =
+        segments.iter().map(|(etag, range)| (&**etag, range.as_deref())).collect();
+    core::slo_etag(&segments)
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+fn composite_checksum<'py>(py: Python<'py>, name: &str, digests: Vec<Bytes>) -> PyResult<Bound<'py, PyBytes>> {
+    let parts: Vec<&[u8]> = digests.iter().map(Bytes::as_slice).collect();
+    Ok(PyBytes::new(py, &core::composite(algorithm(name)?, &parts)))
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+fn combined_checksum<'py>(py: Python<'py>, name: &str, parts: Vec<(Bytes, u64)>) -> PyResult<Bound<'py, PyBytes>> {
+    let parts: Vec<(&[u8], u64)> = parts.iter().map(|(sum, length)| (sum.as_slice(), *length)).collect();
+    let sum = core::combined(algorithm(name)?, &parts);
+    Ok(PyBytes::new(py, &sum.map_err(|error| PyValueError::new_err(error.to_string()))?))
+}
+
 /// See `_core.pyi`.
 #[pyfunction]
 fn inspect_image<'py>(py: Python<'py>, header: Bytes) -> PyResult<Bound<'py, PyDict>> {
@@ -194,8 +325,17 @@ fn inspect_image<'py>(py: Python<'py>, header: Bytes) -> PyResult<Bound<'py, PyD
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("IMAGE_HEADER_BYTES", image::IMAGE_HEADER_BYTES)?;
     module.add("CHUNK_BYTES_DEFAULT", core::CHUNK_BYTES_DEFAULT)?;
+    module.add("Corrupt", module.py().get_type::<Corrupt>())?;
     module.add_class::<Hasher>()?;
+    module.add_class::<DigestPool>()?;
+    module.add_class::<Verifier>()?;
     module.add_class::<Chunker>()?;
     module.add_class::<Piece>()?;
+    module.add_function(wrap_pyfunction!(update_together, module)?)?;
+    module.add_function(wrap_pyfunction!(verify_chunk, module)?)?;
+    module.add_function(wrap_pyfunction!(multipart_etag, module)?)?;
+    module.add_function(wrap_pyfunction!(slo_etag, module)?)?;
+    module.add_function(wrap_pyfunction!(composite_checksum, module)?)?;
+    module.add_function(wrap_pyfunction!(combined_checksum, module)?)?;
     module.add_function(wrap_pyfunction!(inspect_image, module)?)
 }
