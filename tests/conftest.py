@@ -1,7 +1,7 @@
 """Fixtures that every layer of tests may use.
 
 ``db`` is a migrated database that is being served, once on SQLite and once on a real PostgreSQL. The PostgreSQL server is started once a
-session, and each test gets a database of its own, cloned from a migrated template.
+session, and each test gets a database of its own, cloned from a migrated template. ``ceph`` is a real cluster, likewise.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ostro.store.database import Database
 from ostro.store.migrate import migrate
 from ostro.store.postgres import PostgresDatabase
 from ostro.store.sqlite import SqliteDatabase
+from ostro.testing.ceph import CephCluster, why_not
 from ostro.testing.clock import ManualClock
 from ostro.testing.cloud import TestCloud, open_cloud
 from ostro.testing.postgres import PostgresServer
@@ -78,6 +79,15 @@ def postgres_template(postgres: PostgresServer) -> str:
     name = postgres.create_database()
     trio.run(_migrate, postgres.dsn(name))
     return name
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[CephCluster]:
+    """A running Ceph: one monitor, one OSD in memory. A test makes pools of its own."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with CephCluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "hypercorn": ("http",),
     "libvirt": ("agent/drivers/hypervisor",),
     "pyroute2": ("agent/drivers",),
+    "rados": ("runtime/ceph", "testing/ceph"),
+    "rbd": ("runtime/ceph", "agent/drivers/block"),
     "jsonschema_rs": ("http/schema.py",),
     "argon2": ("services/identity/passwords.py",),
 }

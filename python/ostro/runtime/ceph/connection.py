@@ -1,0 +1,279 @@
+"""One connection to a Ceph cluster, shared by everything in the process.
+
+``open_`` never fails because a cluster is away: connecting goes on in the background, and until then every call raises
+Unavailable at once. Two ways lead to Ceph. **Asynchronous operations** on single objects (`ostro.runtime.ceph.objects`) are submitted from
+the trio thread and completed by librados' own threads, which do no more than hand the result to trio. **Blocking calls** (librbd, listings,
+monitor commands) run in a bounded pool of workers with deadlines (`Ceph.call`).
+
+A cluster that has died makes no noise: operations merely stay unanswered. So the oldest operation in flight is watched. When it has waited for
+``STALL_S`` and nothing else was answered meanwhile, the cluster is taken to be away: new operations fail at once, those under way
+fail at their deadlines, and one probe at a time asks until there is an answer. An idle connection is probed now and then.
+librados gives up on operations too (``rados_osd_op_timeout``), so what was abandoned here does not pile up there.
+
+A client that the cluster has fenced (its address is blocklisted) can never use its connection again; it is thrown away and a new one made.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from enum import StrEnum
+from typing import Any, ParamSpec, TypeVar
+
+import rados
+import structlog
+import trio
+
+from ostro.model.errors import OstroError, Unavailable
+from ostro.runtime.backoff import Backoff
+from ostro.runtime.ceph.budget import Budget
+from ostro.runtime.ceph.config import CephConfig
+from ostro.runtime.ceph.errors import FENCED, RETRY_AFTER_S, code_of, translated
+from ostro.runtime.ceph.inflight import Inflight
+from ostro.runtime.threads import Pool
+from ostro.runtime.world import World
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+CONNECT_S = 10
+WORKERS = 16
+CALL_DEADLINE_S = 60.0
+STALL_S = 5.0
+LOOK_EVERY_S = 0.5
+PROBE_IDLE_S = 10.0
+PROBE_DEADLINE_S = 60.0
+PROBE_NAME = "ostro.probe"
+MOST_OPS = 256
+MOST_BYTES = 96 << 20
+"""Below librados' own bound (raised in `SETTINGS`), at which submitting would block the trio thread."""
+
+SETTINGS = {
+    "client_mount_timeout": str(CONNECT_S),
+    "rados_mon_op_timeout": "15",
+    "rados_osd_op_timeout": "60",
+    # After an OSD's restart operations are sent again at the next tick: with the defaults (5 and 10 s) that takes up to 15 s.
+    "objecter_tick_interval": "0.5",
+    "objecter_timeout": "2",
+    "objecter_inflight_ops": "8192",
+    "objecter_inflight_op_bytes": str(1 << 30),
+    "ms_async_op_threads": "2",
+    "rbd_default_clone_format": "2",
+    "rbd_cache": "false",
+    "admin_socket": "",
+    "log_to_stderr": "false",
+    "err_to_stderr": "false",
+}
+
+
+class State(StrEnum):
+    """What is known of the cluster."""
+
+    CONNECTING = "connecting"
+    UP = "up"
+    AWAY = "away"
+
+
+class Ceph:
+    """See the module's docstring. Not thread-safe: use it from the trio thread."""
+
+    def __init__(self, world: World, config: CephConfig) -> None:
+        self.world = world
+        self.config = config
+        self.state = State.CONNECTING
+        self.reason = "connecting"
+        self.inflight = Inflight()
+        self.budget = Budget(MOST_OPS, MOST_BYTES)
+        self._workers = Pool("Ceph", WORKERS)
+        self._cluster: Any = None
+        self._ioctxs: dict[tuple[str, str], Any] = {}
+        self._fenced = False
+        self._connected = trio.Event()
+
+    @property
+    def health(self) -> str:
+        """One line for people: ``up``, or since when and why not."""
+        return "up" if self.state is State.UP else f"{self.state}: {self.reason}"
+
+    def check(self) -> None:
+        """Raise Unavailable at once while the cluster is known to be away."""
+        if self.state is not State.UP:
+            raise Unavailable(
+                "The storage (Ceph) does not answer.",
+                retry_after_s=RETRY_AFTER_S,
+                detail=f"{self.state}: {self.reason}",
+            )
+
+    async def wait_connected(self, timeout_s: float) -> None:
+        """Wait for the first connection. Raises Unavailable when there is none in time."""
+        with trio.move_on_after(timeout_s):
+            await self._connected.wait()
+        self.check()
+
+    async def call(self, what: str, fn: Callable[..., T], *args: object, deadline_s: float = CALL_DEADLINE_S) -> T:
+        """Run the blocking ``fn(cluster, *args)`` in a worker; ``what`` names the object in errors.
+
+        Raises the errors of `ostro.runtime.ceph.errors` and Unavailable at the deadline.
+        """
+        self.check()
+        with translated(what), self._noticing_fences():
+            return await self.world.threads.run(self._workers, fn, self._cluster, *args, deadline_s=deadline_s)
+
+    async def ioctx(self, pool: str, namespace: str = "") -> Any:
+        """The handle of a pool, opened at its first use and kept; it is thread-safe. Raises NotFound, Unavailable."""
+        self.check()
+        found = self._ioctxs.get((pool, namespace))
+        if found is None:
+            found = await self.call(f"pool {pool}", open_ioctx, pool, namespace)
+            self._ioctxs[pool, namespace] = found
+        return found
+
+    def known_ioctx(self, pool: str, namespace: str = "") -> Any:
+        """The handle of a pool if it is open already, else None."""
+        return self._ioctxs.get((pool, namespace))
+
+    def answered(self, code: int) -> None:
+        """An operation was answered: the cluster lives, unless the answer is that it gave up, or that we are fenced."""
+        if code == FENCED:
+            self._fenced = True
+        elif code != errno.ETIMEDOUT:
+            self.inflight.last_answer_s = trio.current_time()
+            if self.state is State.AWAY:
+                self._become(State.UP, "")
+
+    @contextmanager
+    def _noticing_fences(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if code_of(error) == FENCED:
+                self._fenced = True
+            raise
+
+    # -- background ----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Connect, watch, and connect anew when fenced, until cancelled."""
+        backoff = Backoff(first_s=0.5, most_s=10.0)
+        failures = 0
+        try:
+            while True:
+                try:
+                    await self._connect()
+                except OstroError as error:
+                    failures += 1
+                    if str(error) != self.reason:
+                        log.warning(
+                            "ceph can't be reached",
+                            conf=str(self.config.conf),
+                            reason=error.message,
+                            detail=error.detail,
+                        )
+                    self.reason = error.message
+                    await trio.sleep(backoff.delay_s(failures, self.world.random))
+                    continue
+                failures = 0
+                await self._watch()
+                await self._disconnect()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._disconnect()
+
+    async def _connect(self) -> None:
+        with translated(f"{self.config.entity} of {self.config.conf}"):
+            self._cluster = await self.world.threads.run(
+                self._workers, connect, self.config, deadline_s=CONNECT_S * 3.0
+            )
+        self._fenced = False
+        self.inflight.last_answer_s = trio.current_time()
+        self._become(State.UP, "")
+        self._connected.set()
+
+    async def _disconnect(self) -> None:
+        """Let go of the connection. Its threads must have ended before the interpreter does."""
+        cluster, self._cluster = self._cluster, None
+        ioctxs, self._ioctxs = list(self._ioctxs.values()), {}
+        self._become(State.CONNECTING, "the connection was closed")
+        if cluster is None:
+            return
+        try:
+            await self.world.threads.run(self._workers, shut_down, cluster, ioctxs, deadline_s=15.0)
+        except OstroError as error:
+            log.warning("ceph's connection did not close", reason=error.message)
+
+    def _become(self, state: State, reason: str) -> None:
+        if state is not self.state:
+            tell = log.info if state is State.UP else log.warning
+            tell("ceph", state=state, reason=reason, conf=str(self.config.conf))
+        self.state, self.reason = state, reason
+
+    async def _watch(self) -> None:
+        """Watch over what is in flight, and probe, until this client is fenced."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._probe_often)
+            while not self._fenced:
+                await trio.sleep(LOOK_EVERY_S)
+                waited_s = self.inflight.silence_s(trio.current_time())
+                if waited_s > STALL_S and self.state is State.UP:
+                    self._become(State.AWAY, f"nothing was answered for {waited_s:.0f} s")
+            log.error("ceph has fenced this client: connecting anew", conf=str(self.config.conf))
+            nursery.cancel_scope.cancel()
+
+    async def _probe_often(self) -> None:
+        """Ask for an object that need not exist: often while the cluster is away, now and then while nobody else asks."""
+        # Only here, because objects stand on this module.
+        from ostro.runtime.ceph.objects import Objects
+
+        objects = Objects(self, self.config.pools.objects)
+        while True:
+            idle_s = trio.current_time() - self.inflight.last_answer_s
+            if self.state is State.AWAY or idle_s >= PROBE_IDLE_S:
+                try:
+                    await objects.probe(PROBE_NAME, PROBE_DEADLINE_S)
+                except OstroError as error:
+                    self.reason = error.message
+            await trio.sleep(LOOK_EVERY_S if self.state is State.AWAY else 1.0)
+
+
+@asynccontextmanager
+async def open_(world: World, config: CephConfig) -> AsyncIterator[Ceph]:
+    """The process's connection, made and watched until the block ends."""
+    ceph = Ceph(world, config)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ceph.run)
+        yield ceph
+        nursery.cancel_scope.cancel()
+
+
+# -- blocking ----------------------------------------------------------------------------------------------------
+
+
+def connect(config: CephConfig) -> Any:
+    """A connected handle. Raises rados.Error."""
+    cluster = rados.Rados(conffile=str(config.conf), name=config.entity)
+    try:
+        for name, value in SETTINGS.items():
+            cluster.conf_set(name, value)
+        cluster.connect(timeout=CONNECT_S)
+    except BaseException:
+        cluster.shutdown()
+        raise
+    return cluster
+
+
+def open_ioctx(cluster: Any, pool: str, namespace: str = "") -> Any:
+    """A handle of a pool, on which a full cluster is an error and not a wait. Raises rados.Error."""
+    ioctx = cluster.open_ioctx(pool)
+    ioctx.set_namespace(namespace)
+    ioctx.set_osdmap_full_try()
+    return ioctx
+
+
+def shut_down(cluster: Any, ioctxs: list[Any]) -> None:
+    """Close everything."""
+    for ioctx in ioctxs:
+        ioctx.close()
+    cluster.shutdown()

@@ -1,0 +1,220 @@
+"""Single objects in a pool, by librados' asynchronous operations.
+
+An operation is submitted, and its awaiter sleeps until librados' thread has handed the result over by ``run_sync_soon``: the one
+call that is allowed there. Whatever happens to the awaiter meanwhile (its deadline, a cancellation, the end of trio itself), the operation
+keeps its place in the connection's budget until librados is done with it, so what is in flight is bounded truly. Cancelling
+an operation does not undo it: a write may still take place.
+
+Facts about the binding (16.2) that this relies on: the data of writes is copied at submission; a read's buffer must
+be exactly as long as the object's answer, or longer (it is cut to the return value here, because for an empty answer the binding hands out
+the whole buffer, uninitialised); a callback gets None on error and its exceptions are swallowed, so it must not raise.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import rados
+import trio
+
+from ostro.model.errors import Unavailable
+from ostro.runtime.ceph.connection import Ceph, open_ioctx
+from ostro.runtime.ceph.errors import RETRY_AFTER_S, to_ours, translated
+
+DEADLINE_S = 20.0
+LIST_PAGE = 1000
+OVERHEAD_BYTES = 1024
+"""What an operation costs besides its data, roughly."""
+
+TOUCH_XATTR = "ostro.touched"
+
+Submit = Callable[[Callable[..., None]], object]
+
+
+class Objects:
+    """The objects of one pool and namespace.
+
+    Every method raises Unavailable when the cluster is away or the answer takes longer than ``deadline_s``, and NoCapacity when
+    there is no room.
+    """
+
+    def __init__(self, ceph: Ceph, pool: str, namespace: str = "") -> None:
+        self._ceph = ceph
+        self._pool = pool
+        self._namespace = namespace
+
+    async def create(self, name: str, data: bytes, *, deadline_s: float = DEADLINE_S) -> bool:
+        """Store a new object, whole or not at all. False when there is one of this name, which is left as it is."""
+        ioctx = await self._ioctx()
+        with rados.WriteOpCtx() as write:
+            write.new(rados.LIBRADOS_CREATE_EXCLUSIVE)
+            write.write_full(data)
+            code = await self._write(ioctx, write, name, len(data), deadline_s)
+        if code == -errno.EEXIST:
+            return False
+        self._check(code, name)
+        return True
+
+    async def touch(self, name: str, *, deadline_s: float = DEADLINE_S) -> bool:
+        """Raise the object's version and nothing else. False when there is no such object, and none is made."""
+        ioctx = await self._ioctx()
+        with rados.WriteOpCtx() as write:
+            # Of all cheap changes this alone fails on an object that isn't there, rather than making it.
+            write.rm_xattr(TOUCH_XATTR)
+            write.set_xattr(TOUCH_XATTR, b"")
+            code = await self._write(ioctx, write, name, 0, deadline_s)
+        if code == -errno.ENOENT:
+            return False
+        self._check(code, name)
+        return True
+
+    async def read(self, name: str, length: int, offset: int = 0, *, deadline_s: float = DEADLINE_S) -> bytes:
+        """At most ``length`` bytes from ``offset``, fewer at the object's end. Raises NotFound."""
+        ioctx = await self._ioctx()
+        code, data = await self._do(lambda done: ioctx.aio_read(name, length, offset, done), length, deadline_s)
+        self._check(code, name)
+        assert data is not None, "only an error comes without data"
+        return data if code == len(data) else data[:code]
+
+    async def size(self, name: str, *, deadline_s: float = DEADLINE_S) -> int | None:
+        """The object's size in bytes, None when there is none."""
+        ioctx = await self._ioctx()
+        code, size_bytes = await self._do(lambda done: ioctx.aio_stat(name, done), 0, deadline_s)
+        if code == -errno.ENOENT:
+            return None
+        self._check(code, name)
+        assert isinstance(size_bytes, int), "only an error comes without a size"
+        return size_bytes
+
+    async def remove(self, name: str, *, deadline_s: float = DEADLINE_S) -> bool:
+        """Delete the object. False when there was none."""
+        ioctx = await self._ioctx()
+        code, _ = await self._do(lambda done: ioctx.aio_remove(name, done), 0, deadline_s)
+        if code == -errno.ENOENT:
+            return False
+        self._check(code, name)
+        return True
+
+    async def versions(self, names: Sequence[str]) -> dict[str, int]:
+        """The present versions of those objects that exist. One worker, one after the other: for sweeps."""
+        return await self._ceph.call(f"pool {self._pool}", read_versions, self._pool, self._namespace, list(names))
+
+    async def remove_version(self, name: str, version: int, *, deadline_s: float = DEADLINE_S) -> bool:
+        """Delete the object if nothing has changed or touched it since it had this version. Whether it was deleted."""
+        ioctx = await self._ioctx()
+        with rados.WriteOpCtx() as write:
+            write.assert_version(version)
+            write.remove()
+            code = await self._write(ioctx, write, name, 0, deadline_s)
+        if code in (-errno.ENOENT, -errno.ERANGE, -errno.EOVERFLOW):
+            return False
+        self._check(code, name)
+        return True
+
+    async def names(self) -> AsyncIterator[str]:
+        """The names of all objects, in no order, read a page at a time."""
+        what = f"pool {self._pool}"
+        listing = await self._ceph.call(what, begin_listing, self._pool, self._namespace)
+        while page := await self._ceph.call(what, next_page, listing):
+            for name in page:
+                yield name
+
+    async def probe(self, name: str, deadline_s: float) -> None:
+        """Ask for an object, whatever the answer, even while the cluster is taken to be away."""
+        ioctx = self._ceph.known_ioctx(self._pool, self._namespace)
+        if ioctx is None:
+            await self._ioctx()
+            return
+        await self._do(lambda done: ioctx.aio_stat(name, done), 0, deadline_s, even_away=True)
+
+    async def _ioctx(self) -> Any:
+        return await self._ceph.ioctx(self._pool, self._namespace)
+
+    async def _write(self, ioctx: Any, write: Any, name: str, size_bytes: int, deadline_s: float) -> int:
+        code, _ = await self._do(lambda done: ioctx.operate_aio_write_op(write, name, done), size_bytes, deadline_s)
+        return code
+
+    def _check(self, code: int, name: str) -> None:
+        if code < 0:
+            raise to_ours(-code, name)
+
+    async def _do(
+        self, submit: Submit, size_bytes: int, deadline_s: float, *, even_away: bool = False
+    ) -> tuple[int, Any]:
+        """Submit, and wait for the return value and what came with it."""
+        ceph = self._ceph
+        with trio.move_on_after(deadline_s):
+            await ceph.budget.take(size_bytes + OVERHEAD_BYTES)
+            operation = _Operation(ceph, size_bytes + OVERHEAD_BYTES)
+            try:
+                if not even_away:
+                    ceph.check()
+                with translated(f"pool {self._pool}"):
+                    submit(operation.completed)
+            except BaseException:
+                operation.finish(-errno.ECANCELED, None, answered=False)
+                raise
+            await operation.done.wait()
+            return operation.code, operation.answer
+        raise Unavailable(
+            "The storage (Ceph) does not answer.", retry_after_s=RETRY_AFTER_S, detail=f"waited {deadline_s:g} s"
+        )
+
+
+class _Operation:
+    """One operation under way. ``code`` and ``answer`` are there once ``done`` is set."""
+
+    def __init__(self, ceph: Ceph, size_bytes: int) -> None:
+        self.done = trio.Event()
+        self.code = 0
+        self.answer: object = None
+        self._ceph = ceph
+        self._size_bytes = size_bytes
+        self._number = ceph.inflight.ask(trio.current_time())
+        self._token = trio.lowlevel.current_trio_token()
+
+    def completed(self, completion: Any, answer: object = None, *_more: object) -> None:
+        """librados' thread: hand the result over to trio's. Must not raise."""
+        try:
+            self._token.run_sync_soon(self.finish, completion.get_return_value(), answer)
+        except trio.RunFinishedError:
+            # Whoever asked is gone, and the budget with it.
+            return
+
+    def finish(self, code: int, answer: object, answered: bool = True) -> None:
+        """trio's thread: note the result, which also frees the operation's place. Must not raise."""
+        self.code, self.answer = code, answer
+        self._ceph.inflight.done(self._number)
+        self._ceph.budget.give_back(self._size_bytes)
+        if answered:
+            self._ceph.answered(-code)
+        self.done.set()
+
+
+# -- blocking ----------------------------------------------------------------------------------------------------
+
+
+def read_versions(cluster: Any, pool: str, namespace: str, names: list[str]) -> dict[str, int]:
+    """See `Objects.versions`. The last version is a property of the handle, so it needs one of its own."""
+    out = {}
+    with open_ioctx(cluster, pool, namespace) as ioctx:
+        for name in names:
+            try:
+                ioctx.stat(name)
+            except rados.ObjectNotFound:
+                continue
+            out[name] = ioctx.get_last_version()
+    return out
+
+
+def begin_listing(cluster: Any, pool: str, namespace: str) -> Iterator[Any]:
+    """A listing of a pool, on a handle of its own."""
+    return iter(open_ioctx(cluster, pool, namespace).list_objects())
+
+
+def next_page(_cluster: Any, listing: Iterator[Any]) -> list[str]:
+    """The next names of a listing, none at its end."""
+    return [found.key for found in islice(listing, LIST_PAGE)]

@@ -1,0 +1,186 @@
+"""The shared connection to a real Ceph: objects, bounds, deadlines, and a cluster that goes away and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from ostro.model.errors import NotFound, Unavailable
+from ostro.runtime.ceph.config import CephConfig, Pools, capabilities
+from ostro.runtime.world import World
+from ostro.testing.ceph import CephCluster, CephOptions, why_not
+
+if reason := why_not():
+    pytest.skip(reason, allow_module_level=True)
+
+from ostro.runtime.ceph.connection import Ceph, State, open_
+from ostro.runtime.ceph.objects import Objects
+
+POOLS = Pools("t-images", "t-volumes", "t-objects")
+PATIENCE_S = 30.0
+
+
+def configure(cluster: CephCluster, user: str = "ostro") -> CephConfig:
+    """Pools and a user with the least privilege, as an administrator is told to make them."""
+    for name in (POOLS.images, POOLS.volumes, POOLS.objects):
+        cluster.create_pool(name)
+    cluster.add_user(user, capabilities(POOLS))
+    return CephConfig(cluster.conf, user, POOLS)
+
+
+@pytest.fixture(scope="module")
+def config(ceph: CephCluster) -> Iterator[CephConfig]:
+    yield configure(ceph)
+    for name in (POOLS.images, POOLS.volumes, POOLS.objects):
+        ceph.remove_pool(name)
+
+
+@pytest.fixture
+async def connection(config: CephConfig) -> AsyncIterator[Ceph]:
+    async with open_(World(), config) as connected:
+        await connected.wait_connected(PATIENCE_S)
+        yield connected
+
+
+@pytest.fixture
+def objects(connection: Ceph) -> Objects:
+    return Objects(connection, POOLS.objects)
+
+
+async def test_an_object_is_created_once(objects: Objects) -> None:
+    assert await objects.create("once", b"first")
+    assert not await objects.create("once", b"second")
+    assert await objects.read("once", 100) == b"first"
+    assert await objects.read("once", 3, 1) == b"irs"
+    assert await objects.size("once") == 5
+    assert await objects.remove("once")
+    assert not await objects.remove("once")
+    assert await objects.size("once") is None
+    with pytest.raises(NotFound):
+        await objects.read("once", 1)
+
+
+async def test_an_empty_object_has_no_bytes_whatever_is_asked(objects: Objects) -> None:
+    await objects.create("empty", b"")
+    assert await objects.read("empty", 4096) == b""
+    assert await objects.remove("empty")
+
+
+async def test_only_an_object_that_is_there_is_touched(objects: Objects) -> None:
+    assert not await objects.touch("touched")
+    assert await objects.size("touched") is None
+    await objects.create("touched", b"x")
+    before = (await objects.versions(["touched"]))["touched"]
+    assert await objects.touch("touched")
+    assert await objects.versions(["touched", "absent"]) == {"touched": before + 1}
+    assert not await objects.remove_version("touched", before)
+    assert await objects.remove_version("touched", before + 1)
+    assert not await objects.remove_version("touched", before + 1)
+
+
+async def test_all_names_are_listed(objects: Objects) -> None:
+    names = {f"listed-{number:04}" for number in range(1500)}
+    async with trio.open_nursery() as nursery:
+        for name in names:
+            nursery.start_soon(objects.create, name, b"")
+    assert {name async for name in objects.names()} == names
+    async with trio.open_nursery() as nursery:
+        for name in names:
+            nursery.start_soon(objects.remove, name)
+
+
+async def test_what_is_in_flight_is_bounded(connection: Ceph, objects: Objects) -> None:
+    most = 0
+    data = bytes(1 << 20)
+
+    async def put(number: int) -> None:
+        nonlocal most
+        await objects.create(f"bulk-{number}", data)
+        most = max(most, connection.budget.used_bytes)
+        await objects.remove(f"bulk-{number}")
+
+    async with trio.open_nursery() as nursery:
+        for number in range(300):
+            nursery.start_soon(put, number)
+    assert most <= 96 << 20
+    assert connection.budget.ops == 0 and connection.budget.used_bytes == 0
+    assert len(connection.inflight) == 0
+
+
+async def test_a_cancelled_operation_keeps_its_place_until_it_is_done(connection: Ceph, objects: Objects) -> None:
+    async with trio.open_nursery() as nursery:
+        for number in range(50):
+            nursery.start_soon(objects.create, f"cancelled-{number}", bytes(1 << 18))
+        await trio.testing.wait_all_tasks_blocked()
+        assert connection.budget.ops
+        nursery.cancel_scope.cancel()
+    with trio.fail_after(PATIENCE_S):
+        while connection.budget.ops:
+            await objects.size("a barrier")
+    assert connection.budget.used_bytes == 0
+
+
+async def test_privileges_end_where_they_should(config: CephConfig, ceph: CephCluster, connection: Ceph) -> None:
+    ceph.create_pool("t-foreign")
+    with pytest.raises(Unavailable, match="does not allow"):
+        await Objects(connection, "t-foreign").create("intruder", b"")
+    with pytest.raises(NotFound):
+        await Objects(connection, "t-absent").create("nowhere", b"")
+    ceph.remove_pool("t-foreign")
+
+
+async def test_a_cluster_that_is_not_there_is_unavailable_at_once(tmp_path: Path) -> None:
+    conf = tmp_path / "ceph.conf"
+    conf.write_text("[global]\nmon host = [v2:127.0.0.1:9/0]\n")
+    async with open_(World(), CephConfig(conf)) as away:
+        with trio.fail_after(1), pytest.raises(Unavailable) as refusal:
+            await Objects(away, "any").size("any")
+        assert refusal.value.retry_after_s > 0
+        assert away.state is State.CONNECTING
+
+
+def test_a_dying_cluster_is_noticed_and_its_return_too() -> None:
+    with CephCluster(CephOptions(store="bluestore")) as cluster:
+        trio.run(_die_and_return, cluster, configure(cluster))
+
+
+async def _die_and_return(cluster: CephCluster, config: CephConfig) -> None:
+    async with open_(World(), config) as connection:
+        await connection.wait_connected(PATIENCE_S)
+        objects = Objects(connection, POOLS.objects)
+        assert await objects.create("before", b"kept")
+        cluster.kill_osd(0)
+        with trio.fail_after(8), pytest.raises(Unavailable):
+            await objects.read("before", 10, deadline_s=6.0)
+        assert connection.state is State.AWAY
+        with trio.fail_after(0.5), pytest.raises(Unavailable) as refusal:
+            await objects.create("during", b"")
+        assert refusal.value.retry_after_s > 0
+        await trio.to_thread.run_sync(cluster.start_osd, 0)
+        with trio.fail_after(PATIENCE_S):
+            while connection.state is not State.UP:
+                await trio.sleep(0.05)
+        assert await objects.read("before", 10) == b"kept"
+        assert connection.health == "up"
+        with trio.fail_after(PATIENCE_S):
+            while connection.budget.ops:
+                await objects.size("a barrier")
+
+
+async def test_a_fenced_client_connects_anew(ceph: CephCluster, connection: Ceph, objects: Objects) -> None:
+    address = await connection.call("me", lambda cluster: cluster.get_addrs())
+    ceph.command("osd blocklist", blocklistop="add", addr=address.split("/")[0].split(":", 1)[1] + "/" + address.split("/")[1])
+    with trio.fail_after(PATIENCE_S), pytest.raises(Unavailable):
+        while True:
+            await objects.size("a barrier")
+    with trio.fail_after(PATIENCE_S):
+        while True:
+            try:
+                await objects.size("a barrier")
+                return
+            except Unavailable:
+                await trio.sleep(0.05)
