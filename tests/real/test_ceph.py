@@ -83,7 +83,7 @@ async def test_only_an_object_that_is_there_is_touched(objects: Objects) -> None
 
 
 async def test_all_names_are_listed(objects: Objects) -> None:
-    names = {f"listed-{number:04}" for number in range(1500)}
+    names = {f"listed-{number:04}" for number in range(1100)}
     async with trio.open_nursery() as nursery:
         for name in names:
             nursery.start_soon(objects.create, name, b"")
@@ -95,7 +95,7 @@ async def test_all_names_are_listed(objects: Objects) -> None:
 
 async def test_what_is_in_flight_is_bounded(connection: Ceph, objects: Objects) -> None:
     most = 0
-    data = bytes(1 << 20)
+    data = bytes(4 << 20)
 
     async def put(number: int) -> None:
         nonlocal most
@@ -104,7 +104,7 @@ async def test_what_is_in_flight_is_bounded(connection: Ceph, objects: Objects) 
         await objects.remove(f"bulk-{number}")
 
     async with trio.open_nursery() as nursery:
-        for number in range(300):
+        for number in range(40):
             nursery.start_soon(put, number)
     assert most <= 96 << 20
     assert connection.budget.ops == 0 and connection.budget.used_bytes == 0
@@ -156,14 +156,13 @@ async def _die_and_return(cluster: CephCluster, config: CephConfig) -> None:
         cluster.kill_osd(0)
         with trio.fail_after(8), pytest.raises(Unavailable):
             await objects.read("before", 10, deadline_s=6.0)
-        assert connection.state is State.AWAY
+        assert connection.health.startswith("away: ")
         with trio.fail_after(0.5), pytest.raises(Unavailable) as refusal:
             await objects.create("during", b"")
         assert refusal.value.retry_after_s > 0
         await trio.to_thread.run_sync(cluster.start_osd, 0)
         with trio.fail_after(PATIENCE_S):
-            while connection.state is not State.UP:
-                await trio.sleep(0.05)
+            await connection.wait_for(State.UP)
         assert await objects.read("before", 10) == b"kept"
         assert connection.health == "up"
         with trio.fail_after(PATIENCE_S):
@@ -173,14 +172,10 @@ async def _die_and_return(cluster: CephCluster, config: CephConfig) -> None:
 
 async def test_a_fenced_client_connects_anew(ceph: CephCluster, connection: Ceph, objects: Objects) -> None:
     address = await connection.call("me", lambda cluster: cluster.get_addrs())
-    ceph.command("osd blocklist", blocklistop="add", addr=address.split("/")[0].split(":", 1)[1] + "/" + address.split("/")[1])
+    ceph.command("osd blocklist", blocklistop="add", addr=address)
     with trio.fail_after(PATIENCE_S), pytest.raises(Unavailable):
         while True:
             await objects.size("a barrier")
     with trio.fail_after(PATIENCE_S):
-        while True:
-            try:
-                await objects.size("a barrier")
-                return
-            except Unavailable:
-                await trio.sleep(0.05)
+        await connection.wait_for(State.UP)
+        assert await objects.size("a barrier") is None

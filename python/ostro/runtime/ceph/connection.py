@@ -75,6 +75,7 @@ class State(StrEnum):
     CONNECTING = "connecting"
     UP = "up"
     AWAY = "away"
+    FENCED = "fenced"
 
 
 class Ceph:
@@ -90,8 +91,7 @@ class Ceph:
         self._workers = Pool("Ceph", WORKERS)
         self._cluster: Any = None
         self._ioctxs: dict[tuple[str, str], Any] = {}
-        self._fenced = False
-        self._connected = trio.Event()
+        self._changed = trio.Event()
 
     @property
     def health(self) -> str:
@@ -110,8 +110,13 @@ class Ceph:
     async def wait_connected(self, timeout_s: float) -> None:
         """Wait for the first connection. Raises Unavailable when there is none in time."""
         with trio.move_on_after(timeout_s):
-            await self._connected.wait()
+            await self.wait_for(State.UP)
         self.check()
+
+    async def wait_for(self, state: State) -> None:
+        """Wait until this is the state."""
+        while self.state is not state:
+            await self._changed.wait()
 
     async def call(self, what: str, fn: Callable[..., T], *args: object, deadline_s: float = CALL_DEADLINE_S) -> T:
         """Run the blocking ``fn(cluster, *args)`` in a worker; ``what`` names the object in errors.
@@ -138,7 +143,7 @@ class Ceph:
     def answered(self, code: int) -> None:
         """An operation was answered: the cluster lives, unless the answer is that it gave up, or that we are fenced."""
         if code == FENCED:
-            self._fenced = True
+            self._become(State.FENCED, "the cluster has shut this client out")
         elif code != errno.ETIMEDOUT:
             self.inflight.last_answer_s = trio.current_time()
             if self.state is State.AWAY:
@@ -150,7 +155,7 @@ class Ceph:
             yield
         except Exception as error:
             if code_of(error) == FENCED:
-                self._fenced = True
+                self.answered(FENCED)
             raise
 
     # -- background ----------------------------------------------------------------------------------------------
@@ -187,10 +192,8 @@ class Ceph:
             self._cluster = await self.world.threads.run(
                 self._workers, connect, self.config, deadline_s=CONNECT_S * 3.0
             )
-        self._fenced = False
         self.inflight.last_answer_s = trio.current_time()
         self._become(State.UP, "")
-        self._connected.set()
 
     async def _disconnect(self) -> None:
         """Let go of the connection. Its threads must have ended before the interpreter does."""
@@ -208,19 +211,25 @@ class Ceph:
         if state is not self.state:
             tell = log.info if state is State.UP else log.warning
             tell("ceph", state=state, reason=reason, conf=str(self.config.conf))
+            self._changed.set()
+            self._changed = trio.Event()
         self.state, self.reason = state, reason
 
     async def _watch(self) -> None:
         """Watch over what is in flight, and probe, until this client is fenced."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._probe_often)
-            while not self._fenced:
-                await trio.sleep(LOOK_EVERY_S)
-                waited_s = self.inflight.silence_s(trio.current_time())
-                if waited_s > STALL_S and self.state is State.UP:
-                    self._become(State.AWAY, f"nothing was answered for {waited_s:.0f} s")
-            log.error("ceph has fenced this client: connecting anew", conf=str(self.config.conf))
+            nursery.start_soon(self._look_often)
+            await self.wait_for(State.FENCED)
             nursery.cancel_scope.cancel()
+
+    async def _look_often(self) -> None:
+        """Notice that nothing is answered any more."""
+        while True:
+            await trio.sleep(LOOK_EVERY_S)
+            silence_s = self.inflight.silence_s(trio.current_time())
+            if silence_s > STALL_S and self.state is State.UP:
+                self._become(State.AWAY, f"nothing was answered for {silence_s:.0f} s")
 
     async def _probe_often(self) -> None:
         """Ask for an object that need not exist: often while the cluster is away, now and then while nobody else asks."""

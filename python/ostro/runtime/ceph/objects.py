@@ -76,7 +76,7 @@ class Objects:
         ioctx = await self._ioctx()
         code, data = await self._do(lambda done: ioctx.aio_read(name, length, offset, done), length, deadline_s)
         self._check(code, name)
-        assert data is not None, "only an error comes without data"
+        assert isinstance(data, bytes), "only an error comes without data"
         return data if code == len(data) else data[:code]
 
     async def size(self, name: str, *, deadline_s: float = DEADLINE_S) -> int | None:
@@ -143,7 +143,7 @@ class Objects:
 
     async def _do(
         self, submit: Submit, size_bytes: int, deadline_s: float, *, even_away: bool = False
-    ) -> tuple[int, Any]:
+    ) -> tuple[int, object]:
         """Submit, and wait for the return value and what came with it."""
         ceph = self._ceph
         with trio.move_on_after(deadline_s):

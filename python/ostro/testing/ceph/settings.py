@@ -2,6 +2,8 @@
 
 What differs from Ceph's defaults, and why: everything listens on loopback and keeps its files in the directory; a single copy is
 allowed; monitors propose at once and ticks are short, because tests wait for them; caches are small, because a test machine is.
+The read lease (heartbeat grace times ratio, 1 s) is what a restarted OSD waits before it serves; much shorter, and a busy machine
+misses it, which stops all I/O for seconds.
 Authentication (cephx) is on, as it is everywhere that matters.
 """
 
@@ -65,7 +67,7 @@ setuser =
 setgroup =
 osd pool default size = {copies}
 osd pool default min size = 1
-osd pool default read lease ratio = .02
+osd pool default read lease ratio = .05
 osd pool default pg num = {pgs}
 osd pool default pgp num = {pgs}
 osd pool default pg autoscale mode = off
@@ -111,8 +113,6 @@ osd pg log dups tracked = 100
 osd map cache size = 50
 osd fast shutdown = true
 osd mon shutdown timeout = 1
-osd heartbeat interval = 1
-osd heartbeat grace = 4
 memstore device bytes = {size_bytes}
 bluestore block create = true
 bluestore block size = {size_bytes}
