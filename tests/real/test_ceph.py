@@ -111,13 +111,20 @@ async def test_what_is_in_flight_is_bounded(connection: Ceph, objects: Objects) 
     assert len(connection.inflight) == 0
 
 
-async def test_a_cancelled_operation_keeps_its_place_until_it_is_done(connection: Ceph, objects: Objects) -> None:
-    async with trio.open_nursery() as nursery:
-        for number in range(50):
-            nursery.start_soon(objects.create, f"cancelled-{number}", bytes(1 << 18))
-        await trio.testing.wait_all_tasks_blocked()
-        assert connection.budget.ops
-        nursery.cancel_scope.cancel()
+async def test_a_cancelled_operation_keeps_its_place_until_it_is_done(
+    ceph: CephCluster, connection: Ceph, objects: Objects
+) -> None:
+    await objects.size("open the pool first")
+    ceph.freeze("osd.0")
+    try:
+        async with trio.open_nursery() as nursery:
+            for number in range(50):
+                nursery.start_soon(objects.create, f"cancelled-{number}", bytes(1 << 18))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert connection.budget.ops == 50
+    finally:
+        ceph.thaw("osd.0")
     with trio.fail_after(PATIENCE_S):
         while connection.budget.ops:
             await objects.size("a barrier")
