@@ -136,12 +136,16 @@ class PeerWish(msgspec.Struct, frozen=True):
 
 
 class ImageWish(msgspec.Struct, frozen=True):
-    """An image that a server or volume of this host is made from, to hold in the host's cache."""
+    """An image that a server or volume of this host is made from, to hold in the host's cache.
+
+    ``stored_as`` names the bytes in storage that control plane and hosts share, where there is any.
+    """
 
     id: str
     disk_format: str
     size_bytes: int
     sha512: str
+    stored_as: str = ""
 
 
 class VolumeWish(msgspec.Struct, frozen=True):

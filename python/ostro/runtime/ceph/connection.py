@@ -28,6 +28,7 @@ import trio
 from ostro.model.errors import OstroError, Unavailable
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.ceph.budget import Budget
+from ostro.runtime.ceph.calls import Gate
 from ostro.runtime.ceph.config import CephConfig
 from ostro.runtime.ceph.errors import FENCED, RETRY_AFTER_S, code_of, translated
 from ostro.runtime.ceph.inflight import Inflight
@@ -42,6 +43,7 @@ log = structlog.get_logger()
 CONNECT_S = 10
 WORKERS = 16
 CALL_DEADLINE_S = 60.0
+CLOSE_S = 10.0
 STALL_S = 5.0
 LOOK_EVERY_S = 0.5
 PROBE_IDLE_S = 10.0
@@ -89,7 +91,9 @@ class Ceph:
         self.inflight = Inflight()
         self.budget = Budget(MOST_OPS, MOST_BYTES)
         self._workers = Pool("Ceph", WORKERS)
+        self._closing = Pool("Ceph's end", 1)
         self._cluster: Any = None
+        self._gate = Gate()
         self._ioctxs: dict[tuple[str, str], Any] = {}
         self._changed = trio.Event()
 
@@ -125,7 +129,9 @@ class Ceph:
         """
         self.check()
         with translated(what), self._noticing_fences():
-            return await self.world.threads.run(self._workers, fn, self._cluster, *args, deadline_s=deadline_s)
+            return await self.world.threads.run(
+                self._workers, self._gate.run, fn, self._cluster, *args, deadline_s=deadline_s
+            )
 
     async def ioctx(self, pool: str, namespace: str = "") -> Any:
         """The handle of a pool, opened at its first use and kept; it is thread-safe. Raises NotFound, Unavailable."""
@@ -192,20 +198,25 @@ class Ceph:
             self._cluster = await self.world.threads.run(
                 self._workers, connect, self.config, deadline_s=CONNECT_S * 3.0
             )
+        self._gate = Gate()
         self.inflight.last_answer_s = trio.current_time()
         self._become(State.UP, "")
 
     async def _disconnect(self) -> None:
-        """Let go of the connection. Its threads must have ended before the interpreter does."""
+        """Let go of the connection once nothing is under way on it. Its threads must have ended before the interpreter does."""
         cluster, self._cluster = self._cluster, None
         ioctxs, self._ioctxs = list(self._ioctxs.values()), {}
-        self._become(State.CONNECTING, "the connection was closed")
+        self.state, self.reason = State.CONNECTING, "the connection was closed"
         if cluster is None:
             return
+        with trio.move_on_after(CLOSE_S):
+            # More than there is room for is let in when nothing else is in.
+            await self.budget.take(MOST_BYTES + 1)
+            self.budget.give_back(MOST_BYTES + 1)
         try:
-            await self.world.threads.run(self._workers, shut_down, cluster, ioctxs, deadline_s=15.0)
+            await self.world.threads.run(self._closing, shut_down, cluster, ioctxs, self._gate, deadline_s=CLOSE_S * 2)
         except OstroError as error:
-            log.warning("ceph's connection did not close", reason=error.message)
+            log.warning("ceph's connection did not close", reason=error.message, detail=error.detail)
 
     def _become(self, state: State, reason: str) -> None:
         if state is not self.state:
@@ -281,8 +292,10 @@ def open_ioctx(cluster: Any, pool: str, namespace: str = "") -> Any:
     return ioctx
 
 
-def shut_down(cluster: Any, ioctxs: list[Any]) -> None:
-    """Close everything."""
+def shut_down(cluster: Any, ioctxs: list[Any], gate: Gate) -> None:
+    """Close everything, unless a call is stuck in it: then it is left to the end of the process. Raises Unavailable then."""
+    if not gate.close(CLOSE_S):
+        raise Unavailable("A call to Ceph is still under way.")
     for ioctx in ioctxs:
         ioctx.close()
     cluster.shutdown()

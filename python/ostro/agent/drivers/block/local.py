@@ -14,34 +14,20 @@ any time: the bytes go when the last server on them goes.
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
 import shutil
-import subprocess
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
-
-import trio
 
 from ostro.agent.drivers.block import GIB, BlockFacts, Contents, Stored
-from ostro.agent.drivers.block.qcow2 import HEADER_BYTES, overlay, read_header
-from ostro.model.errors import Invalid, NoCapacity, NotFound, Unavailable, Unsupported
+from ostro.agent.drivers.block.files import FORMATS, FileCalls, copy_disk, fetch_image, guest_size, qemu_format
+from ostro.agent.drivers.block.qcow2 import overlay
+from ostro.model.errors import Invalid, NoCapacity, NotFound
 from ostro.model.wishes import ImageWish, VolumeWish
-from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-FORMATS = {"qcow2": "qcow2", "raw": "raw", "iso": "raw"}
-"""Image formats that disks are made from, and what QEMU is told they are."""
-
-COPY_DEADLINE_S = 1800.0
-CALL_DEADLINE_S = 60.0
 WORKERS = 4
 
 
@@ -64,13 +50,12 @@ class LocalBlock:
     """See `ostro.agent.drivers.block.Block`."""
 
     def __init__(self, world: World, root: Path) -> None:
-        self._world = world
         self._root = root
         self._images = root / "images"
         self._servers = root / "servers"
         self._volumes = root / "volumes"
         self._unfinished = root / "unfinished"
-        self._pool = Pool("disk", WORKERS)
+        self._call = FileCalls(world, WORKERS)
 
     async def open(self) -> None:
         """See `open_`."""
@@ -84,15 +69,12 @@ class LocalBlock:
         return await self._call(self._contents)
 
     async def put_image(self, image: ImageWish, chunks: AsyncIterable[bytes]) -> None:
-        if image.disk_format not in FORMATS:
-            raise Unsupported(f"No disk can be made from an image in format {image.disk_format}.")
-        target = self._images / f"{image.id}.{FORMATS[image.disk_format]}"
+        target = self._images / f"{image.id}.{qemu_format(image)}"
         if await self._call(target.exists):
             return
         part = self._unfinished / f"image-{image.id}"
         try:
-            await self._download(image, chunks, part)
-            await self._call(_check_image, part, FORMATS[image.disk_format])
+            await fetch_image(self._call, image, chunks, part)
             await self._call(_finish, part, target)
         finally:
             part.unlink(missing_ok=True)
@@ -116,7 +98,7 @@ class LocalBlock:
         try:
             source = await self._call(self._source_of, volume)
             if source is not None:
-                await self._copy(source, part, size_bytes)
+                await copy_disk(str(source[0]), source[1], str(part))
             await self._call(_set_size, part, size_bytes)
             await self._call(_finish, part, self._volume(volume.id))
         finally:
@@ -145,11 +127,6 @@ class LocalBlock:
 
     def _volume(self, volume_id: str) -> Path:
         return self._volumes / f"{volume_id}.raw"
-
-    async def _call(self, fn: Callable[P, T], *args: P.args, **_: P.kwargs) -> T:
-        """Run a blocking function on files."""
-        with _full_disk_is_no_capacity():
-            return await self._world.threads.run(self._pool, fn, *args, deadline_s=CALL_DEADLINE_S)
 
     def _open(self) -> None:
         shutil.rmtree(self._unfinished, ignore_errors=True)
@@ -183,14 +160,13 @@ class LocalBlock:
                 work.rename(target)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
-        with root.open("rb") as file:
-            return Stored(str(root), "qcow2", read_header(file.read(HEADER_BYTES)).size_bytes)
+        return Stored(str(root), "qcow2", guest_size(root, "qcow2"))
 
     def _write_root(self, work: Path, image_id: str, size_bytes: int) -> None:
         backing = ("", "")
         if image_id:
             image, format_ = self._image(image_id)
-            image_bytes = _guest_size(image, format_)
+            image_bytes = guest_size(image, format_)
             if 0 < size_bytes < image_bytes:
                 raise Invalid(f"The image needs {image_bytes} bytes, the flavor's disk has {size_bytes}.")
             size_bytes = size_bytes or image_bytes
@@ -213,8 +189,8 @@ class LocalBlock:
                 raise NotFound("volume", volume.source_volume_id)
         else:
             return None
-        if _guest_size(*source) > volume.size_gb * GIB:
-            raise Invalid(f"What the volume is made from needs {_guest_size(*source)} bytes and does not fit in it.")
+        if guest_size(*source) > volume.size_gb * GIB:
+            raise Invalid(f"What the volume is made from needs {guest_size(*source)} bytes and does not fit in it.")
         return source
 
     def _check_room(self, size_bytes: int) -> None:
@@ -222,67 +198,6 @@ class LocalBlock:
         free_bytes = shutil.disk_usage(self._volumes).free
         if size_bytes > free_bytes:
             raise NoCapacity(f"The host has {free_bytes // GIB} GiB of disk free, too little for this volume.")
-
-    async def _download(self, image: ImageWish, chunks: AsyncIterable[bytes], part: Path) -> None:
-        digest = hashlib.sha512()
-
-        def take(chunk: bytes) -> None:
-            digest.update(chunk)
-            left = memoryview(chunk)
-            while left:
-                left = left[file.write(left) :]
-
-        # Unbuffered, so that closing writes nothing and can't fail.
-        with await self._call(open, part, "wb", 0) as file:
-            async for chunk in chunks:
-                await self._call(take, chunk)
-            await self._call(os.fsync, file.fileno())
-        if digest.hexdigest() != image.sha512:
-            raise Invalid(f"The bytes received for image {image.id} do not have its SHA-512.")
-
-    async def _copy(self, source: tuple[Path, str], part: Path, size_bytes: int) -> None:
-        """Copy what the guest sees in ``source`` to a sparse raw file of ``size_bytes``."""
-        path, format_ = source
-        command = ["qemu-img", "convert", "-U", "-f", format_, "-O", "raw", str(path), str(part)]
-        with trio.move_on_after(COPY_DEADLINE_S):
-            done = await trio.run_process(command, check=False, capture_stderr=True, stdin=subprocess.DEVNULL)
-            if done.returncode == 0:
-                return
-            words = done.stderr.decode(errors="replace").strip()[-300:]
-            if os.strerror(errno.ENOSPC) in words:
-                raise NoCapacity("The host's disk is full.", detail=words)
-            raise Unavailable(f"qemu-img could not copy: {words}", retry_after_s=10)
-        raise Unavailable(f"Copying {size_bytes} bytes took more than {COPY_DEADLINE_S:g} s.")
-
-
-@contextmanager
-def _full_disk_is_no_capacity() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoCapacity("The host's disk is full.", detail=str(error)) from error
-        raise
-
-
-def _guest_size(path: Path, format_: str) -> int:
-    """How large a guest sees the file."""
-    if format_ == "raw":
-        return path.stat().st_size
-    with path.open("rb") as file:
-        return read_header(file.read(HEADER_BYTES)).size_bytes
-
-
-def _check_image(path: Path, format_: str) -> None:
-    """Refuse an image whose header doesn't agree with its format or leads out of the file."""
-    if format_ != "qcow2":
-        return
-    with path.open("rb") as file:
-        header = read_header(file.read(HEADER_BYTES))
-    if header.refers_elsewhere:
-        raise Invalid("The image refers to other files (a backing file or an external data file).")
-    if header.encrypted:
-        raise Invalid("The image is encrypted by qcow2's own means, which is not supported.")
 
 
 def _set_size(path: Path, size_bytes: int) -> None:

@@ -1,0 +1,332 @@
+"""Storage in Ceph: images, root disks and volumes are RBD images, which QEMU opens by itself.
+
+::
+
+    images pool     ID            an image as a disk, with the snapshot ``base`` that others are cloned from
+    volumes pool    server-ID     a server's root disk
+                    volume-ID     a volume
+                    ostro.host.H  an omap: what host H keeps (``image-ID`` -> the image's name, ``server-ID``, ``volume-ID``)
+                    ostro.flatten.H  an omap: clones that H has yet to flatten
+    both            part.H.NAME   what host H is making
+
+All hosts of a cloud share the pools. So that none deletes what is another's, a disk bears the name of its owner and only that one deletes
+it; the last host that was told to make a disk owns it. A host's own list is written before a disk is made and cleared after it is deleted, so
+nothing is forgotten. Images belong to the control plane, which deletes them; a host merely notes which it needs.
+
+An image that the control plane has put into Ceph as a disk is there already. Any other is downloaded, checked, and written as a disk once; the
+first host to finish wins. Disks made from an image are clones and stay so. A clone of a volume is flattened in the background, so that chains stay
+short and a deleted volume's room comes back.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+import trio
+
+from ostro.agent.drivers.block import GIB, BlockFacts, Contents, Stored
+from ostro.agent.drivers.block.files import FileCalls, copy_disk, fetch_image, guest_size, qemu_format
+from ostro.model.errors import Conflict, Invalid, NoCapacity, NotFound, OstroError, Unavailable
+from ostro.model.wishes import ImageWish, VolumeWish
+from ostro.runtime.ceph import disks
+from ostro.runtime.ceph.config import CephConfig
+from ostro.runtime.ceph.connection import CALL_DEADLINE_S, Ceph
+from ostro.runtime.ceph.connection import open_ as open_ceph
+from ostro.runtime.ceph.disks import BASE, SECTOR_BYTES, Disk
+from ostro.runtime.doorbell import Bell
+from ostro.runtime.world import World
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+CONNECT_S = 30.0
+FLATTEN_DEADLINE_S = 6 * 3600.0
+FLATTEN_AGAIN_S = 60.0
+FILE_WORKERS = 2
+UNKNOWN_GB = 100_000
+"""What a cluster that doesn't tell its size is taken to have."""
+
+
+@dataclass(frozen=True)
+class RbdConfig:
+    """``host`` names this host among those that share the pools; ``scratch`` is a directory for images on their way."""
+
+    ceph: CephConfig
+    host: str
+    scratch: Path
+
+
+@asynccontextmanager
+async def open_(world: World, config: RbdConfig) -> AsyncIterator[RbdBlock]:
+    """Connect, throw away what was left unfinished, and flatten in the background until the block ends.
+
+    Raises:
+        Unavailable: Ceph doesn't answer, or refuses; the message says which.
+    """
+    async with open_ceph(world, config.ceph) as ceph, trio.open_nursery() as nursery:
+        await ceph.wait_connected(CONNECT_S)
+        driver = RbdBlock(world, config, ceph)
+        await driver.open()
+        nursery.start_soon(driver.flatten_often)
+        yield driver
+        nursery.cancel_scope.cancel()
+
+
+class RbdBlock:
+    """See `ostro.agent.drivers.block.Block`."""
+
+    def __init__(self, world: World, config: RbdConfig, ceph: Ceph) -> None:
+        self._ceph = ceph
+        self._config = config.ceph
+        self._pools = config.ceph.pools
+        self._host = config.host
+        self._scratch = config.scratch
+        self._on_file = FileCalls(world, FILE_WORKERS)
+        self._kept = f"ostro.host.{config.host}"
+        self._to_flatten = f"ostro.flatten.{config.host}"
+        self._bell = Bell()
+        self._facts = BlockFacts(0, "")
+
+    async def open(self) -> None:
+        """See `open_`."""
+        await self._on_file(_empty, self._scratch)
+        for pool in dict.fromkeys((self._pools.images, self._pools.volumes)):
+            await self._call(pool, disks.drop_parts, pool, self._host)
+            await self._call(pool, disks.empty_trash, pool)
+        capacity_bytes = await self._call("the cluster", disks.capacity_bytes, self._pools.volumes)
+        where = f"Ceph, pools {self._pools.images} and {self._pools.volumes}"
+        if capacity_bytes:
+            self._facts = BlockFacts(capacity_bytes // GIB, where)
+        else:
+            self._facts = BlockFacts(UNKNOWN_GB, f"{where}; it does not tell its size (does a manager run?)")
+
+    @property
+    def facts(self) -> BlockFacts:
+        return self._facts
+
+    async def contents(self) -> Contents:
+        kept = await self._call(self._kept, disks.read_keys, self._pools.volumes, self._kept)
+        images, roots, volumes = (
+            frozenset(key.removeprefix(kind) for key in kept if key.startswith(kind))
+            for kind in ("image-", "server-", "volume-")
+        )
+        return Contents(images, roots, volumes)
+
+    # -- images --------------------------------------------------------------------------------------------------
+
+    async def put_image(self, image: ImageWish, chunks: AsyncIterable[bytes]) -> None:
+        qemu_format(image)
+        disk = Disk(self._pools.images, image.stored_as or image.id)
+        if await self._call(disk.name, disks.find_snapshot, disk, BASE) is None:
+            await self._import(image, chunks, disk)
+        await self._keep(f"image-{image.id}", disk.name)
+
+    async def drop_image(self, image_id: str) -> None:
+        await self._forget(f"image-{image_id}")
+
+    async def _import(self, image: ImageWish, chunks: AsyncIterable[bytes], disk: Disk) -> None:
+        """Make the image's disk from its bytes, by way of a file, whole or not at all."""
+        file = self._scratch / f"image-{image.id}"
+        try:
+            await fetch_image(self._on_file, image, chunks, file)
+            size_bytes = await self._on_file(guest_size, file, qemu_format(image))
+            async with self._making(disk, "") as part:
+                await self._call(part.name, disks.create, part, _whole_sectors(size_bytes))
+                await copy_disk(str(file), qemu_format(image), self._for_qemu(part), onto=True)
+                await self._call(part.name, disks.snapshot, part, BASE)
+        finally:
+            file.unlink(missing_ok=True)
+
+    async def _image(self, image_id: str) -> tuple[Disk, int]:
+        """A kept image's disk and its size in bytes. Raises NotFound."""
+        kept = await self._call(self._kept, disks.read_key, self._pools.volumes, self._kept, f"image-{image_id}")
+        disk = Disk(self._pools.images, (kept or b"").decode())
+        size_bytes = await self._call(disk.name, disks.find_snapshot, disk, BASE) if kept else None
+        if size_bytes is None:
+            raise NotFound("image", image_id, f"Image {image_id} is not kept on this host.")
+        return disk, size_bytes
+
+    # -- root disks ----------------------------------------------------------------------------------------------
+
+    async def make_root(self, server_id: str, image_id: str, size_gb: int) -> Stored:
+        disk = self._root(server_id)
+        found = await self._find(disk)
+        if found is None:
+            await self._make(disk, image_id, "", size_gb * GIB)
+            found = await self._find(disk)
+        else:
+            await self._adopt(disk)
+        assert found is not None, "it has been made"
+        return found
+
+    async def drop_root(self, server_id: str) -> None:
+        await self._drop(self._root(server_id))
+
+    # -- volumes -------------------------------------------------------------------------------------------------
+
+    async def make_volume(self, volume: VolumeWish) -> Stored:
+        disk = self._volume(volume.id)
+        found = await self._find(disk)
+        if found is None:
+            self._check_room(volume.size_gb * GIB)
+            await self._make(disk, volume.image_id, volume.source_volume_id, volume.size_gb * GIB)
+            found = await self._find(disk)
+        else:
+            await self._adopt(disk)
+        assert found is not None, "it has been made"
+        return found
+
+    async def find_volume(self, volume_id: str) -> Stored | None:
+        return await self._find(self._volume(volume_id))
+
+    async def extend_volume(self, volume_id: str, size_gb: int) -> None:
+        self._check_room(size_gb * GIB)
+        disk = self._volume(volume_id)
+        try:
+            await self._call(disk.name, disks.grow, disk, size_gb * GIB)
+        except NotFound as error:
+            raise NotFound("volume", volume_id) from error
+
+    async def drop_volume(self, volume_id: str) -> None:
+        await self._drop(self._volume(volume_id))
+
+    # -- any disk ------------------------------------------------------------------------------------------------
+
+    async def _make(self, disk: Disk, image_id: str, source_volume_id: str, size_bytes: int) -> None:
+        """Make a disk from an image or a volume, or blank."""
+        if image_id:
+            source, least_bytes = await self._image(image_id)
+        elif source_volume_id:
+            source, least_bytes = await self._source_volume(source_volume_id)
+        else:
+            async with self._making_own(disk) as part:
+                await self._call(disk.name, disks.create, part, size_bytes)
+            return
+        if 0 < size_bytes < least_bytes:
+            raise Invalid(f"What the disk is made from needs {least_bytes} bytes, the disk has {size_bytes}.")
+        async with self._making_own(disk) as part:
+            if image_id:
+                await self._call(disk.name, disks.clone, source, BASE, part, size_bytes)
+            else:
+                await self._call(disk.name, disks.clone_disk, source, part, size_bytes)
+                await self._call(disk.name, disks.set_key, self._pools.volumes, self._to_flatten, disk.name, b"")
+        self._bell.ring()
+
+    async def _source_volume(self, volume_id: str) -> tuple[Disk, int]:
+        source = self._volume(volume_id)
+        size_bytes = await self._call(source.name, disks.find_size, source)
+        if size_bytes is None:
+            raise NotFound("volume", volume_id)
+        return source, size_bytes
+
+    @asynccontextmanager
+    async def _making_own(self, disk: Disk) -> AsyncIterator[Disk]:
+        """As `_making`, for a disk that this host keeps."""
+        await self._keep(disk.name)
+        try:
+            async with self._making(disk, self._host) as part:
+                yield part
+        except OstroError:
+            if await self._find(disk) is None:
+                await self._forget(disk.name)
+            raise
+
+    @asynccontextmanager
+    async def _making(self, disk: Disk, owner: str) -> AsyncIterator[Disk]:
+        """The name under which the block makes the disk; it gets its own at the end, or is removed."""
+        part = disk.part(self._host)
+        await self._call(part.name, disks.remove, part)
+        try:
+            yield part
+            await self._call(disk.name, disks.finish, part, disk, owner)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._discard(part)
+            raise
+
+    async def _discard(self, part: Disk) -> None:
+        """Remove a part if that can be done now; the next start, or the next attempt, removes it otherwise."""
+        try:
+            await self._call(part.name, disks.remove, part)
+        except OstroError as error:
+            log.warning("an unfinished disk could not be removed yet", name=part.name, reason=error.message)
+
+    async def _find(self, disk: Disk) -> Stored | None:
+        size_bytes = await self._call(disk.name, disks.find_size, disk)
+        return None if size_bytes is None else Stored(disk.path, "raw", size_bytes)
+
+    async def _adopt(self, disk: Disk) -> None:
+        """A disk that is there is this host's from now on."""
+        await self._keep(disk.name)
+        await self._call(disk.name, disks.set_owner, disk, self._host)
+
+    async def _drop(self, disk: Disk) -> None:
+        """Delete a disk of this host's; another host's is only forgotten."""
+        if await self._call(disk.name, disks.find_owner, disk) in (self._host, ""):
+            await self._call(disk.name, disks.remove, disk, deadline_s=FLATTEN_DEADLINE_S)
+        await self._forget(disk.name)
+
+    async def _keep(self, key: str, value: str = "") -> None:
+        await self._call(key, disks.set_key, self._pools.volumes, self._kept, key, value.encode())
+
+    async def _forget(self, key: str) -> None:
+        await self._call(key, disks.drop_key, self._pools.volumes, self._kept, key)
+
+    def _root(self, server_id: str) -> Disk:
+        return Disk(self._pools.volumes, f"server-{server_id}")
+
+    def _volume(self, volume_id: str) -> Disk:
+        return Disk(self._pools.volumes, f"volume-{volume_id}")
+
+    def _check_room(self, size_bytes: int) -> None:
+        """Refuse what could never be filled. Disks are sparse, so this is no promise."""
+        if size_bytes > self._facts.disk_gb * GIB:
+            raise NoCapacity(f"Ceph holds {self._facts.disk_gb} GiB in all, too little for this disk.")
+
+    def _for_qemu(self, disk: Disk) -> str:
+        """As QEMU's own tools name it."""
+        conf = str(self._config.conf)
+        for sign in "\\:@":
+            conf = conf.replace(sign, f"\\{sign}")
+        return f"{disk.path}:id={self._config.user}:conf={conf}"
+
+    async def _call(self, what: str, fn: Callable[..., T], *args: object, deadline_s: float = CALL_DEADLINE_S) -> T:
+        """A call to Ceph. What is in use now need not be later, so that is Unavailable here."""
+        try:
+            return await self._ceph.call(what, fn, *args, deadline_s=deadline_s)
+        except Conflict as error:
+            raise Unavailable(error.message, retry_after_s=5, detail=error.detail) from error
+
+    # -- background ----------------------------------------------------------------------------------------------
+
+    async def flatten_often(self) -> None:
+        """Flatten clones of volumes, one after the other, for ever."""
+        while True:
+            try:
+                await self._flatten_all()
+            except OstroError as error:
+                log.warning("flattening goes on later", reason=error.message, detail=error.detail)
+            await self._bell.wait(FLATTEN_AGAIN_S)
+
+    async def _flatten_all(self) -> None:
+        names = await self._call(self._to_flatten, disks.read_keys, self._pools.volumes, self._to_flatten)
+        for name in names:
+            disk = Disk(self._pools.volumes, name)
+            await self._call(name, disks.flatten, disk, deadline_s=FLATTEN_DEADLINE_S)
+            await self._call(name, disks.drop_key, self._pools.volumes, self._to_flatten, name)
+
+
+def _whole_sectors(size_bytes: int) -> int:
+    return -(-size_bytes // SECTOR_BYTES) * SECTOR_BYTES
+
+
+def _empty(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)

@@ -1,0 +1,331 @@
+"""RBD images: the blocking calls, one plain function each, for `Ceph.call`.
+
+A disk is made under a name of its maker's (``part.<maker>.<name>``) and renamed when it is complete, so a disk under its own name is whole; what a
+crash leaves is found by its name (`drop_parts`). Clones are of format 2: a snapshot with clones may be removed, and lives on unseen
+until the last of them is gone or flattened.
+
+**Deleting a disk that others were cloned from** moves it to RBD's trash. Deleting the last of those reaps it: `remove` looks at what the removed disk
+stood on, and deletes that too if it lies in the trash and nothing else stands on it, and so on down.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import rados
+import rbd
+
+from ostro.runtime.ceph.connection import open_ioctx
+
+OBJECT_BYTES = 4 << 20
+SECTOR_BYTES = 512
+BASE = "base"
+"""The snapshot of an image that disks are cloned from."""
+FEATURES = (
+    rbd.RBD_FEATURE_LAYERING
+    | rbd.RBD_FEATURE_EXCLUSIVE_LOCK
+    | rbd.RBD_FEATURE_OBJECT_MAP
+    | rbd.RBD_FEATURE_FAST_DIFF
+    | rbd.RBD_FEATURE_DEEP_FLATTEN
+)
+OWNER_KEY = "ostro.owner"
+MOST_DEPTH = 16
+"""Of clones of clones; a volume's clone is flattened, so that a chain is never longer than a few."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Where a disk is."""
+
+    pool: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """As QEMU and our hypervisor driver name it."""
+        return f"rbd:{self.pool}/{self.name}"
+
+    def part(self, maker: str) -> Disk:
+        """The disk while ``maker`` makes it."""
+        return Disk(self.pool, f"part.{maker}.{self.name}")
+
+
+@contextmanager
+def opened(cluster: Any, disk: Disk, *, snapshot: str | None = None, read_only: bool = False) -> Iterator[Any]:
+    """The disk, open. Raises rbd.ImageNotFound."""
+    with (
+        open_ioctx(cluster, disk.pool) as ioctx,
+        rbd.Image(ioctx, disk.name, snapshot=snapshot, read_only=read_only) as image,
+    ):
+        yield image
+
+
+def find_size(cluster: Any, disk: Disk) -> int | None:
+    """The disk's size in bytes, None when there is none."""
+    try:
+        with opened(cluster, disk, read_only=True) as image:
+            return int(image.size())
+    except rbd.ImageNotFound:
+        return None
+
+
+def list_names(cluster: Any, pool: str) -> list[str]:
+    """The names of all disks in the pool."""
+    with open_ioctx(cluster, pool) as ioctx:
+        return list(rbd.RBD().list(ioctx))
+
+
+def create(cluster: Any, disk: Disk, size_bytes: int) -> None:
+    """Make a blank disk. Raises rbd.ImageExists."""
+    with open_ioctx(cluster, disk.pool) as ioctx:
+        rbd.RBD().create(ioctx, disk.name, size_bytes, old_format=False, features=FEATURES)
+
+
+def clone(cluster: Any, parent: Disk, snapshot: str, disk: Disk, size_bytes: int) -> None:
+    """Make a disk that shows what the parent's snapshot holds; larger than it if ``size_bytes`` is. Raises rbd.ImageNotFound, rbd.ImageExists."""
+    with open_ioctx(cluster, parent.pool) as parents, open_ioctx(cluster, disk.pool) as ioctx:
+        rbd.RBD().clone(parents, parent.name, snapshot, ioctx, disk.name, features=FEATURES)
+        with rbd.Image(ioctx, disk.name) as image:
+            if size_bytes > image.size():
+                image.resize(size_bytes)
+
+
+def finish(cluster: Any, part: Disk, disk: Disk, owner: str) -> bool:
+    """Give a complete disk its name and owner. False, and the part is removed, when somebody else has made the same disk meanwhile."""
+    set_owner(cluster, part, owner)
+    with open_ioctx(cluster, part.pool) as ioctx:
+        try:
+            rbd.RBD().rename(ioctx, part.name, disk.name)
+        except rbd.ImageExists:
+            remove(cluster, part)
+            return False
+    return True
+
+
+def set_owner(cluster: Any, disk: Disk, owner: str) -> None:
+    """Say who may delete the disk."""
+    with opened(cluster, disk) as image:
+        image.metadata_set(OWNER_KEY, owner)
+
+
+def find_owner(cluster: Any, disk: Disk) -> str | None:
+    """Who may delete the disk: empty if nobody said so, None when there is no disk."""
+    try:
+        with opened(cluster, disk, read_only=True) as image:
+            return str(image.metadata_get(OWNER_KEY))
+    except rbd.ImageNotFound:
+        return None
+    except KeyError:
+        return ""
+
+
+def grow(cluster: Any, disk: Disk, size_bytes: int) -> None:
+    """Make a disk at least this large. Whoever holds its exclusive lock is asked to do it. Raises rbd.ImageNotFound."""
+    with opened(cluster, disk) as image:
+        if image.size() < size_bytes:
+            image.resize(size_bytes)
+
+
+def set_size(cluster: Any, disk: Disk, size_bytes: int) -> None:
+    """Make a disk just this large. Raises rbd.ImageNotFound."""
+    with opened(cluster, disk) as image:
+        if image.size() != size_bytes:
+            image.resize(size_bytes)
+
+
+def write(cluster: Any, disk: Disk, offset: int, data: bytes) -> None:
+    """Write one run of bytes."""
+    with opened(cluster, disk) as image:
+        image.write(data, offset)
+
+
+def read(cluster: Any, disk: Disk, offset: int, length: int) -> bytes:
+    """Read one run of bytes, fewer at the disk's end. Raises rbd.ImageNotFound."""
+    with opened(cluster, disk, read_only=True) as image:
+        return bytes(image.read(offset, max(0, min(length, image.size() - offset))))
+
+
+def snapshot(cluster: Any, disk: Disk, name: str) -> None:
+    """Make a snapshot unless there is one of this name. Raises rbd.ImageNotFound."""
+    with opened(cluster, disk) as image:
+        try:
+            image.create_snap(name)
+        except rbd.ImageExists:
+            return
+
+
+def find_snapshot(cluster: Any, disk: Disk, name: str) -> int | None:
+    """The size in bytes of the disk at its snapshot, None when there is no such disk or snapshot."""
+    try:
+        with opened(cluster, disk, snapshot=name, read_only=True) as image:
+            return int(image.size())
+    except rbd.ImageNotFound:
+        return None
+
+
+def clone_disk(cluster: Any, source: Disk, disk: Disk, size_bytes: int) -> None:
+    """Make a disk that shows what another one holds now, by a snapshot that is gone when this returns. Raises rbd.ImageNotFound."""
+    mark = f"clone.{disk.name}"
+    _drop_snapshot(cluster, source, mark)
+    snapshot(cluster, source, mark)
+    try:
+        clone(cluster, source, mark, disk, size_bytes)
+    finally:
+        _drop_snapshot(cluster, source, mark)
+
+
+def _drop_snapshot(cluster: Any, disk: Disk, name: str) -> None:
+    with opened(cluster, disk) as image:
+        try:
+            image.remove_snap(name)
+        except rbd.ImageNotFound:
+            return
+
+
+def flatten(cluster: Any, disk: Disk) -> None:
+    """Copy all that a clone still has from its parent, and let go of that. No parent, or no disk, succeeds. Takes long."""
+    try:
+        with opened(cluster, disk) as image:
+            stood_on = _parent(image)
+            if stood_on is not None:
+                image.flatten()
+    except rbd.ImageNotFound:
+        return
+    _reap(cluster, stood_on)
+
+
+def remove(cluster: Any, disk: Disk) -> None:
+    """Delete a disk with its snapshots; into the trash while there are clones of it. It being gone succeeds.
+
+    Raises rbd.ImageBusy while somebody has it open.
+    """
+    with open_ioctx(cluster, disk.pool) as ioctx:
+        stood_on = None
+        try:
+            with rbd.Image(ioctx, disk.name) as image:
+                stood_on = _parent(image)
+                for found in list(image.list_snaps()):
+                    # Others are in the trash already, kept by clones.
+                    if found["namespace"] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER:
+                        image.remove_snap(found["name"])
+        except rbd.ImageNotFound:
+            # Half deleted before, perhaps: what is left of it goes below.
+            stood_on = None
+        try:
+            rbd.RBD().remove(ioctx, disk.name)
+        except rbd.ImageNotFound:
+            return
+        except rbd.ImageHasSnapshots:
+            rbd.RBD().trash_move(ioctx, disk.name, 0)
+            return
+    _reap(cluster, stood_on)
+
+
+@dataclass(frozen=True)
+class _Parent:
+    """What a clone stands on: a pool and an image's id, which stays the same in the trash."""
+
+    pool: str
+    image_id: str
+
+
+def _parent(image: Any) -> _Parent | None:
+    try:
+        return _Parent(image.get_parent_image_spec()["pool_name"], image.parent_id())
+    except rbd.ImageNotFound:
+        return None
+
+
+def _reap(cluster: Any, candidate: _Parent | None) -> None:
+    """Delete what a disk stood on if it is in the trash and nothing else stands on it; then what that stood on."""
+    for _depth in range(MOST_DEPTH):
+        if candidate is None:
+            return
+        with open_ioctx(cluster, candidate.pool) as ioctx:
+            try:
+                rbd.RBD().trash_get(ioctx, candidate.image_id)
+                with rbd.Image(ioctx, image_id=candidate.image_id, read_only=True) as image:
+                    below = _parent(image)
+                rbd.RBD().trash_remove(ioctx, candidate.image_id)
+            except (rbd.ImageNotFound, rbd.ImageHasSnapshots, rbd.ImageBusy):
+                # Not in the trash, reaped by somebody else, or still stood on.
+                return
+        candidate = below
+
+
+def empty_trash(cluster: Any, pool: str) -> None:
+    """Delete whatever in the pool's trash nothing stands on any more: what a crash between two steps of `remove` left."""
+    with open_ioctx(cluster, pool) as ioctx:
+        found = [entry["id"] for entry in rbd.RBD().trash_list(ioctx)]
+    for image_id in found:
+        _reap(cluster, _Parent(pool, image_id))
+
+
+def drop_parts(cluster: Any, pool: str, maker: str) -> int:
+    """Delete what ``maker`` has left unfinished; how many there were. Nothing may be in the making."""
+    mine = [name for name in list_names(cluster, pool) if name.startswith(f"part.{maker}.")]
+    for name in mine:
+        remove(cluster, Disk(pool, name))
+    return len(mine)
+
+
+def capacity_bytes(cluster: Any, pool: str) -> int:
+    """How much the pool holds and could hold in all, 0 when the cluster doesn't say (it has no manager)."""
+    code, out, _complaint = cluster.mon_command(json.dumps({"prefix": "df", "format": "json"}), b"", timeout=10)
+    if code:
+        return 0
+    for found in json.loads(out).get("pools", ()):
+        if found["name"] == pool:
+            stats = found["stats"]
+            return int(stats.get("stored", 0)) + int(stats.get("max_avail", 0))
+    return 0
+
+
+# -- what a host keeps -------------------------------------------------------------------------------------------
+
+
+def read_keys(cluster: Any, pool: str, name: str) -> dict[str, bytes]:
+    """The omap of an object, empty when there is none."""
+    out: dict[str, bytes] = {}
+    with open_ioctx(cluster, pool) as ioctx:
+        while True:
+            after = max(out, default="")
+            with rados.ReadOpCtx() as op:
+                page, _ = ioctx.get_omap_vals(op, after, "", 1000)
+                try:
+                    ioctx.operate_read_op(op, name)
+                except rados.ObjectNotFound:
+                    return out
+                found = dict(page)
+            if not found:
+                return out
+            out.update(found)
+
+
+def read_key(cluster: Any, pool: str, name: str, key: str) -> bytes | None:
+    """One value of an object's omap, None when there is no such key or object."""
+    with open_ioctx(cluster, pool) as ioctx, rados.ReadOpCtx() as op:
+        found, _ = ioctx.get_omap_vals_by_keys(op, (key,))
+        try:
+            ioctx.operate_read_op(op, name)
+        except rados.ObjectNotFound:
+            return None
+        return dict(found).get(key)
+
+
+def set_key(cluster: Any, pool: str, name: str, key: str, value: bytes) -> None:
+    """Set one key of an object's omap, making the object."""
+    with open_ioctx(cluster, pool) as ioctx, rados.WriteOpCtx() as op:
+        ioctx.set_omap(op, (key,), (value,))
+        ioctx.operate_write_op(op, name)
+
+
+def drop_key(cluster: Any, pool: str, name: str, key: str) -> None:
+    """Remove one key of an object's omap. It being gone succeeds."""
+    with open_ioctx(cluster, pool) as ioctx, rados.WriteOpCtx() as op:
+        ioctx.remove_omap_keys(op, (key,))
+        ioctx.operate_write_op(op, name)

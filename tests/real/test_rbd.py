@@ -1,0 +1,200 @@
+"""Storage in a real Ceph against the driver's contract, and what only RBD promises."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+import trio
+
+from ostro.agent.drivers.block import GIB, Block, Contents
+from ostro.agent.drivers.block.qcow2 import overlay
+from ostro.model.errors import Unavailable
+from ostro.model.wishes import ImageWish, VolumeWish
+from ostro.runtime.ceph.config import CephConfig, Pools, capabilities
+from ostro.runtime.world import World
+from ostro.testing.ceph import CephCluster, why_not
+from ostro.testing.contracts.block import COPY, DATA, EMPTY, IMAGE, SERVER, VOLUME, BlockContract, image_wish, in_chunks
+
+if reason := why_not():
+    pytest.skip(reason, allow_module_level=True)
+
+from ostro.agent.drivers.block.rbd import RbdBlock, RbdConfig, open_
+
+POOLS = Pools("r-images", "r-volumes", "r-objects")
+OWN_OBJECTS = {"rbd_directory", "rbd_info", "rbd_trash", "rbd_children", "ostro.host.one", "ostro.host.two"}
+"""What stays in a pool that holds no disk."""
+
+
+@pytest.fixture(scope="module")
+def user(ceph: CephCluster) -> CephConfig:
+    """A user with the least privilege."""
+    ceph.add_user("ostro-rbd", capabilities(POOLS))
+    return CephConfig(ceph.conf, "ostro-rbd", POOLS)
+
+
+@pytest.fixture
+def config(ceph: CephCluster, user: CephConfig) -> Iterator[CephConfig]:
+    """Empty pools, which must be empty again at the end."""
+    for name in (POOLS.images, POOLS.volumes):
+        ceph.create_pool(name)
+    yield user
+    for name in (POOLS.images, POOLS.volumes):
+        ceph.remove_pool(name)
+
+
+def leftovers(ceph: CephCluster, pool: str) -> set[str]:
+    """The objects in a pool besides those that are always there."""
+    return set(ceph.objects(pool)) - OWN_OBJECTS
+
+
+def on_host(config: CephConfig, host: str, tmp_path: Path) -> AbstractAsyncContextManager[RbdBlock]:
+    return open_(World(), RbdConfig(config, host, tmp_path / host))
+
+
+@pytest.fixture
+async def block(config: CephConfig, tmp_path: Path) -> AsyncIterator[RbdBlock]:
+    async with on_host(config, "one", tmp_path) as driver:
+        yield driver
+
+
+def read_disk(config: CephConfig, path: str, tmp_path: Path) -> bytes:
+    """The first bytes of a disk, as QEMU sees them."""
+    target = tmp_path / "read.raw"
+    source = f"{path}:id={config.user}:conf={config.conf}"
+    subprocess.run(
+        ["qemu-img", "dd", "-f", "raw", "-O", "raw", f"if={source}", f"of={target}", "bs=1M", "count=4"],
+        check=True,
+        capture_output=True,
+    )
+    return target.read_bytes()
+
+
+def run(*words: str) -> None:
+    subprocess.run(words, check=True, capture_output=True)
+
+
+def write_disk(config: CephConfig, path: str, data: str) -> None:
+    """Let QEMU write a pattern to a disk."""
+    source = f"{path}:id={config.user}:conf={config.conf}"
+    subprocess.run(["qemu-io", "-f", "raw", "-c", f"write -P {data} 0 4096", source], check=True, capture_output=True)
+
+
+class TestRbdBlock(BlockContract):
+    def too_large_for_1_gb(self) -> ImageWish:
+        return image_wish(self._large(), "qcow2")
+
+    def chunks_of_too_large(self) -> AsyncIterator[bytes]:
+        return in_chunks(self._large())
+
+    def _large(self) -> bytes:
+        content = overlay("", "", 2 * GIB)
+        data = bytearray(content.size_bytes)
+        for offset, piece in content.pieces.items():
+            data[offset : offset + len(piece)] = piece
+        return bytes(data)
+
+
+@pytest.mark.parametrize("disk_format", ["raw", "qcow2"])
+async def test_a_guest_sees_the_image_on_its_disks(
+    block: RbdBlock, config: CephConfig, tmp_path: Path, disk_format: str
+) -> None:
+    source = tmp_path / "image.raw"
+    source.write_bytes(DATA)
+    run("qemu-img", "convert", "-O", disk_format, str(source), str(tmp_path / "image"))
+    data = (tmp_path / "image").read_bytes()
+    await block.put_image(image_wish(data, disk_format), in_chunks(data))
+    root = await block.make_root(SERVER, IMAGE, 1)
+    volume = await block.make_volume(VolumeWish(VOLUME, 1, image_id=IMAGE))
+    for path in (root.path, volume.path):
+        assert read_disk(config, path, tmp_path) == DATA.ljust(4 << 20, b"\0")
+    assert list((tmp_path / "one").iterdir()) == []
+
+
+async def test_nothing_is_left_of_what_is_deleted(
+    block: RbdBlock, ceph: CephCluster, config: CephConfig, tmp_path: Path
+) -> None:
+    """Parents go when the last of their children does, in whatever order they were deleted."""
+    await block.put_image(image_wish(), in_chunks(DATA))
+    await block.make_root(SERVER, IMAGE, 1)
+    made = await block.make_volume(VolumeWish(VOLUME, 1, image_id=IMAGE))
+    write_disk(config, made.path, "0x55")
+    copy = await block.make_volume(VolumeWish(COPY, 2, source_volume_id=VOLUME))
+    write_disk(config, made.path, "0x66")
+    assert read_disk(config, copy.path, tmp_path)[:4096] == b"\x55" * 4096
+    await block.drop_volume(VOLUME)
+    assert read_disk(config, copy.path, tmp_path)[:8192] == b"\x55" * 4096 + DATA[4096:8192]
+    await block.drop_volume(COPY)
+    await block.drop_root(SERVER)
+    assert leftovers(ceph, POOLS.volumes) <= {"ostro.flatten.one"}
+    assert await block.contents() == Contents(frozenset({IMAGE}), frozenset(), frozenset())
+
+
+async def test_hosts_share_images_and_keep_their_hands_off_each_others_disks(
+    block: RbdBlock, config: CephConfig, tmp_path: Path
+) -> None:
+    await block.put_image(image_wish(), in_chunks(DATA))
+    async with on_host(config, "two", tmp_path) as other:
+        await other.put_image(image_wish(), in_chunks(b"these are not read"))
+        made = await block.make_volume(VolumeWish(VOLUME, 1, image_id=IMAGE))
+        assert await other.find_volume(VOLUME) == made
+        assert (await other.contents()).volumes == frozenset()
+        await other.drop_volume(VOLUME)
+        assert await block.find_volume(VOLUME) == made
+        assert await other.make_volume(VolumeWish(VOLUME, 1)) == made
+        await block.drop_volume(VOLUME)
+        assert await other.find_volume(VOLUME) == made
+        assert (await block.contents()).volumes == frozenset()
+        await other.drop_volume(VOLUME)
+        assert await block.find_volume(VOLUME) is None
+
+
+async def test_what_was_left_unfinished_is_thrown_away(config: CephConfig, ceph: CephCluster, tmp_path: Path) -> None:
+    async with on_host(config, "one", tmp_path) as driver:
+        with trio.CancelScope() as scope:
+
+            async def endless() -> AsyncIterator[bytes]:
+                yield DATA
+                scope.cancel()
+                await trio.sleep_forever()
+
+            await driver.put_image(image_wish(), endless())
+        assert await driver.contents() == EMPTY
+    left = f"{POOLS.volumes}/part.one.volume-x"
+    run("rbd", "-c", str(config.conf), "--id", config.user, "create", "-s", "1M", left)
+    async with on_host(config, "one", tmp_path) as driver:
+        assert await driver.contents() == EMPTY
+    assert leftovers(ceph, POOLS.volumes) == leftovers(ceph, POOLS.images) == set()
+
+
+async def test_a_volume_in_use_is_not_deleted(block: Block, config: CephConfig) -> None:
+    made = await block.make_volume(VolumeWish(VOLUME, 1))
+    source = f"{made.path}:id={config.user}:conf={config.conf}"
+    async with trio.open_nursery() as nursery:
+        user = await trio.lowlevel.open_process(
+            ["qemu-io", "-f", "raw", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert user.stdin is not None and user.stdout is not None
+        await user.stdin.send_all(b"write -P 1 0 4096\n")
+        await user.stdout.receive_some()
+        with pytest.raises(Unavailable):
+            await block.drop_volume(VOLUME)
+        await block.extend_volume(VOLUME, 2)
+        found = await block.find_volume(VOLUME)
+        assert found is not None and found.size_bytes == 2 * GIB
+        await user.stdin.send_all(b"quit\n")
+        nursery.start_soon(user.wait)
+    await block.drop_volume(VOLUME)
+    assert await block.find_volume(VOLUME) is None
+
+
+async def test_an_image_that_the_control_plane_has_put_there_is_not_fetched(block: RbdBlock, tmp_path: Path) -> None:
+    wish = ImageWish(IMAGE, "raw", len(DATA), hashlib.sha512(DATA).hexdigest(), stored_as="upload-1")
+    await block.put_image(wish, in_chunks(DATA))
+    other = ImageWish(COPY, "raw", len(DATA), "", stored_as="upload-1")
+    await block.put_image(other, in_chunks(b"these are not read"))
+    assert (await block.make_root(SERVER, COPY, 0)).size_bytes == len(DATA)
