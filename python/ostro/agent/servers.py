@@ -254,7 +254,7 @@ class Servers:
             root = await self._disk(AttachmentWish("", wish.root_volume_id, ROOT_DEVICE))
         else:
             made = await self._host.block.make_root(wish.id, wish.image_id, wish.disk_gb)
-            root = Disk(ROOT_DEVICE, made.path, made.format)
+            root = Disk(ROOT_DEVICE, made.path, made.format, ceph=made.ceph)
         return DomainSpec(
             server_id=wish.id,
             name=wish.name,
@@ -269,7 +269,7 @@ class Servers:
         stored = await self._host.block.find_volume(attachment.volume_id)
         if stored is None:
             raise Unavailable(f"Volume {attachment.volume_id} is not on this host yet.")
-        return Disk(attachment.device, stored.path, stored.format, attachment.volume_id)
+        return Disk(attachment.device, stored.path, stored.format, attachment.volume_id, stored.ceph)
 
     def _nic(self, port_id: str) -> Nic:
         port = self._host.mirror.find(Noun.PORT, port_id)

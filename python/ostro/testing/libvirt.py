@@ -13,7 +13,7 @@ import trio
 from ostro.agent.drivers.block.qcow2 import overlay
 from ostro.agent.drivers.hypervisor import Disk, Hypervisor
 from ostro.agent.drivers.hypervisor.kvm import Choice, choose_acceleration
-from ostro.agent.drivers.hypervisor.libvirt import LibvirtConfig
+from ostro.agent.drivers.hypervisor.libvirt import LibvirtConfig, Secret
 from ostro.agent.parts import libvirtd
 from ostro.agent.parts.libvirtd import LibvirtdConfig
 from ostro.runtime.world import World
@@ -34,9 +34,9 @@ class TestLibvirtd:
     choice: Choice
     uri: str
 
-    def driver(self, state_dir: Path) -> LibvirtConfig:
+    def driver(self, state_dir: Path, secret: Secret | None = None) -> LibvirtConfig:
         """A configuration of the driver that uses this daemon."""
-        return LibvirtConfig(self.uri, self.choice, state_dir)
+        return LibvirtConfig(self.uri, self.choice, state_dir, secret)
 
     @property
     def pid(self) -> int:

@@ -29,12 +29,24 @@ class BlockFacts(msgspec.Struct, frozen=True):
     why: str
 
 
+class CephAccess(msgspec.Struct, frozen=True):
+    """How QEMU gets at a disk in Ceph: a ceph.conf, a user, and the id under which libvirt has the user's key as a secret."""
+
+    conf: str
+    user: str
+    secret_id: str
+
+
 class Stored(msgspec.Struct, frozen=True):
-    """A disk as the hypervisor opens it. ``size_bytes`` is what the guest sees."""
+    """A disk as the hypervisor opens it. ``size_bytes`` is what the guest sees.
+
+    ``path`` is a file's or, with ``ceph``, ``rbd:POOL/IMAGE``.
+    """
 
     path: str
     format: str
     size_bytes: int
+    ceph: CephAccess | None = None
 
 
 class Contents(msgspec.Struct, frozen=True):

@@ -30,7 +30,7 @@ from typing import TypeVar
 import structlog
 import trio
 
-from ostro.agent.drivers.block import GIB, BlockFacts, Contents, Stored
+from ostro.agent.drivers.block import GIB, BlockFacts, CephAccess, Contents, Stored
 from ostro.agent.drivers.block.files import FileCalls, copy_disk, fetch_image, guest_size, qemu_format
 from ostro.model.errors import Conflict, Invalid, NoCapacity, NotFound, OstroError, Unavailable
 from ostro.model.wishes import ImageWish, VolumeWish
@@ -39,6 +39,7 @@ from ostro.runtime.ceph.config import CephConfig
 from ostro.runtime.ceph.connection import CALL_DEADLINE_S, Ceph
 from ostro.runtime.ceph.connection import open_ as open_ceph
 from ostro.runtime.ceph.disks import BASE, SECTOR_BYTES, Disk
+from ostro.runtime.ceph.guests import secret_id, write_guest_conf
 from ostro.runtime.doorbell import Bell
 from ostro.runtime.world import World
 
@@ -56,11 +57,21 @@ UNKNOWN_GB = 100_000
 
 @dataclass(frozen=True)
 class RbdConfig:
-    """``host`` names this host among those that share the pools; ``scratch`` is a directory for images on their way."""
+    """``host`` names this host among those that share the pools; ``state_dir`` is where what QEMU needs is written."""
 
     ceph: CephConfig
     host: str
-    scratch: Path
+    state_dir: Path
+
+    @property
+    def scratch(self) -> Path:
+        """A directory for images on their way."""
+        return self.state_dir / "unfinished-images"
+
+    @property
+    def access(self) -> CephAccess:
+        """How QEMU gets at the disks."""
+        return CephAccess(str(self.state_dir / "ceph.conf"), self.ceph.user, secret_id(self.ceph))
 
 
 @asynccontextmanager
@@ -88,6 +99,7 @@ class RbdBlock:
         self._pools = config.ceph.pools
         self._host = config.host
         self._scratch = config.scratch
+        self._access = config.access
         self._on_file = FileCalls(world, FILE_WORKERS)
         self._kept = f"ostro.host.{config.host}"
         self._to_flatten = f"ostro.flatten.{config.host}"
@@ -97,6 +109,7 @@ class RbdBlock:
     async def open(self) -> None:
         """See `open_`."""
         await self._on_file(_empty, self._scratch)
+        await self._on_file(write_guest_conf, self._config, Path(self._access.conf))
         for pool in dict.fromkeys((self._pools.images, self._pools.volumes)):
             await self._call(pool, disks.drop_parts, pool, self._host)
             await self._call(pool, disks.empty_trash, pool)
@@ -260,7 +273,7 @@ class RbdBlock:
 
     async def _find(self, disk: Disk) -> Stored | None:
         size_bytes = await self._call(disk.name, disks.find_size, disk)
-        return None if size_bytes is None else Stored(disk.path, "raw", size_bytes)
+        return None if size_bytes is None else Stored(disk.path, "raw", size_bytes, self._access)
 
     async def _adopt(self, disk: Disk) -> None:
         """A disk that is there is this host's from now on."""
@@ -292,7 +305,7 @@ class RbdBlock:
 
     def _for_qemu(self, disk: Disk) -> str:
         """As QEMU's own tools name it."""
-        conf = str(self._config.conf)
+        conf = self._access.conf
         for sign in "\\:@":
             conf = conf.replace(sign, f"\\{sign}")
         return f"{disk.path}:id={self._config.user}:conf={conf}"

@@ -20,6 +20,7 @@ from typing import Protocol
 
 import msgspec
 
+from ostro.agent.drivers.block import CephAccess
 from ostro.model.wishes import Power
 
 
@@ -43,12 +44,16 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Disk(msgspec.Struct, frozen=True):
-    """A file that a domain has as a disk. ``format`` is qcow2 or raw and is never guessed; ``volume_id`` is empty for a root disk."""
+    """What a domain has as a disk, named as `ostro.agent.drivers.block.Stored` does.
+
+    ``format`` is qcow2 or raw and is never guessed; ``volume_id`` is empty for a root disk.
+    """
 
     device: str
     path: str
     format: str
     volume_id: str = ""
+    ceph: CephAccess | None = None
 
 
 class Nic(msgspec.Struct, frozen=True):

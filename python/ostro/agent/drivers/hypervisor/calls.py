@@ -16,6 +16,7 @@ from ostro.agent.drivers.hypervisor.domain_xml import (
     domain_name,
     read_disks,
     read_tag,
+    secret_xml,
     tag_xml,
 )
 from ostro.model.errors import Conflict, NotFound
@@ -211,6 +212,11 @@ def note(connection: libvirt.virConnect, cloud_id: str, server_id: str, memo: Me
         TAG_URI,
         libvirt.VIR_DOMAIN_AFFECT_CONFIG,
     )
+
+
+def keep_secret(connection: libvirt.virConnect, secret_id: str, title: str, value: bytes) -> None:
+    """Let domains use the secret. libvirt forgets it when it ends."""
+    connection.secretDefineXML(secret_xml(secret_id, title)).setValue(value)
 
 
 def version_and_warm(connection: libvirt.virConnect, acceleration: str) -> int:

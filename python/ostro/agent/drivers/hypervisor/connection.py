@@ -37,15 +37,24 @@ ACTORS = 8
 
 
 class Connection:
-    """A connection to one libvirt URI. ``changed`` gets a domain's UUID, or ``""`` after the connection was away."""
+    """A connection to one libvirt URI. ``changed`` gets a domain's UUID, or ``""`` after the connection was away.
+
+    ``prepare`` is called with every new connection, in a worker, before anything else is.
+    """
 
     def __init__(
-        self, world: World, uri: str, changed: Callable[[str], None], look_deadline_s: float = LOOK_DEADLINE_S
+        self,
+        world: World,
+        uri: str,
+        changed: Callable[[str], None],
+        look_deadline_s: float = LOOK_DEADLINE_S,
+        prepare: Callable[[libvirt.virConnect], None] = lambda _connection: None,
     ) -> None:
         self._world = world
         self._look_deadline_s = look_deadline_s
         self._uri = uri
         self._changed = changed
+        self._prepare = prepare
         self._connect: libvirt.virConnect | None = None
         self._closed = trio.Event()
         self._looking = Pool("libvirt", LOOKERS)
@@ -119,6 +128,7 @@ class Connection:
                 libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED,
             ):
                 connection.domainEventRegisterAny(None, event, on_domain_event, None)
+            self._prepare(connection)
             return connection
 
         self._connect = await self._run(self._opening, OPEN_DEADLINE_S, open_)

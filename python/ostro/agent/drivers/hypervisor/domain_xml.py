@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+from ostro.agent.drivers.block import CephAccess
 from ostro.agent.drivers.hypervisor import Disk, DomainSpec, Memo, Nic
 
 TAG_URI = "urn:ostro:domain:1"
 TAG_NAME = "ostro"
+RBD = "rbd:"
 MAX_PCI_DEVICES = 26
 """Root ports: the boot disk, cards and the random source take some, the rest is for hot-plugging."""
 
@@ -80,6 +82,15 @@ def disk_xml(disk: Disk) -> str:
     return ET.tostring(_disk(disk), encoding="unicode")
 
 
+def secret_xml(secret_id: str, title: str) -> str:
+    """A secret for Ceph that libvirt keeps in memory only and shows to nobody."""
+    secret = ET.Element("secret", ephemeral="yes", private="yes")
+    _text(secret, "uuid", secret_id)
+    usage = ET.SubElement(secret, "usage", type="ceph")
+    _text(usage, "name", title)
+    return ET.tostring(secret, encoding="unicode")
+
+
 def read_tag(domain_xml_: str) -> tuple[str, str, Memo] | None:
     """Cloud, project and memo from a domain's XML; None when it bears no tag of ours."""
     tag = ET.fromstring(domain_xml_).find(f"metadata/{{{TAG_URI}}}domain")
@@ -90,15 +101,23 @@ def read_tag(domain_xml_: str) -> tuple[str, str, Memo] | None:
 
 
 def read_disks(domain_xml_: str) -> list[Disk]:
-    """The file-backed disks in a domain's XML."""
+    """The disks in a domain's XML."""
     disks = []
     for element in ET.fromstring(domain_xml_).iterfind("devices/disk"):
         source, target, driver = element.find("source"), element.find("target"), element.find("driver")
         if source is not None and target is not None and driver is not None:
-            path = source.get("file", "")
+            path, access = _read_source(source)
             volume_id = element.findtext("serial", "")
-            disks.append(Disk(target.get("dev", ""), path, driver.get("type", ""), volume_id))
+            disks.append(Disk(target.get("dev", ""), path, driver.get("type", ""), volume_id, access))
     return disks
+
+
+def _read_source(source: ET.Element) -> tuple[str, CephAccess | None]:
+    conf, auth, secret = source.find("config"), source.find("auth"), source.find("auth/secret")
+    if source.get("protocol") != "rbd" or conf is None or auth is None or secret is None:
+        return source.get("file", ""), None
+    access = CephAccess(conf.get("file", ""), auth.get("username", ""), secret.get("uuid", ""))
+    return f"{RBD}{source.get('name', '')}", access
 
 
 def _text(parent: ET.Element, element: str, text: str, **attributes: str) -> None:
@@ -138,9 +157,16 @@ def _cpu(domain: ET.Element, acceleration: str) -> None:
 
 
 def _disk(disk: Disk) -> ET.Element:
-    element = ET.Element("disk", type="file", device="disk")
+    element = ET.Element("disk", type="network" if disk.ceph else "file", device="disk")
     ET.SubElement(element, "driver", name="qemu", type=disk.format, cache="writeback", discard="unmap")
-    ET.SubElement(element, "source", file=str(disk.path))
+    if disk.ceph:
+        # QEMU is its own client of Ceph, and libvirt hands it the key; nothing is mapped in the kernel.
+        source = ET.SubElement(element, "source", protocol="rbd", name=disk.path.removeprefix(RBD))
+        ET.SubElement(source, "config", file=disk.ceph.conf)
+        auth = ET.SubElement(source, "auth", username=disk.ceph.user)
+        ET.SubElement(auth, "secret", type="ceph", uuid=disk.ceph.secret_id)
+    else:
+        ET.SubElement(element, "source", file=disk.path)
     ET.SubElement(element, "target", dev=disk.device, bus="virtio")
     if disk.volume_id:
         _text(element, "serial", disk.volume_id)

@@ -13,9 +13,10 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import libvirt
 import structlog
 import trio
 
@@ -40,6 +41,15 @@ BOUND_LOGS_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
+class Secret:
+    """A key that domains need for their disks (`ostro.agent.drivers.block.CephAccess`)."""
+
+    id: str
+    title: str
+    value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class LibvirtConfig:
     """``uri`` is libvirt's; ``choice`` is what `kvm.choose_acceleration` said; console logs are kept below ``state_dir``."""
 
@@ -47,6 +57,7 @@ class LibvirtConfig:
     choice: Choice
     state_dir: Path
     look_deadline_s: float = LOOK_DEADLINE_S
+    secret: Secret | None = None
 
     @property
     def consoles(self) -> Path:
@@ -79,7 +90,9 @@ class LibvirtHypervisor:
     """See `ostro.agent.drivers.hypervisor.Hypervisor`."""
 
     def __init__(self, world: World, config: LibvirtConfig) -> None:
-        self.connection = Connection(world, config.uri, self._something_changed, config.look_deadline_s)
+        self.connection = Connection(
+            world, config.uri, self._something_changed, config.look_deadline_s, self._prepare
+        )
         self._world = world
         self._config = config
         self._cloud_id = ""
@@ -172,6 +185,11 @@ class LibvirtHypervisor:
     async def _has_volume(self, server_id: str, volume_id: str) -> bool:
         domain = await self.find(server_id)
         return domain is not None and volume_id in domain.attached
+
+    def _prepare(self, connection: libvirt.virConnect) -> None:
+        secret = self._config.secret
+        if secret is not None:
+            calls.keep_secret(connection, secret.id, secret.title, secret.value)
 
     def _something_changed(self, server_id: str) -> None:
         self._bells.ring([server_id])
