@@ -14,13 +14,16 @@ from pathlib import Path
 import pytest
 import trio
 
-from ostro.agent.drivers.block import GIB, Block, Contents
+from ostro.agent.drivers.block import GIB, Block, Contents, Stored
+from ostro.agent.drivers.block.files import for_qemu
+from ostro.agent.drivers.block.local import LocalConfig
 from ostro.agent.drivers.block.qcow2 import overlay
 from ostro.agent.drivers.hypervisor import Disk, DomainSpec
 from ostro.agent.drivers.hypervisor.libvirt import Secret
 from ostro.agent.drivers.hypervisor.libvirt import open_ as open_hypervisor
 from ostro.agent.parts import libvirtd as parts
-from ostro.model.errors import Unavailable
+from ostro.model.errors import Unavailable, Unsupported
+from ostro.model.volumes import CEPH, LOCAL
 from ostro.model.wishes import ImageWish, VolumeWish
 from ostro.runtime.ceph.config import CephConfig, Pools, capabilities
 from ostro.runtime.world import World
@@ -32,10 +35,13 @@ from ostro.testing.libvirt import TestLibvirtd, console_says
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
+from ostro.agent.drivers.block import rbd, several
 from ostro.agent.drivers.block.rbd import RbdBlock, RbdConfig, open_
+from ostro.agent.drivers.block.several import SeveralBlocks
 from ostro.runtime.ceph.guests import find_key, secret_id
 
 POOLS = Pools("r-images", "r-volumes", "r-objects")
+IN_CEPH = "70000000-0000-4000-8000-000000000003"
 OWN_OBJECTS = {"rbd_directory", "rbd_info", "rbd_trash", "rbd_children", "ostro.host.one", "ostro.host.two"}
 """What stays in a pool that holds no disk."""
 
@@ -66,16 +72,21 @@ def on_host(config: CephConfig, host: str, tmp_path: Path) -> AbstractAsyncConte
     return open_(World(), RbdConfig(config, host, tmp_path / host))
 
 
+def both(config: CephConfig, tmp_path: Path) -> AbstractAsyncContextManager[SeveralBlocks]:
+    files = LocalConfig(tmp_path / "files")
+    return several.open_(World(), several.SeveralConfig(files, RbdConfig(config, "one", tmp_path / "one")))
+
+
 @pytest.fixture
 async def block(config: CephConfig, tmp_path: Path) -> AsyncIterator[RbdBlock]:
     async with on_host(config, "one", tmp_path) as driver:
         yield driver
 
 
-def read_disk(config: CephConfig, path: str, tmp_path: Path) -> bytes:
+def read_disk(disk: Stored, tmp_path: Path) -> bytes:
     """The first bytes of a disk, as QEMU sees them."""
     target = tmp_path / "read.raw"
-    source = f"{path}:id={config.user}:conf={config.conf}"
+    source = for_qemu(disk)
     subprocess.run(
         ["qemu-img", "dd", "-f", "raw", "-O", "raw", f"if={source}", f"of={target}", "bs=1M", "count=4"],
         check=True,
@@ -88,13 +99,12 @@ def run(*words: str) -> None:
     subprocess.run(words, check=True, capture_output=True)
 
 
-def write_disk(config: CephConfig, path: str, data: str) -> None:
+def write_disk(disk: Stored, data: str) -> None:
     """Let QEMU write a pattern to a disk."""
-    source = f"{path}:id={config.user}:conf={config.conf}"
-    subprocess.run(["qemu-io", "-f", "raw", "-c", f"write -P {data} 0 4096", source], check=True, capture_output=True)
+    run("qemu-io", "-f", "raw", "-c", f"write -P {data} 0 4096", for_qemu(disk))
 
 
-class TestRbdBlock(BlockContract):
+class CephContract(BlockContract):
     def too_large_for_1_gb(self) -> ImageWish:
         return image_wish(self._large(), "qcow2")
 
@@ -109,6 +119,19 @@ class TestRbdBlock(BlockContract):
         return bytes(data)
 
 
+class TestRbdBlock(CephContract):
+    """Ceph alone."""
+
+
+class TestSeveralBlocks(CephContract):
+    """Ceph with files beside it."""
+
+    @pytest.fixture
+    async def block(self, config: CephConfig, tmp_path: Path) -> AsyncIterator[Block]:
+        async with both(config, tmp_path) as driver:
+            yield driver
+
+
 @pytest.mark.parametrize("disk_format", ["raw", "qcow2"])
 async def test_a_guest_sees_the_image_on_its_disks(
     block: RbdBlock, config: CephConfig, tmp_path: Path, disk_format: str
@@ -120,8 +143,8 @@ async def test_a_guest_sees_the_image_on_its_disks(
     await block.put_image(image_wish(data, disk_format), in_chunks(data))
     root = await block.make_root(SERVER, IMAGE, 1)
     volume = await block.make_volume(VolumeWish(VOLUME, 1, image_id=IMAGE))
-    for path in (root.path, volume.path):
-        assert read_disk(config, path, tmp_path) == DATA.ljust(4 << 20, b"\0")
+    for disk in (root, volume):
+        assert read_disk(disk, tmp_path) == DATA.ljust(4 << 20, b"\0")
     assert list((tmp_path / "one" / "unfinished-images").iterdir()) == []
 
 
@@ -132,12 +155,12 @@ async def test_nothing_is_left_of_what_is_deleted(
     await block.put_image(image_wish(), in_chunks(DATA))
     await block.make_root(SERVER, IMAGE, 1)
     made = await block.make_volume(VolumeWish(VOLUME, 1, image_id=IMAGE))
-    write_disk(config, made.path, "0x55")
+    write_disk(made, "0x55")
     copy = await block.make_volume(VolumeWish(COPY, 2, source_volume_id=VOLUME))
-    write_disk(config, made.path, "0x66")
-    assert read_disk(config, copy.path, tmp_path)[:4096] == b"\x55" * 4096
+    write_disk(made, "0x66")
+    assert read_disk(copy, tmp_path)[:4096] == b"\x55" * 4096
     await block.drop_volume(VOLUME)
-    assert read_disk(config, copy.path, tmp_path)[:8192] == b"\x55" * 4096 + DATA[4096:8192]
+    assert read_disk(copy, tmp_path)[:8192] == b"\x55" * 4096 + DATA[4096:8192]
     await block.drop_volume(COPY)
     await block.drop_root(SERVER)
     assert leftovers(ceph, POOLS.volumes) <= {"ostro.flatten.one"}
@@ -181,9 +204,9 @@ async def test_what_was_left_unfinished_is_thrown_away(config: CephConfig, ceph:
     assert leftovers(ceph, POOLS.volumes) == leftovers(ceph, POOLS.images) == set()
 
 
-async def test_a_volume_in_use_is_not_deleted(block: Block, config: CephConfig) -> None:
+async def test_a_volume_in_use_is_not_deleted(block: Block) -> None:
     made = await block.make_volume(VolumeWish(VOLUME, 1))
-    source = f"{made.path}:id={config.user}:conf={config.conf}"
+    source = for_qemu(made)
     async with trio.open_nursery() as nursery:
         user = await trio.lowlevel.open_process(
             ["qemu-io", "-f", "raw", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -208,6 +231,49 @@ async def test_an_image_that_the_control_plane_has_put_there_is_not_fetched(bloc
     other = ImageWish(COPY, "raw", len(DATA), "", stored_as="upload-1")
     await block.put_image(other, in_chunks(b"these are not read"))
     assert (await block.make_root(SERVER, COPY, 0)).size_bytes == len(DATA)
+
+
+async def test_a_volume_is_where_its_wish_says_and_moves(config: CephConfig, ceph: CephCluster, tmp_path: Path) -> None:
+    async with both(config, tmp_path) as block:
+        await block.put_image(image_wish(), in_chunks(DATA))
+        for there in (LOCAL, CEPH, LOCAL, CEPH):
+            made = await block.make_volume(VolumeWish(VOLUME, 1, image_id=IMAGE, backend=there))
+            assert made.backend == there and made == await block.find_volume(VOLUME)
+            assert read_disk(made, tmp_path) == DATA.ljust(4 << 20, b"\0")
+        for there in (LOCAL, CEPH):
+            copy = await block.make_volume(VolumeWish(COPY, 2, source_volume_id=VOLUME, backend=there))
+            assert (copy.backend, copy.size_bytes) == (there, 2 * GIB)
+            assert read_disk(copy, tmp_path) == DATA.ljust(4 << 20, b"\0")
+            await block.drop_volume(COPY)
+        with pytest.raises(Unsupported):
+            await block.make_volume(VolumeWish(COPY, 1, backend="tape"))
+        await block.drop_volume(VOLUME)
+        assert (await block.contents()).volumes == frozenset()
+    assert leftovers(ceph, POOLS.volumes) <= {"ostro.flatten.one"}
+
+
+async def test_files_are_served_while_ceph_is_away(
+    config: CephConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with both(config, tmp_path) as block:
+        await block.make_volume(VolumeWish(IN_CEPH, 1, backend=CEPH))
+    (tmp_path / "ceph.conf").write_text("[global]\nmon host = [v2:127.0.0.1:9/0]\n")
+    monkeypatch.setattr(rbd, "CONNECT_S", 0.1)
+    async with both(CephConfig(tmp_path / "ceph.conf", "nobody", POOLS), tmp_path) as block:
+        await block.make_volume(VolumeWish(VOLUME, 1, backend=LOCAL))
+        assert (await block.contents()).volumes == {VOLUME, IN_CEPH}
+        assert await block.find_volume(COPY) is None
+        for action in (
+            block.find_volume(IN_CEPH),
+            block.drop_volume(IN_CEPH),
+            block.make_volume(VolumeWish(COPY, 1, backend=CEPH)),
+            block.make_volume(VolumeWish(IN_CEPH, 1, backend=LOCAL)),
+        ):
+            with pytest.raises(Unavailable):
+                await action
+        await block.extend_volume(VOLUME, 2)
+        await block.drop_volume(VOLUME)
+        assert (await block.contents()).volumes == {IN_CEPH}
 
 
 async def test_a_guest_runs_from_ceph(

@@ -32,6 +32,7 @@ from ostro.agent.reports import Reports
 from ostro.agent.servers import Servers
 from ostro.agent.volumes import Volumes
 from ostro.model.errors import Conflict, NotFound, OstroError, Unauthenticated, Unavailable
+from ostro.model.volumes import storage_trait
 from ostro.model.wishes import Feed, Inventory, Noun, Phase, Registered, Registration, Report
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.doorbell import Bell
@@ -125,7 +126,7 @@ class Agent:
             hypervisor_type=hypervisor.hypervisor_type,
             hypervisor_version=hypervisor.hypervisor_version,
             cpu_info=hypervisor.cpu_info,
-            traits=hypervisor.traits,
+            traits=[*hypervisor.traits, *(storage_trait(kind) for kind in block.backends)],
         )
         registration = Registration(self._config.name, self._incarnation, network.tunnel_ip, inventory)
         registered = await self._persist("registering", partial(self._link.register, registration))

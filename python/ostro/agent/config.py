@@ -6,13 +6,15 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ostro.runtime.ceph.config import CephConfig
+
 
 @dataclass(frozen=True)
 class AgentConfig:
     """``url`` is the control plane's endpoint, ``hypervisor`` is libvirt or fake, ``name`` what this host is called.
 
     Everything that the agent keeps is below ``state_dir``. ``use_system_parts`` false starts private daemons even where
-    the system runs its own.
+    the system runs its own. With ``ceph``, disks are made there.
     """
 
     url: str
@@ -21,3 +23,4 @@ class AgentConfig:
     hypervisor: str = "libvirt"
     name: str = field(default_factory=socket.gethostname)
     use_system_parts: bool = True
+    ceph: CephConfig | None = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,7 +21,11 @@ from ostro.agent.drivers.network import Network
 from ostro.agent.drivers.network import fake as fake_network
 from ostro.agent.drivers.network import openvswitch as openvswitch_network
 from ostro.agent.parts import libvirtd, openvswitch
+from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
+
+if TYPE_CHECKING:
+    from ostro.agent.drivers.hypervisor import libvirt
 
 log = structlog.get_logger()
 
@@ -49,11 +55,7 @@ async def open_drivers(world: World, config: AgentConfig) -> AsyncIterator[Drive
     async with AsyncExitStack() as stack:
         hypervisor = await stack.enter_async_context(open_hypervisor(world, config))
         network = await stack.enter_async_context(open_network(world, config))
-        block: Block
-        if config.hypervisor == "fake":
-            block = await stack.enter_async_context(fake_block.open_(world, fake_block.FakeConfig()))
-        else:
-            block = await stack.enter_async_context(local_block.open_(world, local_block.LocalConfig(config.state_dir)))
+        block = await stack.enter_async_context(open_block(world, config))
         log.info(
             "drivers are open",
             hypervisor=hypervisor.facts.hypervisor_type,
@@ -81,8 +83,40 @@ async def open_hypervisor(world: World, config: AgentConfig) -> AsyncIterator[Hy
     choice = await choose_acceleration(config.state_dir)
     async with libvirtd.open_(world, _libvirtd_config(config, choice.acceleration == "kvm")) as daemon:
         log.info("libvirt", uri=daemon.uri, why=daemon.why)
-        async with libvirt.open_(world, libvirt.LibvirtConfig(daemon.uri, choice, config.state_dir)) as driver:
+        secret = await _ceph_secret(world, config)
+        async with libvirt.open_(world, libvirt.LibvirtConfig(daemon.uri, choice, config.state_dir, secret)) as driver:
             yield driver
+
+
+async def _ceph_secret(world: World, config: AgentConfig) -> libvirt.Secret | None:
+    """The key of the hosts' user of Ceph, for libvirt to hand to QEMU."""
+    if config.ceph is None:
+        return None
+    from ostro.agent.drivers.hypervisor import libvirt
+    from ostro.runtime.ceph.guests import find_key, secret_id
+
+    key = await world.threads.run(Pool("Ceph's key", 1), find_key, config.ceph)
+    return libvirt.Secret(secret_id(config.ceph), config.ceph.entity, base64.b64decode(key))
+
+
+@asynccontextmanager
+async def open_block(world: World, config: AgentConfig) -> AsyncIterator[Block]:
+    """The block driver alone: files, and Ceph beside them if that is configured."""
+    if config.hypervisor == "fake":
+        async with fake_block.open_(world, fake_block.FakeConfig()) as fake:
+            yield fake
+        return
+    files = local_block.LocalConfig(config.state_dir)
+    if config.ceph is None:
+        async with local_block.open_(world, files) as local:
+            yield local
+        return
+    # Only here, because the bindings need not be there without Ceph.
+    from ostro.agent.drivers.block import rbd, several
+
+    both = several.SeveralConfig(files, rbd.RbdConfig(config.ceph, config.name, config.state_dir))
+    async with several.open_(world, both) as driver:
+        yield driver
 
 
 @asynccontextmanager

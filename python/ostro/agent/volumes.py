@@ -28,7 +28,7 @@ LOOK_AGAIN_S = 10.0
 
 @dataclass(frozen=True)
 class Make:
-    """Make the volume."""
+    """Make the volume, or move it to the kind of storage where it shall be."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def plan(have: Stored | None, user: Domain | None, wish: VolumeWish | None) -> l
     """The steps to the wish (None: absence) from the volume and the domain that it is plugged into. Pure.
 
     Raises:
-        Unavailable: it can't be deleted while it is plugged in.
+        Unavailable: it can't be deleted or moved while it is plugged in.
     """
     if wish is None:
         if have is not None and user is not None:
@@ -58,10 +58,19 @@ def plan(have: Stored | None, user: Domain | None, wish: VolumeWish | None) -> l
         return [Drop()]
     if have is None:
         return [Make()]
+    if is_elsewhere(have, wish):
+        if user is not None:
+            raise Unavailable(f"The volume can't be moved while it is plugged into server {user.server_id}.")
+        return [Make()]
     if have.size_bytes >= wish.size_gb * GIB:
         return []
     runs = user is not None and user.power in (Power.ON, Power.PAUSED)
     return [Grow(user.server_id if user is not None and runs else "")]
+
+
+def is_elsewhere(have: Stored, wish: VolumeWish) -> bool:
+    """Whether the volume is in another kind of storage than it shall be."""
+    return bool(wish.backend) and have.backend != wish.backend
 
 
 class Volumes:
@@ -109,7 +118,9 @@ class Volumes:
         host = self._host
         wish = None if held.absent else held.body(VolumeWish)
         have = await host.block.find_volume(id_)
-        settled = wish is not None and (have is None or have.size_bytes >= wish.size_gb * GIB)
+        settled = wish is not None and (
+            have is None or (have.size_bytes >= wish.size_gb * GIB and not is_elsewhere(have, wish))
+        )
         steps = plan(have, None if settled else await self._user_of(id_), wish)
         for step in steps:
             awaited = self._awaited(wish, step)

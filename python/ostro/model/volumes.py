@@ -6,6 +6,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
+LOCAL = "local"
+"""Storage on the disks of the volume's own host."""
+CEPH = "ceph"
+"""Storage in Ceph, which all hosts share."""
+
+
+def storage_trait(backend: str) -> str:
+    """The trait of a host that has this kind of storage."""
+    return f"CUSTOM_OSTRO_STORAGE_{backend.upper()}"
+
 
 class VolumeStatus(StrEnum):
     """A volume's state as the API names it."""

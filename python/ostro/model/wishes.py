@@ -149,12 +149,16 @@ class ImageWish(msgspec.Struct, frozen=True):
 
 
 class VolumeWish(msgspec.Struct, frozen=True):
-    """A volume kept by this host. ``image_id`` is what it starts from, empty for blank."""
+    """A volume kept by this host. ``image_id`` is what it starts from, empty for blank.
+
+    ``backend`` is the kind of storage it shall be in (``local``, ``ceph``), empty for the one that the host prefers.
+    """
 
     id: str
     size_gb: int
     image_id: str = ""
     source_volume_id: str = ""
+    backend: str = ""
 
 
 class AttachmentWish(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from ostro.services.placement.errors import (
     PlacementConflict,
     PlacementInvalid,
 )
-from ostro.services.placement.names import CUSTOM, DISABLED, STANDARD_TRAITS
+from ostro.services.placement.names import CUSTOM, DISABLED, OWN, STANDARD_TRAITS
 from ostro.services.placement.resource_classes import exists as class_exists
 from ostro.services.placement.traits import exists as trait_exists
 from ostro.store.allocations import has_allocations
@@ -92,7 +92,7 @@ def _offer(tx: Tx, provider_id: str, totals: Mapping[str, int], now_us: int) -> 
 def _characterise(tx: Tx, provider_id: str, reported: list[str], now_us: int) -> bool:
     """Set the traits that the host reports, keep those that only operators set; whether they changed."""
     old = PROVIDER_TRAITS.of(tx, provider_id)
-    kept = {t for t in old if t == DISABLED or CUSTOM.fullmatch(t)}
+    kept = {t for t in old if t == DISABLED or (CUSTOM.fullmatch(t) and not t.startswith(OWN))}
     new = kept | {t for t in reported if t in STANDARD_TRAITS or CUSTOM.fullmatch(t)}
     if new == set(old):
         return False

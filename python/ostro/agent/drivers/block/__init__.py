@@ -6,8 +6,8 @@ fails half-way (a download cut off, a full disk, a killed agent) leaves nothing 
 Formats are never guessed. An image says its format, and its header is read here and must agree before anything
 else, QEMU least of all, opens it; a qcow2 that refers to other files is refused.
 
-Implementations: `ostro.agent.drivers.block.local` (files) and `ostro.agent.drivers.block.fake` (for load and rehearsal). Both
-pass one conformance suite. Each module has an ``open_(world, config)``.
+Implementations: `ostro.agent.drivers.block.local` (files), `ostro.agent.drivers.block.rbd` (Ceph), `ostro.agent.drivers.block.several` (both side
+by side) and `ostro.agent.drivers.block.fake` (for load and rehearsal). All pass one conformance suite. Each module has an ``open_(world, config)``.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from typing import Protocol
 
 import msgspec
 
+from ostro.model.volumes import LOCAL
 from ostro.model.wishes import ImageWish, VolumeWish
 
 GIB = 1 << 30
 
 
 class BlockFacts(msgspec.Struct, frozen=True):
-    """``disk_gb`` is how much this host can keep in all, and ``why`` where."""
+    """``disk_gb`` is how much this host can keep in all, ``why`` where, and ``backends`` the kinds of storage for volumes."""
 
     disk_gb: int
     why: str
+    backends: tuple[str, ...] = (LOCAL,)
 
 
 class CephAccess(msgspec.Struct, frozen=True):
@@ -40,13 +42,14 @@ class CephAccess(msgspec.Struct, frozen=True):
 class Stored(msgspec.Struct, frozen=True):
     """A disk as the hypervisor opens it. ``size_bytes`` is what the guest sees.
 
-    ``path`` is a file's or, with ``ceph``, ``rbd:POOL/IMAGE``.
+    ``path`` is a file's or, with ``ceph``, ``rbd:POOL/IMAGE``. ``backend`` is the kind of storage that it is in.
     """
 
     path: str
     format: str
     size_bytes: int
     ceph: CephAccess | None = None
+    backend: str = LOCAL
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -102,7 +105,10 @@ class Block(Protocol):
     async def make_volume(self, volume: VolumeWish) -> Stored:
         """The volume, made blank or from its image or source volume unless it is there; one that is there keeps its size.
 
+        One that is in another kind of storage than the wish says is moved; nothing may have it plugged in then.
+
         Raises:
+            Unsupported: this host doesn't have the kind of storage that the wish says.
             NotFound: the image or source volume isn't kept here.
             Invalid: what it is made from is larger than it.
         """

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import trio
 
 from ostro.agent.drivers.block import GIB, BlockFacts, Contents, Stored
+from ostro.agent.drivers.block.files import check_backend
 from ostro.model.errors import Invalid, NoCapacity, NotFound
 from ostro.model.wishes import ImageWish, VolumeWish
 from ostro.runtime.world import World
@@ -68,6 +69,7 @@ class FakeBlock:
 
     async def make_volume(self, volume: VolumeWish) -> Stored:
         await trio.lowlevel.checkpoint()
+        check_backend(volume, self.facts)
         if volume.id not in self._volumes:
             if volume.source_volume_id and volume.source_volume_id not in self._volumes:
                 raise NotFound("volume", volume.source_volume_id)

@@ -13,9 +13,10 @@ from typing import ParamSpec, TypeVar
 
 import trio
 
+from ostro.agent.drivers.block import BlockFacts, Stored
 from ostro.agent.drivers.block.qcow2 import HEADER_BYTES, read_header
 from ostro.model.errors import Invalid, NoCapacity, Unavailable, Unsupported
-from ostro.model.wishes import ImageWish
+from ostro.model.wishes import ImageWish, VolumeWish
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 
@@ -72,6 +73,28 @@ async def fetch_image(call: FileCalls, image: ImageWish, chunks: AsyncIterable[b
     await call(_check_image, part, qemu_format(image))
 
 
+def check_backend(volume: VolumeWish, facts: BlockFacts) -> None:
+    """Raise Unsupported for a volume in a kind of storage that isn't here."""
+    if volume.backend and volume.backend not in facts.backends:
+        raise Unsupported(f"This host has no storage of the kind {volume.backend}, only {', '.join(facts.backends)}.")
+
+
+def for_qemu(disk: Stored) -> str:
+    """The disk as QEMU's own tools name it."""
+    if disk.ceph is None:
+        return disk.path
+    conf = disk.ceph.conf
+    for sign in "\\:@":
+        conf = conf.replace(sign, f"\\{sign}")
+    return f"{disk.path}:id={disk.ceph.user}:conf={conf}"
+
+
+def check_fits(source: Stored, size_bytes: int) -> None:
+    """Raise Invalid when a disk of ``size_bytes`` can't hold what the source does."""
+    if source.size_bytes > size_bytes:
+        raise Invalid(f"What the volume is made from needs {source.size_bytes} bytes and does not fit in it.")
+
+
 def guest_size(path: Path, format_: str) -> int:
     """How large a guest sees the file. Blocks."""
     if format_ == "raw":
@@ -80,8 +103,8 @@ def guest_size(path: Path, format_: str) -> int:
         return read_header(file.read(HEADER_BYTES)).size_bytes
 
 
-async def copy_disk(source: str, format_: str, target: str, *, onto: bool = False) -> None:
-    """Copy what a guest sees in ``source`` to the raw disk ``target``, both as QEMU names them; zeros are left out.
+async def copy_disk(source: Stored, target: str, *, onto: bool = False) -> None:
+    """Copy what a guest sees in ``source`` to the raw disk ``target``, as QEMU names it; zeros are left out.
 
     ``onto`` copies to a disk that is there and is known to be blank; else the target is a file to be made.
 
@@ -89,11 +112,11 @@ async def copy_disk(source: str, format_: str, target: str, *, onto: bool = Fals
         NoCapacity: the target's disk is full.
         Unavailable: it failed or took too long.
     """
-    command = ["qemu-img", "convert", "-U", "-f", format_, "-O", "raw"]
+    command = ["qemu-img", "convert", "-U", "-f", source.format, "-O", "raw"]
     command += ["-n", "--target-is-zero", "-W"] if onto else []
     with trio.move_on_after(COPY_DEADLINE_S):
         done = await trio.run_process(
-            [*command, source, target], check=False, capture_stderr=True, stdin=subprocess.DEVNULL
+            [*command, for_qemu(source), target], check=False, capture_stderr=True, stdin=subprocess.DEVNULL
         )
         if done.returncode == 0:
             return
@@ -101,7 +124,7 @@ async def copy_disk(source: str, format_: str, target: str, *, onto: bool = Fals
         if os.strerror(errno.ENOSPC) in words:
             raise NoCapacity("The disk is full.", detail=words)
         raise Unavailable(f"qemu-img could not copy: {words}", retry_after_s=10)
-    raise Unavailable(f"Copying {source} took more than {COPY_DEADLINE_S:g} s.")
+    raise Unavailable(f"Copying {source.path} took more than {COPY_DEADLINE_S:g} s.")
 
 
 @contextmanager

@@ -22,7 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ostro.agent.drivers.block import GIB, BlockFacts, Contents, Stored
-from ostro.agent.drivers.block.files import FORMATS, FileCalls, copy_disk, fetch_image, guest_size, qemu_format
+from ostro.agent.drivers.block.files import (
+    FORMATS,
+    FileCalls,
+    check_backend,
+    check_fits,
+    copy_disk,
+    fetch_image,
+    guest_size,
+    qemu_format,
+)
 from ostro.agent.drivers.block.qcow2 import overlay
 from ostro.model.errors import Invalid, NoCapacity, NotFound
 from ostro.model.wishes import ImageWish, VolumeWish
@@ -89,21 +98,31 @@ class LocalBlock:
         await self._call(shutil.rmtree, self._servers / server_id, True)
 
     async def make_volume(self, volume: VolumeWish) -> Stored:
+        check_backend(volume, self.facts)
         found = await self.find_volume(volume.id)
-        if found is not None:
-            return found
+        return found or await self.copy_volume(volume, await self._call(self._source_of, volume))
+
+    async def copy_volume(self, volume: VolumeWish, source: Stored | None) -> Stored:
+        """The volume, made from any disk that QEMU can read, or blank."""
         size_bytes = volume.size_gb * GIB
         await self._call(self._check_room, size_bytes)
         part = self._unfinished / f"volume-{volume.id}"
         try:
-            source = await self._call(self._source_of, volume)
             if source is not None:
-                await copy_disk(str(source[0]), source[1], str(part))
+                check_fits(source, size_bytes)
+                await copy_disk(source, str(part))
             await self._call(_set_size, part, size_bytes)
             await self._call(_finish, part, self._volume(volume.id))
         finally:
             part.unlink(missing_ok=True)
         return Stored(str(self._volume(volume.id)), "raw", size_bytes)
+
+    async def find_image(self, image_id: str) -> Stored | None:
+        """The image's own bytes, None when it isn't kept."""
+        try:
+            return await self._call(self._stored_image, image_id)
+        except NotFound:
+            return None
 
     async def find_volume(self, volume_id: str) -> Stored | None:
         path = self._volume(volume_id)
@@ -179,19 +198,20 @@ class LocalBlock:
                 file.write(piece)
             file.truncate(content.size_bytes)
 
-    def _source_of(self, volume: VolumeWish) -> tuple[Path, str] | None:
-        """What a volume starts from: a file and its format."""
+    def _stored_image(self, image_id: str) -> Stored:
+        path, format_ = self._image(image_id)
+        return Stored(str(path), format_, guest_size(path, format_))
+
+    def _source_of(self, volume: VolumeWish) -> Stored | None:
+        """What a volume starts from. Raises NotFound."""
         if volume.image_id:
-            source = self._image(volume.image_id)
-        elif volume.source_volume_id:
-            source = (self._volume(volume.source_volume_id), "raw")
-            if not source[0].exists():
-                raise NotFound("volume", volume.source_volume_id)
-        else:
+            return self._stored_image(volume.image_id)
+        if not volume.source_volume_id:
             return None
-        if guest_size(*source) > volume.size_gb * GIB:
-            raise Invalid(f"What the volume is made from needs {guest_size(*source)} bytes and does not fit in it.")
-        return source
+        path = self._volume(volume.source_volume_id)
+        if not path.exists():
+            raise NotFound("volume", volume.source_volume_id)
+        return Stored(str(path), "raw", path.stat().st_size)
 
     def _check_room(self, size_bytes: int) -> None:
         """Refuse what could never be filled. Volumes are sparse, so this is no promise."""

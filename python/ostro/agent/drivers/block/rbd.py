@@ -11,7 +11,7 @@
 
 All hosts of a cloud share the pools. So that none deletes what is another's, a disk bears the name of its owner and only that one deletes
 it; the last host that was told to make a disk owns it. A host's own list is written before a disk is made and cleared after it is deleted, so
-nothing is forgotten. Images belong to the control plane, which deletes them; a host merely notes which it needs.
+nothing is forgotten (`ostro.agent.drivers.block.kept`). Images belong to the control plane, which deletes them; a host merely notes which it needs.
 
 An image that the control plane has put into Ceph as a disk is there already. Any other is downloaded, checked, and written as a disk once; the
 first host to finish wins. Disks made from an image are clones and stay so. A clone of a volume is flattened in the background, so that chains stay
@@ -31,12 +31,23 @@ import structlog
 import trio
 
 from ostro.agent.drivers.block import GIB, BlockFacts, CephAccess, Contents, Stored
-from ostro.agent.drivers.block.files import FileCalls, copy_disk, fetch_image, guest_size, qemu_format
+from ostro.agent.drivers.block.files import (
+    FileCalls,
+    check_backend,
+    check_fits,
+    copy_disk,
+    fetch_image,
+    for_qemu,
+    guest_size,
+    qemu_format,
+)
+from ostro.agent.drivers.block.kept import Kept
 from ostro.model.errors import Conflict, Invalid, NoCapacity, NotFound, OstroError, Unavailable
+from ostro.model.volumes import CEPH
 from ostro.model.wishes import ImageWish, VolumeWish
 from ostro.runtime.ceph import disks
 from ostro.runtime.ceph.config import CephConfig
-from ostro.runtime.ceph.connection import CALL_DEADLINE_S, Ceph
+from ostro.runtime.ceph.connection import CALL_DEADLINE_S, Ceph, State
 from ostro.runtime.ceph.connection import open_ as open_ceph
 from ostro.runtime.ceph.disks import BASE, SECTOR_BYTES, Disk
 from ostro.runtime.ceph.guests import secret_id, write_guest_conf
@@ -47,7 +58,8 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
-CONNECT_S = 30.0
+CONNECT_S = 15.0
+TIDY_AGAIN_S = 5.0
 FLATTEN_DEADLINE_S = 6 * 3600.0
 FLATTEN_AGAIN_S = 60.0
 FILE_WORKERS = 2
@@ -78,14 +90,14 @@ class RbdConfig:
 async def open_(world: World, config: RbdConfig) -> AsyncIterator[RbdBlock]:
     """Connect, throw away what was left unfinished, and flatten in the background until the block ends.
 
-    Raises:
-        Unavailable: Ceph doesn't answer, or refuses; the message says which.
+    A cluster that doesn't answer is waited for only so long; the driver is then open nevertheless, and its methods raise Unavailable until
+    the cluster is there.
     """
     async with open_ceph(world, config.ceph) as ceph, trio.open_nursery() as nursery:
-        await ceph.wait_connected(CONNECT_S)
         driver = RbdBlock(world, config, ceph)
-        await driver.open()
-        nursery.start_soon(driver.flatten_often)
+        nursery.start_soon(driver.run)
+        with trio.move_on_after(CONNECT_S):
+            await driver.ready.wait()
         yield driver
         nursery.cancel_scope.cancel()
 
@@ -101,31 +113,51 @@ class RbdBlock:
         self._scratch = config.scratch
         self._access = config.access
         self._on_file = FileCalls(world, FILE_WORKERS)
-        self._kept = f"ostro.host.{config.host}"
+        self._list = f"ostro.host.{config.host}"
+        self._kept = Kept(config.state_dir / "ceph")
         self._to_flatten = f"ostro.flatten.{config.host}"
         self._bell = Bell()
-        self._facts = BlockFacts(0, "")
+        self._facts = self._describe(0)
+        self.ready = trio.Event()
 
-    async def open(self) -> None:
+    async def run(self) -> None:
         """See `open_`."""
         await self._on_file(_empty, self._scratch)
         await self._on_file(write_guest_conf, self._config, Path(self._access.conf))
+        while not self.ready.is_set():
+            await self._ceph.wait_for(State.UP)
+            try:
+                await self._tidy()
+            except OstroError as error:
+                log.warning("ceph can't be used yet", reason=error.message, detail=error.detail)
+                await trio.sleep(TIDY_AGAIN_S)
+        await self._flatten_often()
+
+    async def _tidy(self) -> None:
+        """Throw away what was left unfinished, and see how much room there is; then everything else may begin."""
         for pool in dict.fromkeys((self._pools.images, self._pools.volumes)):
-            await self._call(pool, disks.drop_parts, pool, self._host)
-            await self._call(pool, disks.empty_trash, pool)
-        capacity_bytes = await self._call("the cluster", disks.capacity_bytes, self._pools.volumes)
+            await self._ceph.call(pool, disks.drop_parts, pool, self._host)
+            await self._ceph.call(pool, disks.empty_trash, pool)
+        found = await self._ceph.call(self._list, disks.read_keys, self._pools.volumes, self._list)
+        await self._on_file(self._kept.sync, {name: value.decode() for name, value in found.items()})
+        capacity_bytes = await self._ceph.call("the cluster", disks.capacity_bytes, self._pools.volumes)
+        self._facts = self._describe(capacity_bytes // GIB)
+        self.ready.set()
+
+    def _describe(self, disk_gb: int) -> BlockFacts:
         where = f"Ceph, pools {self._pools.images} and {self._pools.volumes}"
-        if capacity_bytes:
-            self._facts = BlockFacts(capacity_bytes // GIB, where)
-        else:
-            self._facts = BlockFacts(UNKNOWN_GB, f"{where}; it does not tell its size (does a manager run?)")
+        if disk_gb:
+            return BlockFacts(disk_gb, where, (CEPH,))
+        return BlockFacts(UNKNOWN_GB, f"{where}; it has not told its size (does a manager run?)", (CEPH,))
 
     @property
     def facts(self) -> BlockFacts:
         return self._facts
 
     async def contents(self) -> Contents:
-        kept = await self._call(self._kept, disks.read_keys, self._pools.volumes, self._kept)
+        if not await self._on_file(self._kept.is_synced):
+            self._check_ready()
+        kept = await self._on_file(self._kept.names)
         images, roots, volumes = (
             frozenset(key.removeprefix(kind) for key in kept if key.startswith(kind))
             for kind in ("image-", "server-", "volume-")
@@ -152,15 +184,16 @@ class RbdBlock:
             size_bytes = await self._on_file(guest_size, file, qemu_format(image))
             async with self._making(disk, "") as part:
                 await self._call(part.name, disks.create, part, _whole_sectors(size_bytes))
-                await copy_disk(str(file), qemu_format(image), self._for_qemu(part), onto=True)
+                source = Stored(str(file), qemu_format(image), size_bytes)
+                await copy_disk(source, for_qemu(self._stored(part)), onto=True)
                 await self._call(part.name, disks.snapshot, part, BASE)
         finally:
             file.unlink(missing_ok=True)
 
     async def _image(self, image_id: str) -> tuple[Disk, int]:
         """A kept image's disk and its size in bytes. Raises NotFound."""
-        kept = await self._call(self._kept, disks.read_key, self._pools.volumes, self._kept, f"image-{image_id}")
-        disk = Disk(self._pools.images, (kept or b"").decode())
+        kept = await self._on_file(self._kept.find, f"image-{image_id}")
+        disk = Disk(self._pools.images, kept or "")
         size_bytes = await self._call(disk.name, disks.find_snapshot, disk, BASE) if kept else None
         if size_bytes is None:
             raise NotFound("image", image_id, f"Image {image_id} is not kept on this host.")
@@ -185,6 +218,7 @@ class RbdBlock:
     # -- volumes -------------------------------------------------------------------------------------------------
 
     async def make_volume(self, volume: VolumeWish) -> Stored:
+        check_backend(volume, self.facts)
         disk = self._volume(volume.id)
         found = await self._find(disk)
         if found is None:
@@ -195,6 +229,31 @@ class RbdBlock:
             await self._adopt(disk)
         assert found is not None, "it has been made"
         return found
+
+    async def copy_volume(self, volume: VolumeWish, source: Stored | None) -> Stored:
+        """The volume, made from any disk that QEMU can read, or blank."""
+        disk, size_bytes = self._volume(volume.id), volume.size_gb * GIB
+        self._check_room(size_bytes)
+        if source is not None:
+            check_fits(source, size_bytes)
+        async with self._making_own(disk) as part:
+            await self._call(disk.name, disks.create, part, size_bytes)
+            if source is not None:
+                await copy_disk(source, for_qemu(self._stored(part)), onto=True)
+        return self._stored(disk, size_bytes)
+
+    async def find_image(self, image_id: str) -> Stored | None:
+        """The image as a disk, None when it isn't kept."""
+        try:
+            disk, size_bytes = await self._image(image_id)
+        except NotFound:
+            return None
+        return self._stored(Disk(disk.pool, f"{disk.name}@{BASE}"), size_bytes)
+
+    async def may_keep_volume(self, volume_id: str) -> bool:
+        """Whether the volume may be here for all that can be known without asking Ceph."""
+        synced = await self._on_file(self._kept.is_synced)
+        return not synced or await self._on_file(self._kept.find, f"volume-{volume_id}") is not None
 
     async def find_volume(self, volume_id: str) -> Stored | None:
         return await self._find(self._volume(volume_id))
@@ -273,7 +332,10 @@ class RbdBlock:
 
     async def _find(self, disk: Disk) -> Stored | None:
         size_bytes = await self._call(disk.name, disks.find_size, disk)
-        return None if size_bytes is None else Stored(disk.path, "raw", size_bytes, self._access)
+        return None if size_bytes is None else self._stored(disk, size_bytes)
+
+    def _stored(self, disk: Disk, size_bytes: int = 0) -> Stored:
+        return Stored(disk.path, "raw", size_bytes, self._access, CEPH)
 
     async def _adopt(self, disk: Disk) -> None:
         """A disk that is there is this host's from now on."""
@@ -287,10 +349,13 @@ class RbdBlock:
         await self._forget(disk.name)
 
     async def _keep(self, key: str, value: str = "") -> None:
-        await self._call(key, disks.set_key, self._pools.volumes, self._kept, key, value.encode())
+        self._check_ready()
+        await self._on_file(self._kept.add, key, value)
+        await self._call(key, disks.set_key, self._pools.volumes, self._list, key, value.encode())
 
     async def _forget(self, key: str) -> None:
-        await self._call(key, disks.drop_key, self._pools.volumes, self._kept, key)
+        await self._call(key, disks.drop_key, self._pools.volumes, self._list, key)
+        await self._on_file(self._kept.drop, key)
 
     def _root(self, server_id: str) -> Disk:
         return Disk(self._pools.volumes, f"server-{server_id}")
@@ -303,23 +368,21 @@ class RbdBlock:
         if size_bytes > self._facts.disk_gb * GIB:
             raise NoCapacity(f"Ceph holds {self._facts.disk_gb} GiB in all, too little for this disk.")
 
-    def _for_qemu(self, disk: Disk) -> str:
-        """As QEMU's own tools name it."""
-        conf = self._access.conf
-        for sign in "\\:@":
-            conf = conf.replace(sign, f"\\{sign}")
-        return f"{disk.path}:id={self._config.user}:conf={conf}"
-
     async def _call(self, what: str, fn: Callable[..., T], *args: object, deadline_s: float = CALL_DEADLINE_S) -> T:
         """A call to Ceph. What is in use now need not be later, so that is Unavailable here."""
+        self._check_ready()
         try:
             return await self._ceph.call(what, fn, *args, deadline_s=deadline_s)
         except Conflict as error:
             raise Unavailable(error.message, retry_after_s=5, detail=error.detail) from error
 
+    def _check_ready(self) -> None:
+        if not self.ready.is_set():
+            raise Unavailable("The storage (Ceph) is not there yet.", retry_after_s=5, detail=self._ceph.health)
+
     # -- background ----------------------------------------------------------------------------------------------
 
-    async def flatten_often(self) -> None:
+    async def _flatten_often(self) -> None:
         """Flatten clones of volumes, one after the other, for ever."""
         while True:
             try:
