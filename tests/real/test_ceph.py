@@ -9,6 +9,8 @@ import pytest
 import trio
 import trio.testing
 
+from ostro.cli.ceph import check_ceph
+from ostro.cli.findings import Verdict
 from ostro.model.errors import NotFound, Unavailable
 from ostro.runtime.ceph.config import CephConfig, Pools, capabilities
 from ostro.runtime.world import World
@@ -138,6 +140,28 @@ async def test_privileges_end_where_they_should(config: CephConfig, ceph: CephCl
     with pytest.raises(NotFound):
         await Objects(connection, "t-absent").create("nowhere", b"")
     ceph.remove_pool("t-foreign")
+
+
+def test_the_doctor_finds_nothing_wrong(config: CephConfig) -> None:
+    assert {finding.verdict for finding in check_ceph(config)} == {Verdict.FINE}
+
+
+def test_the_doctor_says_what_to_make_and_to_grant(config: CephConfig, ceph: CephCluster) -> None:
+    absent = CephConfig(config.conf, config.user, Pools(POOLS.images, POOLS.volumes, "t-none"))
+    wrong = [finding for finding in check_ceph(absent) if finding.verdict is Verdict.WRONG]
+    assert [finding.what for finding in wrong] == ["pool t-none"]
+    assert "ceph osd pool create t-none" in wrong[0].remedy
+
+    ceph.create_pool("t-other")
+    foreign = CephConfig(config.conf, config.user, Pools(POOLS.images, POOLS.volumes, "t-other"))
+    wrong = [finding for finding in check_ceph(foreign) if finding.verdict is Verdict.WRONG]
+    assert [finding.found for finding in wrong] == ["client.ostro is not allowed to use it"]
+    assert wrong[0].remedy.startswith("ceph auth caps client.ostro mon 'profile rbd' osd ")
+    ceph.remove_pool("t-other")
+
+    nobody = CephConfig(config.conf, "nobody", POOLS)
+    wrong = [finding for finding in check_ceph(nobody) if finding.verdict is Verdict.WRONG]
+    assert "ceph auth get-or-create client.nobody mon 'profile rbd'" in wrong[0].remedy
 
 
 async def test_a_cluster_that_is_not_there_is_unavailable_at_once(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ostro.cli import doctor
-from ostro.cli.doctor import Verdict
+from ostro.cli.findings import Verdict
 
 
 def test_every_trouble_has_a_remedy(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ import trio
 
 from ostro.agent import main as agent_main
 from ostro.agent.config import AgentConfig
+from ostro.cli.ceph import ceph_options
 from ostro.cli.state import Lock, StateDir, Usage
 from ostro.cli.up import DEFAULT_STATE, check_user
+from ostro.runtime.ceph.config import CephConfig
 from ostro.runtime.faults import faults_from_environment
 from ostro.runtime.log import configure_logging
 from ostro.runtime.world import World
@@ -68,12 +70,21 @@ async def _stop_on_signal(scope: trio.CancelScope) -> None:
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
 @click.option("--parent", type=int, default=0, hidden=True, help="End when this process does.")
-def agent(state: str, url: str, hypervisor: str, log_level: str, parent: int) -> None:
+@ceph_options
+def agent(state: str, url: str, hypervisor: str, log_level: str, parent: int, ceph: CephConfig | None) -> None:
     """Run this machine's host agent, in the foreground."""
     if parent:
         end_with(parent)
     configure_logging(log_level)
     check_user(hypervisor)
     directory = StateDir.make(state)
-    config = AgentConfig(url=url, agent_key=directory.agent_key, state_dir=directory.host, hypervisor=hypervisor)
+    if ceph is not None:
+        directory.keep_ceph(ceph)
+    config = AgentConfig(
+        url=url,
+        agent_key=directory.agent_key,
+        state_dir=directory.host,
+        hypervisor=hypervisor,
+        ceph=directory.ceph,
+    )
     trio.run(run_agent, directory, config)

@@ -11,6 +11,7 @@ import trio
 
 from ostro.cli.state import StateDir, Usage
 from ostro.http.app import make_app, serve
+from ostro.runtime.ceph.config import CephConfig
 from ostro.runtime.world import World
 from ostro.saga.engine import Engine
 from ostro.services.cloud import Cloud, CloudConfig, build_cloud
@@ -27,12 +28,16 @@ BACKLOG = 1024
 
 @dataclass(frozen=True)
 class ControlConfig:
-    """What ``ostro up`` and ``ostro api`` were asked for. ``database`` is a PostgreSQL URL, empty for the embedded store."""
+    """What ``ostro up`` and ``ostro api`` were asked for. ``database`` is a PostgreSQL URL, empty for the embedded store.
+
+    With ``ceph`` the bytes of images and objects are there, else below ``state``.
+    """
 
     state: StateDir
     database: str = ""
     region: str = "RegionOne"
     public_url: str = ""
+    ceph: CephConfig | None = None
 
 
 def listen(address: str) -> socket.socket:

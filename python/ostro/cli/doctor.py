@@ -10,36 +10,20 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from ostro.cli.ceph import ceph_options, check_ceph
+from ostro.cli.findings import Finding, Verdict
+from ostro.cli.state import StateDir
 from ostro.cli.up import DEFAULT_STATE
+from ostro.runtime.ceph.config import CephConfig
 
 MEMORY_LEAST_MB = 1024
 DISK_LEAST_GB = 5
-
-
-class Verdict(StrEnum):
-    """How a check came out."""
-
-    FINE = "fine"
-    NOTE = "note"
-    WRONG = "wrong"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report."""
-
-    what: str
-    verdict: Verdict
-    found: str
-    remedy: str = ""
 
 
 PROGRAMS = (
@@ -162,8 +146,8 @@ def check_room(state: Path) -> Iterator[Finding]:
     )
 
 
-def examine(state: Path) -> list[Finding]:
-    """Every check, in the order of the report."""
+def examine(state: Path, ceph: CephConfig | None = None) -> list[Finding]:
+    """Every check, in the order of the report; Ceph's if there is one."""
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         check_python,
         check_user,
@@ -171,7 +155,8 @@ def examine(state: Path) -> list[Finding]:
         check_kvm,
         check_network,
     )
-    return [finding for check in checks for finding in check()] + list(check_room(state))
+    findings = [finding for check in checks for finding in check()] + list(check_room(state))
+    return findings + (list(check_ceph(ceph)) if ceph else [])
 
 
 COLOURS = {Verdict.FINE: "green", Verdict.NOTE: "yellow", Verdict.WRONG: "red"}
@@ -181,9 +166,10 @@ COLOURS = {Verdict.FINE: "green", Verdict.NOTE: "yellow", Verdict.WRONG: "red"}
 @click.option(
     "--state", default=DEFAULT_STATE, show_default=True, type=click.Path(path_type=Path), help="Directory of all state."
 )
-def doctor(state: Path) -> None:
+@ceph_options
+def doctor(state: Path, ceph: CephConfig | None) -> None:
     """Say what is missing or wrong on this machine, each with its remedy."""
-    findings = examine(state)
+    findings = examine(state, ceph or StateDir(state).ceph)
     table = Table(box=None, pad_edge=False)
     for column in ("check", "", "found", "remedy"):
         table.add_column(column)

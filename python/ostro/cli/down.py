@@ -47,7 +47,13 @@ def down(state: str, purge: bool) -> None:
     if stop_holder(locks[0], "`ostro up`"):
         click.echo("control plane and agent stopped")
     stop_holder(locks[1], "The agent")
-    config = AgentConfig(url="", agent_key="", state_dir=directory.host, hypervisor=directory.hypervisor or "libvirt")
+    config = AgentConfig(
+        url="",
+        agent_key="",
+        state_dir=directory.host,
+        hypervisor=directory.hypervisor or "libvirt",
+        ceph=directory.ceph,
+    )
     trio.run(agent_main.stop, World(), config, directory.cloud_id, purge)
     click.echo("servers stopped, network and private daemons taken down")
     for lock in locks:

@@ -6,6 +6,7 @@
     admin.password       the administrator's password, made at the first start
     agent.key            the secret that this cloud's agents show
     hypervisor           libvirt or fake, as at the first start
+    ceph                 which Ceph, if any, as at the last start with --ceph
     cloud.id             tags what agents make on hosts
     clouds.yaml          for the `openstack` command; cloud `ostro`
     up.lock              held by the running `ostro up`; holds its process id and endpoint
@@ -29,6 +30,7 @@ import orjson
 import yaml
 
 from ostro.model.errors import Conflict, OstroError
+from ostro.runtime.ceph.config import CephConfig, Pools
 
 
 class Usage(OstroError):
@@ -127,6 +129,19 @@ class StateDir:
             )
         if not self.hypervisor:
             write_atomic(self.root / "hypervisor", hypervisor.encode())
+
+    @property
+    def ceph(self) -> CephConfig | None:
+        """The Ceph that the cloud was last told to use."""
+        path = self.root / "ceph"
+        if not path.exists():
+            return None
+        conf, user, pools = path.read_text().splitlines()
+        return CephConfig(Path(conf), user, Pools.parse(pools))
+
+    def keep_ceph(self, ceph: CephConfig) -> None:
+        """Remember the choice."""
+        write_atomic(self.root / "ceph", f"{ceph.conf}\n{ceph.user}\n{ceph.pools}\n".encode())
 
     @property
     def database(self) -> Path:

@@ -17,9 +17,11 @@ import click
 import structlog
 import trio
 
+from ostro.cli.ceph import ceph_options
 from ostro.cli.control import ControlConfig, endpoint_of, listen, run_control
 from ostro.cli.state import StateDir, Usage
 from ostro.runtime.backoff import Backoff
+from ostro.runtime.ceph.config import CephConfig
 from ostro.runtime.faults import faults_from_environment
 from ostro.runtime.log import configure_logging
 from ostro.runtime.world import World
@@ -44,6 +46,7 @@ class UpConfig:
     database: str
     region: str
     log_level: str
+    ceph: CephConfig | None = None
 
 
 def check_user(hypervisor: str) -> None:
@@ -59,10 +62,12 @@ async def run_up(config: UpConfig) -> None:
     """Everything, until SIGINT or SIGTERM."""
     lock = config.state.lock_up()
     config.state.keep_hypervisor(config.hypervisor)
+    if config.ceph is not None:
+        config.state.keep_ceph(config.ceph)
     listener = listen(config.listen)
     endpoint = endpoint_of(listener)
     world = World(faults=faults_from_environment())
-    control = ControlConfig(config.state, config.database, config.region)
+    control = ControlConfig(config.state, config.database, config.region, ceph=config.state.ceph)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
@@ -153,9 +158,12 @@ async def _run_agent(config: UpConfig, endpoint: str) -> int:
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
-def up(state: str, listen_: str, hypervisor: str, database: str, region: str, log_level: str) -> None:
+@ceph_options
+def up(
+    state: str, listen_: str, hypervisor: str, database: str, region: str, log_level: str, ceph: CephConfig | None
+) -> None:
     """Run a whole cloud on this machine, in the foreground."""
     configure_logging(log_level)
     check_user(hypervisor)
-    config = UpConfig(StateDir.make(state), listen_, hypervisor, database, region, log_level)
+    config = UpConfig(StateDir.make(state), listen_, hypervisor, database, region, log_level, ceph)
     trio.run(run_up, config)
