@@ -13,7 +13,7 @@ import trio
 
 from ostro.model.wishes import Inventory, Noun, Registration
 from ostro.services.agents.hosts import register_host
-from ostro.services.image import uploads
+from ostro.services.image import files, uploads
 from ostro.services.image.holds import drop_image, hold_image
 from ostro.services.image.uploads import receive_image, sweep_images
 from ostro.store.hosts import HOSTS
@@ -155,7 +155,7 @@ async def test_too_large(cloud: TestCloud, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_a_full_disk(cloud: TestCloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr(files, "SPARE_BYTES", 1 << 60)
     path = await make(cloud.as_admin)
     answer = await cloud.as_admin.put(f"{path}/file", data=b"12345", headers=OCTETS)
     assert answer.status == 413

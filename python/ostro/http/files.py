@@ -1,13 +1,13 @@
 """Files as answers: byte ranges, and streams read piece by piece in worker threads.
 
-A download holds one piece in memory. The kernel is told that the file is read in sequence, so it reads ahead on its own.
+A download holds one piece in memory.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
 import trio
 
@@ -62,49 +62,53 @@ def parse_ranges(header: str | None, size: int) -> list[Span] | None:
     return spans
 
 
-class FileStream:
-    """An answer's body out of a file. ``aclose`` is called by the frame, also for a client that goes away."""
+class Source(Protocol):
+    """Bytes that are open. Both methods block."""
 
-    def __init__(self, threads: Threads, file: int, span: Span) -> None:
+    def read(self, offset: int, length: int) -> bytes:
+        """At most ``length`` bytes from ``offset``; none at the end."""
+        ...
+
+    def close(self) -> None:
+        """Let go. Idempotent."""
+        ...
+
+
+class FileStream:
+    """An answer's body out of a file or the like. ``aclose`` is called by the frame, also for a client that goes away."""
+
+    def __init__(self, threads: Threads, source: Source, span: Span) -> None:
         self._threads = threads
-        self._file = file
+        self._source: Source | None = source
         self._at = span.start
         self._end = span.end
-        self._open = True
 
     @classmethod
-    async def open(cls, threads: Threads, path: Path, span: Span) -> FileStream:
-        """Open the file now, so that it can be removed while it is being sent. Raises OSError."""
-        return cls(threads, await threads.run(POOL, _open_sequential, path), span)
+    async def open(cls, threads: Threads, open_: Callable[[], Source], span: Span) -> FileStream:
+        """Open the source now, so that it can be removed while it is being sent. Raises what ``open_`` does."""
+        return cls(threads, await threads.run(POOL, open_), span)
 
     def __aiter__(self) -> FileStream:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._at >= self._end:
+        if self._at >= self._end or self._source is None:
             await self.aclose()
             raise StopAsyncIteration
-        data = await self._threads.run(POOL, os.pread, self._file, min(PIECE_BYTES, self._end - self._at), self._at)
+        data = await self._threads.run(POOL, self._source.read, self._at, min(PIECE_BYTES, self._end - self._at))
         if not data:
             raise EOFError("the file is shorter than it was")
         self._at += len(data)
         return data
 
     async def aclose(self) -> None:
-        """Close the file. Idempotent."""
+        """Close the source, whatever is cancelled. Idempotent."""
+        source, self._source = self._source, None
+        if source is not None:
+            with trio.CancelScope(shield=True):
+                await self._threads.run(POOL, source.close)
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._close()
-
-    def _close(self) -> None:
-        if self._open:
-            self._open = False
-            os.close(self._file)
 
     def __del__(self) -> None:
-        self._close()
-
-
-def _open_sequential(path: Path) -> int:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    return file
+        if self._source is not None:
+            self._source.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from ostro.runtime.world import World
 from ostro.services.identity.passwords import Passwords
 from ostro.services.identity.tokens import Tokens
-from ostro.services.image.files import ImageFiles
+from ostro.services.image.files import ImageFiles, ImageStore
 from ostro.services.object.chunks.local import LocalChunks
 from ostro.services.object.collector import Collector
 from ostro.services.object.uploads import Uploads
@@ -39,7 +39,7 @@ class Cloud:
     config: CloudConfig
     tokens: Tokens
     passwords: Passwords
-    images: ImageFiles
+    images: ImageStore
     chunks: Collector
     uploads: Uploads
     placement: PlacementEngine

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ostro.http.agent.service import AGENT, check_key
 from ostro.http.files import FileStream, Span, parse_ranges
 from ostro.http.policy import Rule
@@ -26,7 +28,8 @@ async def read_image_data(req: Request) -> Reply:
     # Several ranges at once are no use to an agent; the first one is answered.
     span = spans[0] if spans else Span(0, image.size_bytes)
     try:
-        stream = await FileStream.open(req.cloud.world.threads, req.cloud.images.path(image.upload_id), span)
+        open_ = partial(req.cloud.images.open, image.upload_id, image.disk_format)
+        stream = await FileStream.open(req.cloud.world.threads, open_, span)
     except FileNotFoundError as error:
         raise NotFound("image", image.id) from error
     headers = [("Content-Length", str(span.length)), ("Accept-Ranges", "bytes"), ("X-Image-Sha512", image.sha512)]

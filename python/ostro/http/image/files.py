@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ostro.http.faults import UnsupportedMediaType
 from ostro.http.files import FileStream, Span, parse_ranges
 from ostro.http.image.service import IMAGE
@@ -62,7 +64,8 @@ async def download_image(req: Request) -> Reply:
     else:
         headers.append(("Content-MD5", image.checksum))
     try:
-        stream = await FileStream.open(req.cloud.world.threads, req.cloud.images.path(image.upload_id), span)
+        open_ = partial(req.cloud.images.open, image.upload_id, image.disk_format)
+        stream = await FileStream.open(req.cloud.world.threads, open_, span)
     except OSError as error:
         raise Unavailable("The image's data can't be read now.", retry_after_s=30, detail=str(error)) from error
     return Reply(stream, status=206 if len(spans) == 1 else 200, headers=headers, content_type=OCTETS)

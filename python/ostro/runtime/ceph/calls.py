@@ -25,18 +25,26 @@ class Gate:
 
     def run(self, fn: Callable[..., T], cluster: Any, *args: object) -> T:
         """``fn(cluster, *args)``. Raises what it raises, or Unavailable once the gate is closed."""
+        self.enter()
+        try:
+            return fn(cluster, *args)
+        finally:
+            self.leave()
+
+    def enter(self) -> None:
+        """Go in until ``leave``. Raises Unavailable once the gate is closed."""
         with self._changed:
             if self._closed:
                 raise Unavailable(
                     "The storage (Ceph) does not answer.", retry_after_s=1, detail="the connection is closed"
                 )
             self._inside += 1
-        try:
-            return fn(cluster, *args)
-        finally:
-            with self._changed:
-                self._inside -= 1
-                self._changed.notify_all()
+
+    def leave(self) -> None:
+        """Come out."""
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
 
     def close(self, timeout_s: float) -> bool:
         """Let nobody in any more, and wait for those inside. Whether all have come out in time."""

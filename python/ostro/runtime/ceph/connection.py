@@ -21,7 +21,6 @@ from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 from typing import Any, ParamSpec, TypeVar
 
-import rados
 import structlog
 import trio
 
@@ -30,7 +29,9 @@ from ostro.runtime.backoff import Backoff
 from ostro.runtime.ceph.budget import Budget
 from ostro.runtime.ceph.calls import Gate
 from ostro.runtime.ceph.config import CephConfig
+from ostro.runtime.ceph.disks import Disk, OpenDisk
 from ostro.runtime.ceph.errors import FENCED, RETRY_AFTER_S, code_of, translated
+from ostro.runtime.ceph.handles import CLOSE_S, CONNECT_S, connect, open_ioctx, shut_down
 from ostro.runtime.ceph.inflight import Inflight
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
@@ -40,10 +41,8 @@ T = TypeVar("T")
 
 log = structlog.get_logger()
 
-CONNECT_S = 10
 WORKERS = 16
 CALL_DEADLINE_S = 60.0
-CLOSE_S = 10.0
 STALL_S = 5.0
 LOOK_EVERY_S = 0.5
 PROBE_IDLE_S = 10.0
@@ -52,23 +51,6 @@ PROBE_NAME = "ostro.probe"
 MOST_OPS = 256
 MOST_BYTES = 96 << 20
 """Below librados' own bound (raised in `SETTINGS`), at which submitting would block the trio thread."""
-
-SETTINGS = {
-    "client_mount_timeout": str(CONNECT_S),
-    "rados_mon_op_timeout": "15",
-    "rados_osd_op_timeout": "60",
-    # After an OSD's restart operations are sent again at the next tick: with the defaults (5 and 10 s) that takes up to 15 s.
-    "objecter_tick_interval": "0.5",
-    "objecter_timeout": "2",
-    "objecter_inflight_ops": "8192",
-    "objecter_inflight_op_bytes": str(1 << 30),
-    "ms_async_op_threads": "2",
-    "rbd_default_clone_format": "2",
-    "rbd_cache": "false",
-    "admin_socket": "",
-    "log_to_stderr": "false",
-    "err_to_stderr": "false",
-}
 
 
 class State(StrEnum):
@@ -132,6 +114,24 @@ class Ceph:
             return await self.world.threads.run(
                 self._workers, self._gate.run, fn, self._cluster, *args, deadline_s=deadline_s
             )
+
+    def call_here(self, what: str, fn: Callable[..., T], *args: object) -> T:
+        """As `call`, in the worker thread that calls this, and without a deadline but librados' own. Safe in any thread."""
+        self.check()
+        with translated(what):
+            return self._gate.run(fn, self._cluster, *args)
+
+    def open_disk(self, disk: Disk, snapshot: str | None = None) -> OpenDisk:
+        """Open a disk (at a snapshot: for reading) in the worker thread that calls this. Raises NotFound, Unavailable."""
+        self.check()
+        gate = self._gate
+        gate.enter()
+        try:
+            with translated(disk.name):
+                return OpenDisk(self._cluster, disk, snapshot, gate.leave)
+        except BaseException:
+            gate.leave()
+            raise
 
     async def ioctx(self, pool: str, namespace: str = "") -> Any:
         """The handle of a pool, opened at its first use and kept; it is thread-safe. Raises NotFound, Unavailable."""
@@ -266,36 +266,3 @@ async def open_(world: World, config: CephConfig) -> AsyncIterator[Ceph]:
         nursery.start_soon(ceph.run)
         yield ceph
         nursery.cancel_scope.cancel()
-
-
-# -- blocking ----------------------------------------------------------------------------------------------------
-
-
-def connect(config: CephConfig) -> Any:
-    """A connected handle. Raises rados.Error."""
-    cluster = rados.Rados(conffile=str(config.conf), name=config.entity)
-    try:
-        for name, value in SETTINGS.items():
-            cluster.conf_set(name, value)
-        cluster.connect(timeout=CONNECT_S)
-    except BaseException:
-        cluster.shutdown()
-        raise
-    return cluster
-
-
-def open_ioctx(cluster: Any, pool: str, namespace: str = "") -> Any:
-    """A handle of a pool, on which a full cluster is an error and not a wait. Raises rados.Error."""
-    ioctx = cluster.open_ioctx(pool)
-    ioctx.set_namespace(namespace)
-    ioctx.set_osdmap_full_try()
-    return ioctx
-
-
-def shut_down(cluster: Any, ioctxs: list[Any], gate: Gate) -> None:
-    """Close everything, unless a call is stuck in it: then it is left to the end of the process. Raises Unavailable then."""
-    if not gate.close(CLOSE_S):
-        raise Unavailable("A call to Ceph is still under way.")
-    for ioctx in ioctxs:
-        ioctx.close()
-    cluster.shutdown()

@@ -9,8 +9,8 @@ from typing import Any
 import rados
 
 from ostro.runtime.ceph.config import CephConfig
-from ostro.runtime.ceph.connection import connect
 from ostro.runtime.ceph.errors import code_of, translated
+from ostro.runtime.ceph.handles import connect
 
 NO_SUCH_VERSION = 1 << 62
 

@@ -21,8 +21,9 @@ import rados
 import trio
 
 from ostro.model.errors import Unavailable
-from ostro.runtime.ceph.connection import Ceph, open_ioctx
+from ostro.runtime.ceph.connection import Ceph
 from ostro.runtime.ceph.errors import RETRY_AFTER_S, to_ours, translated
+from ostro.runtime.ceph.handles import open_ioctx
 
 DEADLINE_S = 20.0
 LIST_PAGE = 1000

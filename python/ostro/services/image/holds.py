@@ -40,7 +40,13 @@ def hold_image(tx: Tx, host_id: str, image_id: str, holder_id: str) -> None:
     if image is None:
         raise Bug(f"Image {image_id} is held after its bytes are gone.")
     HOLDS.insert_new(tx, ImageHold(host_id, image_id, holder_id))
-    wish = ImageWish(id=image.id, disk_format=image.disk_format, size_bytes=image.size_bytes, sha512=image.sha512)
+    wish = ImageWish(
+        id=image.id,
+        disk_format=image.disk_format,
+        size_bytes=image.size_bytes,
+        sha512=image.sha512,
+        stored_as=image.upload_id,
+    )
     set_wish(tx, host_id, Noun.IMAGE, image_id, wish)
 
 

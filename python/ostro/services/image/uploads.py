@@ -1,17 +1,15 @@
 """Uploads: from a stream of bytes to an active image.
 
-The bytes go to a file of the upload's own. MD5 and SHA-512 are computed side by side in worker threads while the next piece arrives, and the
+The bytes go to a draft of the upload's own (`ostro.services.image.files`). MD5 and SHA-512 are computed side by side in worker threads while the next piece arrives, and the
 header is looked at as soon as it is there. Three short transactions frame it: ``begin`` takes the image (queued -> saving), ``finish``
 makes it active, ``abort`` puts it back to queued. Each is fenced by the upload's id, so of two uploads one is refused, and one
-that was overtaken by a delete comes to nothing. However an upload ends, its file is either the image's or gone; what a crash
+that was overtaken by a delete comes to nothing. However an upload ends, its draft is either the image's bytes or gone; what a crash
 leaves is put right by ``sweep_images``.
 """
 
 from __future__ import annotations
 
 import errno
-import os
-import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -19,17 +17,16 @@ import trio
 
 from ostro._core import IMAGE_HEADER_BYTES, Hasher, inspect_image
 from ostro.model.context import Context
-from ostro.model.errors import Conflict, Invalid, OstroError, TooLarge
+from ostro.model.errors import Conflict, Invalid, NoCapacity, OstroError, TooLarge
 from ostro.model.images import UNKNOWN_BYTES, ImageStatus
 from ostro.runtime.threads import Pool
 from ostro.services.cloud import Cloud
+from ostro.services.image.files import ImageDraft
 from ostro.services.image.images import get_changeable_image
 from ostro.store.database import Tx
 from ostro.store.images import IMAGES, Image, list_free_images, list_upload_ids, list_uploads
 
 IMAGE_MOST_BYTES = 1 << 40
-SPARE_BYTES = 64 << 20
-"""An upload that would leave less than this on the disk is refused: the store may live there too."""
 FLUSH_MOST_S = 600.0
 FREE_MOST = 100
 """Deleted images freed in one round."""
@@ -101,18 +98,13 @@ def abort_upload(tx: Tx, image_id: str, upload_id: str) -> bool:
 
 
 class _Sink:
-    """Where the bytes of one upload go.
-
-    A write that was abandoned (client gone, deadline passed) may still run when the file is closed; the lock keeps it from writing
-    to whatever file has the number next.
-    """
+    """Where the bytes of one upload go: into a draft, through two digests."""
 
     def __init__(self, cloud: Cloud, image: Image, upload_id: str) -> None:
         self._cloud = cloud
         self._image = image
         self._upload_id = upload_id
-        self._file = -1
-        self._lock = threading.Lock()
+        self._draft: ImageDraft | None = None
         self._md5 = Hasher("md5")
         self._sha512 = Hasher("sha512")
         self._header = bytearray()
@@ -121,14 +113,8 @@ class _Sink:
         self.size_bytes = 0
 
     def open(self, length_bytes: int | None) -> None:
-        """Make the file and, if the length is known, take its room on the disk now."""
-        with self._lock:
-            self._file = self._cloud.images.create(self._upload_id)
-        if length_bytes:
-            room = os.fstatvfs(self._file)
-            if room.f_bavail * room.f_frsize < length_bytes + SPARE_BYTES:
-                raise StorageFull("Image storage media is full: there is not enough room for this image.")
-            os.posix_fallocate(self._file, 0, length_bytes)
+        """Make the draft and, if the length is known, take its room now."""
+        self._draft = self._cloud.images.create(self._upload_id, self._image.disk_format, length_bytes)
 
     async def take(self, data: bytes) -> None:
         """The next bytes: one digest in one thread, the write and the other digest in a second one."""
@@ -148,12 +134,8 @@ class _Sink:
             raise group.exceptions[0] from None
 
     def _write(self, data: bytes) -> None:
-        with self._lock:
-            if self._file < 0:
-                return
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._file, view) :]
+        assert self._draft is not None, "opened first"
+        self._draft.write(data)
         self._md5.update(data)
 
     def _inspect(self) -> None:
@@ -174,27 +156,24 @@ class _Sink:
             self._virtual_bytes = found["virtual_size_bytes"]
 
     def finish(self) -> Received:
-        """Flush the file and publish it."""
+        """Publish the draft."""
         if not self._inspected:
             self._inspect()
-        os.ftruncate(self._file, self.size_bytes)
-        os.fsync(self._file)
-        self._cloud.images.publish(self._upload_id)
+        assert self._draft is not None, "opened first"
+        self._draft.publish(self.size_bytes)
         virtual = self.size_bytes if self._virtual_bytes == UNKNOWN_BYTES else self._virtual_bytes
         return Received(self.size_bytes, virtual, self._md5.hexdigest("md5"), self._sha512.hexdigest("sha512"))
 
     def close(self) -> None:
-        """Give the file back. Idempotent."""
-        with self._lock:
-            if self._file >= 0:
-                os.close(self._file)
-                self._file = -1
+        """Let go of the draft. Idempotent."""
+        if self._draft is not None:
+            self._draft.close()
 
 
 async def receive_image(
     cloud: Cloud, context: Context, image_id: str, body: AsyncIterator[bytes], *, length_bytes: int | None
 ) -> None:
-    """Make ``body`` the bytes of a queued image. Whatever ends it early, the image is queued again and no file is left.
+    """Make ``body`` the bytes of a queued image. Whatever ends it early, the image is queued again and no bytes are left.
 
     Raises Conflict for an image that isn't queued, BadContent, StorageFull, TooLarge, Gone when the image was deleted meanwhile.
     """
@@ -211,7 +190,7 @@ async def receive_image(
             with trio.CancelScope(shield=True):
                 received = await cloud.world.threads.run(WRITES, sink.finish, deadline_s=FLUSH_MOST_S)
                 done = await cloud.db.run(finish_upload, context, image_id, upload_id, received)
-        except OSError as error:
+        except (OSError, NoCapacity) as error:
             raise _full_or_broken(error) from error
         finally:
             with trio.CancelScope(shield=True):
@@ -230,8 +209,8 @@ async def _fill(cloud: Cloud, sink: _Sink, body: AsyncIterator[bytes], length_by
         raise Invalid(f"The image has {sink.size_bytes} bytes, {length_bytes} were announced.")
 
 
-def _full_or_broken(error: OSError) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+def _full_or_broken(error: OSError | NoCapacity) -> Exception:
+    if isinstance(error, NoCapacity) or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StorageFull("Image storage media is full.", detail=str(error))
     return error
 

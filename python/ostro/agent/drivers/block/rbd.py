@@ -49,7 +49,7 @@ from ostro.runtime.ceph import disks
 from ostro.runtime.ceph.config import CephConfig
 from ostro.runtime.ceph.connection import CALL_DEADLINE_S, Ceph, State
 from ostro.runtime.ceph.connection import open_ as open_ceph
-from ostro.runtime.ceph.disks import BASE, SECTOR_BYTES, Disk
+from ostro.runtime.ceph.disks import BASE, Disk
 from ostro.runtime.ceph.guests import secret_id, write_guest_conf
 from ostro.runtime.doorbell import Bell
 from ostro.runtime.world import World
@@ -183,7 +183,7 @@ class RbdBlock:
             await fetch_image(self._on_file, image, chunks, file)
             size_bytes = await self._on_file(guest_size, file, qemu_format(image))
             async with self._making(disk, "") as part:
-                await self._call(part.name, disks.create, part, _whole_sectors(size_bytes))
+                await self._call(part.name, disks.create, part, disks.whole_sectors(size_bytes))
                 source = Stored(str(file), qemu_format(image), size_bytes)
                 await copy_disk(source, for_qemu(self._stored(part)), onto=True)
                 await self._call(part.name, disks.snapshot, part, BASE)
@@ -397,10 +397,6 @@ class RbdBlock:
             disk = Disk(self._pools.volumes, name)
             await self._call(name, disks.flatten, disk, deadline_s=FLATTEN_DEADLINE_S)
             await self._call(name, disks.drop_key, self._pools.volumes, self._to_flatten, name)
-
-
-def _whole_sectors(size_bytes: int) -> int:
-    return -(-size_bytes // SECTOR_BYTES) * SECTOR_BYTES
 
 
 def _empty(directory: Path) -> None:
