@@ -307,7 +307,8 @@ async def test_actions(cloud: TestCloud) -> None:
     assert (set_.status, set_.json) == (200, {"metadata": {"os": "x"}})
     assert (await act(cloud.as_admin, volume, "os-show_image_metadata")).json == {"metadata": {"os": "x"}}
     assert (await act(cloud.as_admin, volume, "os-unset_image_metadata", {"key": "os"})).status == 200
-    assert (await act(cloud.as_admin, volume, "os-retype", {"new_type": "x"})).status == 501
+    assert (await act(cloud.as_admin, volume, "os-retype", {"new_type": "x"})).status == 404
+    assert (await act(cloud.as_admin, volume, "os-migrate_volume", {"host": "x"})).status == 501
     assert (await act(cloud.as_admin, volume, "os-nothing")).status == 400
     assert await status_after("os-force_delete") == (202, "deleting")
 

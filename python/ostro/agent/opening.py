@@ -21,6 +21,7 @@ from ostro.agent.drivers.network import Network
 from ostro.agent.drivers.network import fake as fake_network
 from ostro.agent.drivers.network import openvswitch as openvswitch_network
 from ostro.agent.parts import libvirtd, openvswitch
+from ostro.model.volumes import CEPH, LOCAL
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 
@@ -84,7 +85,7 @@ async def open_hypervisor(world: World, config: AgentConfig) -> AsyncIterator[Hy
     async with libvirtd.open_(world, _libvirtd_config(config, choice.acceleration == "kvm")) as daemon:
         log.info("libvirt", uri=daemon.uri, why=daemon.why)
         secret = await _ceph_secret(world, config)
-        async with libvirt.open_(world, libvirt.LibvirtConfig(daemon.uri, choice, config.state_dir, secret)) as driver:
+        async with libvirt.open_(world, libvirt.LibvirtConfig(daemon.uri, choice, config.state_dir, secret=secret)) as driver:
             yield driver
 
 
@@ -103,7 +104,8 @@ async def _ceph_secret(world: World, config: AgentConfig) -> libvirt.Secret | No
 async def open_block(world: World, config: AgentConfig) -> AsyncIterator[Block]:
     """The block driver alone: files, and Ceph beside them if that is configured."""
     if config.hypervisor == "fake":
-        async with fake_block.open_(world, fake_block.FakeConfig()) as fake:
+        backends = (CEPH, LOCAL) if config.ceph else (LOCAL,)
+        async with fake_block.open_(world, fake_block.FakeConfig(backends=backends)) as fake:
             yield fake
         return
     files = local_block.LocalConfig(config.state_dir)

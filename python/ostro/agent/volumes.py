@@ -46,12 +46,16 @@ class Drop:
 Step = Make | Grow | Drop
 
 
-def plan(have: Stored | None, user: Domain | None, wish: VolumeWish | None) -> list[Step]:
+def plan(have: Stored | None, user: Domain | None, wish: VolumeWish | None, told_gb: int = 0) -> list[Step]:
     """The steps to the wish (None: absence) from the volume and the domain that it is plugged into. Pure.
+
+    ``told_gb`` is the size that was last reported.
 
     Raises:
         Unavailable: it can't be deleted or moved while it is plugged in.
     """
+    if wish is not None and wish.borrowed:
+        return _plan_borrowed(have, user, wish, told_gb)
     if wish is None:
         if have is not None and user is not None:
             raise Unavailable(f"The volume is still plugged into server {user.server_id}.")
@@ -66,6 +70,14 @@ def plan(have: Stored | None, user: Domain | None, wish: VolumeWish | None) -> l
         return []
     runs = user is not None and user.power in (Power.ON, Power.PAUSED)
     return [Grow(user.server_id if user is not None and runs else "")]
+
+
+def _plan_borrowed(have: Stored | None, user: Domain | None, wish: VolumeWish, told_gb: int) -> list[Step]:
+    """Another host makes the volume and makes it larger; this one has to tell its guest."""
+    if have is None or have.size_bytes < wish.size_gb * GIB:
+        raise Unavailable("The volume is not in the storage that this host shares yet, or not as large as it shall be.")
+    runs = user is not None and user.power in (Power.ON, Power.PAUSED)
+    return [Grow(user.server_id)] if user is not None and runs and 0 < told_gb < wish.size_gb else []
 
 
 def is_elsewhere(have: Stored, wish: VolumeWish) -> bool:
@@ -119,9 +131,11 @@ class Volumes:
         wish = None if held.absent else held.body(VolumeWish)
         have = await host.block.find_volume(id_)
         settled = wish is not None and (
-            have is None or (have.size_bytes >= wish.size_gb * GIB and not is_elsewhere(have, wish))
+            have is None
+            or (have.size_bytes >= wish.size_gb * GIB and not is_elsewhere(have, wish) and not wish.borrowed)
         )
-        steps = plan(have, None if settled else await self._user_of(id_), wish)
+        last = host.reports.find(Noun.VOLUME, id_)
+        steps = plan(have, None if settled else await self._user_of(id_), wish, last.size_gb if last else 0)
         for step in steps:
             awaited = self._awaited(wish, step)
             if awaited:
@@ -134,8 +148,8 @@ class Volumes:
             host.report(Report(Noun.VOLUME, id_, held.generation, Phase.ABSENT))
         else:
             have = await host.block.find_volume(id_)
-            size_gb = 0 if have is None else have.size_bytes // GIB
-            host.report(Report(Noun.VOLUME, id_, held.generation, Phase.READY, size_gb=size_gb))
+            size_gb, backend = (0, "") if have is None else (have.size_bytes // GIB, have.backend)
+            host.report(Report(Noun.VOLUME, id_, held.generation, Phase.READY, size_gb=size_gb, backend=backend))
         return None
 
     def _awaited(self, wish: VolumeWish | None, step: Step) -> list[Key]:

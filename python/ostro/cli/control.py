@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -14,6 +16,7 @@ from ostro.http.app import make_app, serve
 from ostro.runtime.ceph.config import CephConfig
 from ostro.runtime.world import World
 from ostro.saga.engine import Engine
+from ostro.services.block.types import ensure_ceph_type
 from ostro.services.cloud import Cloud, CloudConfig, build_cloud
 from ostro.services.identity.bootstrap import Administrator, bootstrap, is_bootstrapped
 from ostro.services.sagas import make_sagas
@@ -22,6 +25,9 @@ from ostro.store.database import Database
 from ostro.store.migrate import migrate
 from ostro.store.postgres import PostgresDatabase
 from ostro.store.sqlite import SqliteDatabase
+
+if TYPE_CHECKING:
+    from ostro.runtime.ceph.connection import Ceph
 
 BACKLOG = 1024
 
@@ -81,6 +87,8 @@ async def prepare(world: World, cloud: Cloud, state: StateDir) -> None:
     if not await cloud.db.read(is_bootstrapped):
         password_hash = await cloud.passwords.hash(state.admin_password)
         await cloud.db.run(bootstrap, world, Administrator(password_hash))
+    if cloud.ceph is not None:
+        await cloud.db.run(ensure_ceph_type, world.now_us())
     await cloud.tokens.load_keys()
 
 
@@ -93,22 +101,11 @@ async def run_control(
 ) -> None:
     """Serve until cancelled. Started once requests are answered."""
     db = open_database(world, config)
-    state = config.state
-    cloud = build_cloud(
-        world,
-        db,
-        CloudConfig(
-            state_dir=state.root,
-            agent_key=state.agent_key,
-            cloud_id=state.cloud_id,
-            region=config.region,
-            public_url=config.public_url,
-        ),
-    )
     try:
-        async with trio.open_nursery() as nursery:
+        async with _ceph(world, config) as ceph, trio.open_nursery() as nursery:
+            cloud = build_cloud(world, db, _cloud_config(config), ceph)
             await nursery.start(db.serve)
-            await prepare(world, cloud, state)
+            await prepare(world, cloud, config.state)
             loops: Sequence[Callable[[], Awaitable[None]]] = (
                 Engine(world, db, make_sagas(cloud)).run,
                 lambda: run_sweeps(cloud),
@@ -120,3 +117,26 @@ async def run_control(
             task_status.started(cloud)
     finally:
         db.close()
+
+
+def _cloud_config(config: ControlConfig) -> CloudConfig:
+    return CloudConfig(
+        state_dir=config.state.root,
+        agent_key=config.state.agent_key,
+        cloud_id=config.state.cloud_id,
+        region=config.region,
+        public_url=config.public_url,
+    )
+
+
+@asynccontextmanager
+async def _ceph(world: World, config: ControlConfig) -> AsyncIterator[Ceph | None]:
+    """The process's connection to Ceph, if there shall be one."""
+    if config.ceph is None:
+        yield None
+        return
+    # Only here, because the bindings need not be there without Ceph.
+    from ostro.runtime.ceph.connection import open_
+
+    async with open_(world, config.ceph) as ceph:
+        yield ceph

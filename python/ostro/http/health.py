@@ -1,6 +1,7 @@
 """``/healthz`` and ``/readyz`` for load balancers and supervisors, and the list of APIs at ``/``.
 
-Alive means that this process answers. Ready means that it can serve: the store answers a read now.
+Alive means that this process answers. Ready means that it can serve: the store answers a read now. Ceph's health is told beside it and doesn't
+count, because all that isn't in Ceph can be served without.
 """
 
 from __future__ import annotations
@@ -51,11 +52,12 @@ async def show_health(req: Request) -> Reply:
     policy="ostro:ready",
     rule=Rule.PUBLIC,
     summary="Whether this process can serve",
-    response=shape({"status": STRING}),
+    response=shape({"status": STRING, "ceph": STRING}, ("status",)),
 )
 async def show_readiness(req: Request) -> Reply:
     with trio.move_on_after(READY_DEADLINE_S) as scope:
         await req.cloud.db.read(lambda tx: tx.one("SELECT 1"))
     if scope.cancelled_caught:
         raise Unavailable("The store does not answer.")
-    return Reply({"status": "ready"})
+    parts = {} if req.cloud.ceph is None else {"ceph": req.cloud.ceph.health}
+    return Reply({"status": "ready", **parts})

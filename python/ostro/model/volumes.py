@@ -27,6 +27,7 @@ class VolumeStatus(StrEnum):
     IN_USE = "in-use"
     DETACHING = "detaching"
     EXTENDING = "extending"
+    RETYPING = "retyping"
     DELETING = "deleting"
     ERROR = "error"
     ERROR_DELETING = "error_deleting"
@@ -54,6 +55,7 @@ class VolumeFacts:
     deleting: bool
     reserved: bool
     growing: bool
+    moving: bool
     faulty: bool
     attachments: Collection[AttachmentStatus] = ()
 
@@ -68,6 +70,8 @@ def volume_status(facts: VolumeFacts) -> VolumeStatus:
         return VolumeStatus.ERROR_EXTENDING if facts.faulty else VolumeStatus.EXTENDING
     if facts.faulty:
         return VolumeStatus.ERROR
+    if facts.moving:
+        return VolumeStatus.RETYPING
     for attachment, status in (
         (AttachmentStatus.DETACHING, VolumeStatus.DETACHING),
         (AttachmentStatus.ATTACHING, VolumeStatus.ATTACHING),

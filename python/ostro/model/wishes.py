@@ -151,7 +151,8 @@ class ImageWish(msgspec.Struct, frozen=True):
 class VolumeWish(msgspec.Struct, frozen=True):
     """A volume kept by this host. ``image_id`` is what it starts from, empty for blank.
 
-    ``backend`` is the kind of storage it shall be in (``local``, ``ceph``), empty for the one that the host prefers.
+    ``backend`` is the kind of storage it shall be in (``local``, ``ceph``), empty for the one that the host prefers. A ``borrowed`` volume is in storage
+    that hosts share and another host looks after it: this one may plug it into servers, and never makes, moves, grows or deletes it.
     """
 
     id: str
@@ -159,6 +160,7 @@ class VolumeWish(msgspec.Struct, frozen=True):
     image_id: str = ""
     source_volume_id: str = ""
     backend: str = ""
+    borrowed: bool = False
 
 
 class AttachmentWish(msgspec.Struct, frozen=True):
@@ -249,7 +251,7 @@ class Report(msgspec.Struct, frozen=True):
 
     ``FAILED`` means that the host has given up on this generation and will not try again by itself; passing trouble is
     ``WORKING`` with a ``reason``. The noun's own findings: for a server ``power``, ``reboots`` carried out and
-    the ``attached`` volume ids; for a volume its ``size_gb``; for an ask the ``answer``.
+    the ``attached`` volume ids; for a volume its ``size_gb`` and the ``backend`` that it is in; for an ask the ``answer``.
     """
 
     noun: Noun
@@ -262,6 +264,7 @@ class Report(msgspec.Struct, frozen=True):
     attached: list[str] = []
     size_gb: int = 0
     answer: str = ""
+    backend: str = ""
 
 
 class Feed(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ostro.runtime.world import World
 from ostro.services.identity.passwords import Passwords
@@ -14,6 +15,9 @@ from ostro.services.object.collector import Collector
 from ostro.services.object.uploads import Uploads
 from ostro.services.placement.engine import PlacementEngine
 from ostro.store.database import Database
+
+if TYPE_CHECKING:
+    from ostro.runtime.ceph.connection import Ceph
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,11 @@ class Cloud:
     chunks: Collector
     uploads: Uploads
     placement: PlacementEngine
+    ceph: Ceph | None = None
 
 
-def build_cloud(world: World, db: Database, config: CloudConfig) -> Cloud:
-    """Put the parts together. Nothing is read or started yet."""
+def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | None = None) -> Cloud:
+    """Put the parts together. Nothing is read or started yet. With ``ceph``, bytes are kept there."""
     chunks = Collector(world, db, LocalChunks(config.state_dir / "chunks"))
     return Cloud(
         world,
@@ -54,8 +59,18 @@ def build_cloud(world: World, db: Database, config: CloudConfig) -> Cloud:
         config,
         Tokens(world, db),
         Passwords(world, config.password_memory_kib),
-        images=ImageFiles(config.state_dir / "images"),
+        images=_image_store(config, ceph),
         chunks=chunks,
         uploads=Uploads(chunks),
         placement=PlacementEngine(db),
+        ceph=ceph,
     )
+
+
+def _image_store(config: CloudConfig, ceph: Ceph | None) -> ImageStore:
+    if ceph is None:
+        return ImageFiles(config.state_dir / "images")
+    # Only here, because the bindings need not be there without Ceph.
+    from ostro.services.image.rbd import RbdImages
+
+    return RbdImages(ceph)

@@ -12,6 +12,8 @@ from ostro.store.table import Table
 class Volume(msgspec.Struct, frozen=True):
     """One volume. ``size_gb`` is what it has, ``wished_size_gb`` what it shall have; ``built`` once a host has made it.
 
+    ``backend`` is the kind of storage that it was last found in, ``wished_backend`` where it shall be.
+
     ``host_id`` is empty while (or because) no host has room. ``status`` is written by ``refresh_status`` alone.
     """
 
@@ -37,6 +39,8 @@ class Volume(msgspec.Struct, frozen=True):
     source_volume_id: str
     created_at_us: int
     updated_at_us: int
+    backend: str
+    wished_backend: str
 
 
 VOLUMES = Table("volumes", Volume)

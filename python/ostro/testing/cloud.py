@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import orjson
@@ -35,6 +35,9 @@ from ostro.store.projects import DEFAULT_DOMAIN_ID, PROJECTS, new_project
 from ostro.store.roles import ROLES
 from ostro.store.sqlite import SqliteDatabase
 from ostro.store.users import USERS, new_user
+
+if TYPE_CHECKING:
+    from ostro.runtime.ceph.connection import Ceph
 
 ADMIN_PASSWORD = "correct horse"
 AGENT_KEY = "test-agent-key"
@@ -208,12 +211,19 @@ def _add_user(tx: Tx, world: World, name: str, password_hash: str, project_name:
 
 @asynccontextmanager
 async def open_cloud(
-    state_dir: Path, *, seed: int = 1, faults: Faults | None = None, db: Database | None = None
+    state_dir: Path,
+    *,
+    seed: int = 1,
+    faults: Faults | None = None,
+    db: Database | None = None,
+    ceph: Ceph | None = None,
 ) -> AsyncIterator[TestCloud]:
     """A bootstrapped cloud below ``state_dir``; on SQLite unless ``db`` is given."""
     world = World(random=random.Random(seed), faults=faults or NoFaults())
     database = db or SqliteDatabase(world, str(state_dir / "ostro.db"), durable=False)
-    cloud = build_cloud(world, database, CloudConfig(state_dir=state_dir, agent_key=AGENT_KEY, password_memory_kib=64))
+    cloud = build_cloud(
+        world, database, CloudConfig(state_dir=state_dir, agent_key=AGENT_KEY, password_memory_kib=64), ceph
+    )
     app = make_app(cloud, check_replies=True)
     async with trio.open_nursery() as nursery:
         await nursery.start(database.serve)

@@ -102,7 +102,7 @@ class SimHost:
                     attached=[attachment.volume_id for attachment in wish.attachments],
                 )
             case Noun.VOLUME:
-                return msgspec.structs.replace(ready, size_gb=body["size_gb"])
+                return msgspec.structs.replace(ready, size_gb=body["size_gb"], backend=body["backend"])
             case Noun.ASK:
                 return msgspec.structs.replace(ready, answer=self.answer(body))
             case _:

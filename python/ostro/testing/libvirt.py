@@ -36,7 +36,7 @@ class TestLibvirtd:
 
     def driver(self, state_dir: Path, secret: Secret | None = None) -> LibvirtConfig:
         """A configuration of the driver that uses this daemon."""
-        return LibvirtConfig(self.uri, self.choice, state_dir, secret)
+        return LibvirtConfig(self.uri, self.choice, state_dir, secret=secret)
 
     @property
     def pid(self) -> int:

@@ -18,7 +18,6 @@ Action = Callable[[Request, str, Any], Awaitable[Reply]]
 ACCEPTED = Reply(status=202)
 NOT_DONE = frozenset(
     (
-        "os-retype",
         "os-migrate_volume",
         "os-migrate_volume_completion",
         "os-volume_upload_image",
@@ -50,6 +49,12 @@ async def _force_delete(req: Request, volume_id: str, given: Any) -> Reply:
 async def _reset_status(req: Request, volume_id: str, given: Any) -> Reply:
     if "status" in given:
         await req.run(volumes.reset_status, volume_id, given["status"])
+    return ACCEPTED
+
+
+async def _retype(req: Request, volume_id: str, given: Any) -> Reply:
+    may_move = given.get("migration_policy", "never") == "on-demand"
+    await req.run(volumes.retype_volume, volume_id, given["new_type"], may_move=may_move)
     return ACCEPTED
 
 
@@ -111,6 +116,12 @@ _ACTIONS: dict[str, tuple[Action, Rule, str, dict[str, Any]]] = {
         Rule.ADMIN,
         "volume_extension:volume_admin_actions:reset_status",
         strict({"status": STRING, "attach_status": STRING, "migration_status": nullable(STRING)}),
+    ),
+    "os-retype": (
+        _retype,
+        Rule.MEMBER,
+        "volume:retype",
+        strict({"new_type": STRING, "migration_policy": {"enum": ["on-demand", "never"]}}, ("new_type",)),
     ),
     "os-reserve": (_reserve, Rule.MEMBER, "volume_extension:volume_actions:reserve", _NOTHING),
     "os-unreserve": (_unreserve, Rule.MEMBER, "volume_extension:volume_actions:unreserve", _NOTHING),

@@ -111,11 +111,17 @@ def volume_view(req: Request, details: VolumeDetails) -> dict[str, Any]:
     if volume.image_metadata:
         view["volume_image_metadata"] = volume.image_metadata
     if is_admin:
-        view["os-vol-host-attr:host"] = f"{details.host_name}@local#local" if details.host_name else None
+        view["os-vol-host-attr:host"] = _pool_name(details)
         view["os-vol-mig-status-attr:migstat"] = None
         view["os-vol-mig-status-attr:name_id"] = None
     view.update(_newer_fields(req, details))
     return view
+
+
+def _pool_name(details: VolumeDetails) -> str | None:
+    """Host, kind of storage and pool, as block storage names them."""
+    backend = details.volume.wished_backend
+    return f"{details.host_name}@{backend}#{backend}" if details.host_name else None
 
 
 def _newer_fields(req: Request, details: VolumeDetails) -> dict[str, Any]:

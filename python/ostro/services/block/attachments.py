@@ -1,7 +1,8 @@
 """Attachments: the seam to servers, and what the API tells of them.
 
 Compute reserves a volume in the transaction that wishes it plugged in, says so when the host has reported it plugged, begins to
-detach, and releases it when the host has reported it gone. A volume lives on one host's disks, so only a server on that host can have it.
+detach, and releases it when the host has reported it gone. A volume on one host's disks can only be had by a server on that host; one in Ceph
+is lent to the server's host, which needs to have that Ceph.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import msgspec
 
 from ostro.model.context import Context
 from ostro.model.errors import Invalid, NotFound
-from ostro.model.volumes import AttachmentStatus, VolumeStatus
+from ostro.model.volumes import LOCAL, AttachmentStatus, VolumeStatus, storage_trait
 from ostro.services.block.status import refresh_status
+from ostro.services.block.wishes import lend_volume, take_back_volume
 from ostro.store.attachments import ATTACHMENTS, Attachment
 from ostro.store.database import Tx
 from ostro.store.paging import Filter, Page, list_page
+from ostro.store.providers import PROVIDER_TRAITS
 from ostro.store.volumes import VOLUMES, Volume
 
 
@@ -39,11 +42,7 @@ def reserve(tx: Tx, context: Context, volume_id: str, server_id: str, device: st
             f"Invalid volume: Volume {volume_id} status must be available or downloading to reserve, "
             f"but the current status is {volume.status}."
         )
-    if volume.host_id != host_id:
-        raise Invalid(
-            f"Invalid volume: Volume {volume_id} is on the disks of another host than server {server_id}; "
-            "a local volume can only be attached to a server on its own host."
-        )
+    check_reachable(tx, volume, server_id, host_id)
     attachment = Attachment(
         id=context.new_id(),
         volume_id=volume_id,
@@ -58,8 +57,27 @@ def reserve(tx: Tx, context: Context, volume_id: str, server_id: str, device: st
         attached_at_us=0,
     )
     ATTACHMENTS.insert(tx, attachment)
+    lend_volume(tx, volume, host_id)
     refresh_status(tx, volume_id, context.now_us)
     return attachment
+
+
+def check_reachable(tx: Tx, volume: Volume, server_id: str, host_id: str) -> None:
+    """Raise Invalid unless a server on the host can have the volume."""
+    if volume.host_id == host_id:
+        return
+    if not is_shared(volume):
+        raise Invalid(
+            f"Invalid volume: Volume {volume.id} is on the disks of another host than server {server_id}; "
+            "a local volume can only be attached to a server on its own host."
+        )
+    if storage_trait(volume.wished_backend) not in PROVIDER_TRAITS.of(tx, host_id):
+        raise Invalid(f"Invalid volume: the host of server {server_id} has no access to {volume.wished_backend}.")
+
+
+def is_shared(volume: Volume) -> bool:
+    """Whether the volume is in storage that hosts share."""
+    return volume.wished_backend != LOCAL
 
 
 def mark_attached(tx: Tx, server_id: str, volume_ids: Collection[str], now_us: int) -> None:
@@ -87,8 +105,13 @@ def begin_detach(tx: Tx, volume_id: str, server_id: str, now_us: int) -> Attachm
 
 def release(tx: Tx, volume_id: str, server_id: str, now_us: int) -> None:
     """The volume is no longer plugged in, or never will be. Idempotent."""
-    if ATTACHMENTS.delete_where(tx, volume_id=volume_id, server_id=server_id):
-        refresh_status(tx, volume_id, now_us)
+    found = ATTACHMENTS.find(tx, volume_id=volume_id, server_id=server_id)
+    if found is None:
+        return
+    ATTACHMENTS.delete(tx, found.id)
+    volume = refresh_status(tx, volume_id, now_us)
+    if volume is not None and not ATTACHMENTS.count(tx, volume_id=volume_id, host_id=found.host_id):
+        take_back_volume(tx, volume, found.host_id)
 
 
 def list_server_volumes(tx: Tx, server_ids: Iterable[str]) -> dict[str, list[Attachment]]:

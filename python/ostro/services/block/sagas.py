@@ -4,6 +4,7 @@ The request itself writes the wish; these sagas wait for the report and see that
 
     volume.create   wish -> built                 late or failed: error, and the host forgets the volume
     volume.extend   wish -> grown                 late or failed: error_extending
+    volume.retype   wish -> moved                 late or failed: it stays where it was
     volume.delete   wish -> gone -> forget        late: error_deleting
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 from ostro.model.wishes import Noun
 from ostro.saga.engine import Await, Failed, Outcome, Ready, Run, Saga, Waiting, Write
 from ostro.services.block.status import refresh_status
-from ostro.services.block.wishes import wish_no_volume
+from ostro.services.block.wishes import wish_no_volume, wish_volume
 from ostro.services.image.holds import drop_image
 from ostro.services.placement.claims import release_claim
 from ostro.services.placement.engine import PlacementEngine
@@ -22,6 +23,7 @@ from ostro.store.volumes import VOLUMES
 
 CREATE_MOST_S = 3600.0
 EXTEND_MOST_S = 3600.0
+RETYPE_MOST_S = 86_400.0
 DELETE_MOST_S = 86_400.0
 
 
@@ -53,6 +55,30 @@ def _built(tx: Tx, run: Run) -> Outcome:
 def _grown(tx: Tx, run: Run) -> Outcome:
     volume = VOLUMES.find(tx, id=run.object_id)
     if volume is None or volume.size_gb >= volume.wished_size_gb:
+        return Ready()
+    return Failed(volume.fault) if volume.fault else Waiting()
+
+
+def _stay(tx: Tx, run: Run) -> None:
+    """The volume shall be where it is, and of the type it was."""
+    volume = VOLUMES.find(tx, id=run.object_id)
+    if volume is None or volume.deleting:
+        return
+    VOLUMES.update(
+        tx,
+        volume.id,
+        fault="",
+        wished_backend=volume.backend or volume.wished_backend,
+        volume_type_id=run.params["type_id"],
+    )
+    changed = refresh_status(tx, volume.id, run.now_us)
+    assert changed is not None, "it was found just now"
+    wish_volume(tx, changed)
+
+
+def _moved(tx: Tx, run: Run) -> Outcome:
+    volume = VOLUMES.find(tx, id=run.object_id)
+    if volume is None or volume.backend == volume.wished_backend:
         return Ready()
     return Failed(volume.fault) if volume.fault else Waiting()
 
@@ -95,6 +121,13 @@ def block_sagas(engine: PlacementEngine) -> tuple[Saga, ...]:
             Await("grown", _grown, EXTEND_MOST_S, "The host did not extend the volume within an hour."),
         ),
     )
+    retype = Saga(
+        "volume.retype",
+        (
+            Write("wish", _wished, undo=_stay),
+            Await("moved", _moved, RETYPE_MOST_S, "The host did not move the volume within a day."),
+        ),
+    )
     delete = Saga(
         "volume.delete",
         (
@@ -103,4 +136,4 @@ def block_sagas(engine: PlacementEngine) -> tuple[Saga, ...]:
             Write("forget", forget),
         ),
     )
-    return create, extend, delete
+    return create, extend, retype, delete

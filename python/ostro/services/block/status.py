@@ -18,6 +18,7 @@ def status_of(volume: Volume, attachments: Iterable[Attachment] = ()) -> VolumeS
             deleting=volume.deleting,
             reserved=volume.reserved,
             growing=volume.wished_size_gb > volume.size_gb,
+            moving=bool(volume.backend) and volume.backend != volume.wished_backend,
             faulty=bool(volume.fault),
             attachments={attachment.status for attachment in attachments},
         )

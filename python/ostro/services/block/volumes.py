@@ -7,13 +7,13 @@ import msgspec
 from ostro.model.context import Context
 from ostro.model.errors import Invalid, NoCapacity, QuotaExceeded
 from ostro.model.images import ImageStatus
-from ostro.model.volumes import VolumeStatus
+from ostro.model.volumes import LOCAL, VolumeStatus, storage_trait
 from ostro.model.wishes import Noun, Phase, Report
 from ostro.saga.engine import start_saga
 from ostro.services.block.attachments import get_own_volume
 from ostro.services.block.sagas import forget_volume
 from ostro.services.block.status import refresh_status, status_of
-from ostro.services.block.types import get_default_type, get_type
+from ostro.services.block.types import backend_of, get_default_type, get_type
 from ostro.services.block.wishes import wish_no_volume, wish_volume
 from ostro.services.image.holds import hold_image
 from ostro.services.image.images import find_visible_image
@@ -24,6 +24,7 @@ from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS
 from ostro.store.images import Image
 from ostro.store.paging import Filter, Page, Where, list_page
+from ostro.store.providers import PROVIDER_TRAITS
 from ostro.store.volume_types import VOLUME_TYPES
 from ostro.store.volumes import VOLUMES, Volume, count_sizes
 from ostro.store.wishes import find_generation
@@ -149,6 +150,8 @@ def create_volume(tx: Tx, context: Context, engine: PlacementEngine, draft: Volu
         source_volume_id=draft.source_volume_id,
         created_at_us=context.now_us,
         updated_at_us=context.now_us,
+        backend="",
+        wished_backend=backend_of(kind),
     )
     volume = _place(tx, context, engine, volume, source)
     VOLUMES.insert(tx, volume)
@@ -162,7 +165,11 @@ def create_volume(tx: Tx, context: Context, engine: PlacementEngine, draft: Volu
 
 def _place(tx: Tx, context: Context, engine: PlacementEngine, volume: Volume, source: Volume | None) -> Volume:
     """The volume with its host, or with the reason why there is none."""
-    request = HostRequest(resources={"DISK_GB": volume.wished_size_gb}, only_hosts=[source.host_id] if source else None)
+    request = HostRequest(
+        resources={"DISK_GB": volume.wished_size_gb},
+        required=[] if volume.wished_backend == LOCAL else [storage_trait(volume.wished_backend)],
+        only_hosts=[source.host_id] if source else None,
+    )
     owner = Owner(volume.id, volume.project_id, volume.user_id, "VOLUME")
     seed = context.rng.getrandbits(32)
     try:
@@ -276,6 +283,31 @@ def extend_volume(
     start_saga(tx, context.new_id(), "volume.extend", volume_id, {}, context.now_us)
 
 
+def retype_volume(tx: Tx, context: Context, volume_id: str, new_type: str, *, may_move: bool) -> None:
+    """Give a volume another type, and have it moved if that means another kind of storage. Raises NotFound, Invalid."""
+    volume = get_own_volume(tx, context, volume_id)
+    kind = get_type(tx, context, new_type)
+    if volume.status is not VolumeStatus.AVAILABLE:
+        raise Invalid(
+            f"Invalid volume: Volume {volume_id} status must be available to retype, but it is {volume.status}."
+        )
+    if kind.id == volume.volume_type_id:
+        raise Invalid(f"Invalid input received: Volume {volume_id} is of type {kind.name} already.")
+    backend = backend_of(kind)
+    if backend != volume.wished_backend:
+        if not may_move:
+            raise Invalid("Invalid input received: Retype requires migration but is not allowed.")
+        if backend != LOCAL and storage_trait(backend) not in PROVIDER_TRAITS.of(tx, volume.host_id):
+            raise Invalid(f"Invalid input received: the volume's host has no access to {backend}.")
+    VOLUMES.update(tx, volume_id, volume_type_id=kind.id, wished_backend=backend)
+    changed = refresh_status(tx, volume_id, context.now_us)
+    assert changed is not None, "it was found just now"
+    if backend != volume.wished_backend:
+        wish_volume(tx, changed)
+        old_type = {"type_id": volume.volume_type_id}
+        start_saga(tx, context.new_id(), "volume.retype", volume_id, old_type, context.now_us)
+
+
 def reset_status(tx: Tx, context: Context, volume_id: str, status: str) -> None:
     """An administrator says that a volume is well again, or isn't. Only what no host has to do anything for can be said."""
     volume = get_own_volume(tx, context, volume_id)
@@ -304,6 +336,9 @@ def settle_volume(tx: Tx, host_id: str, report: Report, now_us: int) -> None:
         size_gb = min(report.size_gb, volume.wished_size_gb)
         if size_gb > volume.size_gb:
             changes["size_gb"] = size_gb
+        backend = report.backend or LOCAL
+        if backend != volume.backend:
+            changes["backend"] = backend
     elif report.phase is Phase.FAILED and find_generation(tx, host_id, Noun.VOLUME, volume.id) == report.generation:
         changes["fault"] = report.reason or "The host gave up."
     if changes:

@@ -19,9 +19,11 @@ from ostro.model.context import Context
 from ostro.model.errors import Forbidden, Invalid, NoCapacity, NotFound
 from ostro.model.images import ImageStatus
 from ostro.model.servers import DEFAULT_ZONE, PowerState, TaskState, VmState
+from ostro.model.volumes import storage_trait
 from ostro.model.wishes import KeyWish, Power
 from ostro.runtime.faults import Faults
 from ostro.saga.engine import start_saga
+from ostro.services.block.attachments import is_shared
 from ostro.services.compute.flavors import get_flavor
 from ostro.services.compute.instance_actions import finish, record_action
 from ostro.services.compute.server_groups import group_requests
@@ -144,7 +146,7 @@ def _make_plan(tx: Tx, context: Context, spec: ServerSpec) -> _Plan:
         nics=nics,
         group_names=spec.security_groups,
         keys=_get_keys(tx, context, spec.key_name),
-        request=_host_request(tx, context, spec, flavor, disk_gb, root),
+        request=_host_request(tx, context, spec, flavor, disk_gb),
         disk_gb=disk_gb,
         reservation_id="r-" + context.new_hex_id()[:8],
         flavor_view=_flavor_view(flavor),
@@ -213,9 +215,7 @@ def _resolve_nics(tx: Tx, context: Context, spec: ServerSpec) -> Sequence[Reques
     return []
 
 
-def _host_request(
-    tx: Tx, context: Context, spec: ServerSpec, flavor: Flavor, disk_gb: int, root: RootVolume | None
-) -> HostRequest:
+def _host_request(tx: Tx, context: Context, spec: ServerSpec, flavor: Flavor, disk_gb: int) -> HostRequest:
     """What the host must have and be."""
     asked = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram_mb, "DISK_GB": disk_gb + flavor.ephemeral_gb}
     required = [f"!{DISABLED}"]
@@ -225,11 +225,11 @@ def _host_request(
         elif key.startswith("resources:") and str(value).isdigit():
             asked[key[10:]] = int(value)
     only = _named_hosts(tx, context, spec)
-    for host_id in [root.host_id] if root else []:
-        only = [host_id] if only is None or host_id in only else []
     for source in spec.volumes:
         volume = VOLUMES.find(tx, id=source.volume_id)
-        if volume is not None:
+        if volume is not None and is_shared(volume):
+            required.append(storage_trait(volume.wished_backend))
+        elif volume is not None:
             only = [volume.host_id] if only is None or volume.host_id in only else []
     if spec.same_hosts:
         same = set(_hosts_of(tx, context, spec.same_hosts))

@@ -40,10 +40,9 @@ class VolumeSource(msgspec.Struct, frozen=True):
 
 
 class RootVolume(msgspec.Struct, frozen=True):
-    """The volume that a server boots from, and the host that it is on."""
+    """The volume that a server boots from."""
 
     volume_id: str
-    host_id: str
 
 
 def check_root_volume(tx: Tx, context: Context, sources: Sequence[VolumeSource]) -> RootVolume | None:
@@ -56,7 +55,7 @@ def check_root_volume(tx: Tx, context: Context, sources: Sequence[VolumeSource])
         if source.boot_index == 0:
             if not volume.bootable:
                 raise Invalid(f"Block Device {volume.id} is not bootable.")
-            return RootVolume(volume.id, volume.host_id)
+            return RootVolume(volume.id)
     return None
 
 

@@ -9,20 +9,23 @@ from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from ostro.agent.drivers.block import GIB, BlockFacts, Contents, Stored
 from ostro.agent.drivers.block.files import check_backend
 from ostro.model.errors import Invalid, NoCapacity, NotFound
+from ostro.model.volumes import LOCAL
 from ostro.model.wishes import ImageWish, VolumeWish
 from ostro.runtime.world import World
 
 
 @dataclass(frozen=True)
 class FakeConfig:
-    """``disk_gb`` is how much the volumes may take together."""
+    """``disk_gb`` is how much the volumes may take together, ``backends`` the kinds of storage that are pretended, the preferred one first."""
 
     disk_gb: int = 100_000
+    backends: tuple[str, ...] = (LOCAL,)
 
 
 @asynccontextmanager
@@ -42,7 +45,7 @@ class FakeBlock:
 
     @property
     def facts(self) -> BlockFacts:
-        return BlockFacts(self._config.disk_gb, "nothing is stored: the storage is the fake one")
+        return BlockFacts(self._config.disk_gb, "nothing is stored: the storage is the fake one", self._config.backends)
 
     async def contents(self) -> Contents:
         await trio.lowlevel.checkpoint()
@@ -76,6 +79,8 @@ class FakeBlock:
             size_bytes = self._fit(volume.image_id, volume.size_gb)
             self._check_room(size_bytes)
             self._volumes[volume.id] = Stored(f"/fake/volumes/{volume.id}", "raw", size_bytes)
+        backend = volume.backend or self._config.backends[0]
+        self._volumes[volume.id] = msgspec.structs.replace(self._volumes[volume.id], backend=backend)
         return self._volumes[volume.id]
 
     async def find_volume(self, volume_id: str) -> Stored | None:
@@ -90,7 +95,7 @@ class FakeBlock:
         size_bytes = size_gb * GIB
         if size_bytes > found.size_bytes:
             self._check_room(size_bytes - found.size_bytes)
-            self._volumes[volume_id] = Stored(found.path, found.format, size_bytes)
+            self._volumes[volume_id] = msgspec.structs.replace(found, size_bytes=size_bytes)
 
     async def drop_volume(self, volume_id: str) -> None:
         await trio.lowlevel.checkpoint()

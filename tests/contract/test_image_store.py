@@ -1,0 +1,16 @@
+"""Image files against the contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ostro.services.image.files import ImageFiles, ImageStore
+from ostro.testing.contracts.image_store import ImageStoreContract
+
+
+class TestImageFiles(ImageStoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> ImageStore:
+        return ImageFiles(tmp_path / "images")
