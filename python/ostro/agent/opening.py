@@ -85,7 +85,9 @@ async def open_hypervisor(world: World, config: AgentConfig) -> AsyncIterator[Hy
     async with libvirtd.open_(world, _libvirtd_config(config, choice.acceleration == "kvm")) as daemon:
         log.info("libvirt", uri=daemon.uri, why=daemon.why)
         secret = await _ceph_secret(world, config)
-        async with libvirt.open_(world, libvirt.LibvirtConfig(daemon.uri, choice, config.state_dir, secret=secret)) as driver:
+        async with libvirt.open_(
+            world, libvirt.LibvirtConfig(daemon.uri, choice, config.state_dir, secret=secret)
+        ) as driver:
             yield driver
 
 

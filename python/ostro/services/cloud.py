@@ -10,6 +10,7 @@ from ostro.runtime.world import World
 from ostro.services.identity.passwords import Passwords
 from ostro.services.identity.tokens import Tokens
 from ostro.services.image.files import ImageFiles, ImageStore
+from ostro.services.object.chunks import ChunkStore
 from ostro.services.object.chunks.local import LocalChunks
 from ostro.services.object.collector import Collector
 from ostro.services.object.uploads import Uploads
@@ -52,7 +53,7 @@ class Cloud:
 
 def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | None = None) -> Cloud:
     """Put the parts together. Nothing is read or started yet. With ``ceph``, bytes are kept there."""
-    chunks = Collector(world, db, LocalChunks(config.state_dir / "chunks"))
+    chunks = Collector(world, db, _chunk_store(world, config, ceph))
     return Cloud(
         world,
         db,
@@ -65,6 +66,15 @@ def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | No
         placement=PlacementEngine(db),
         ceph=ceph,
     )
+
+
+def _chunk_store(world: World, config: CloudConfig, ceph: Ceph | None) -> ChunkStore:
+    if ceph is None:
+        return LocalChunks(world, config.state_dir / "chunks")
+    # Only here, because the bindings need not be there without Ceph.
+    from ostro.services.object.chunks.rados import RadosChunks
+
+    return RadosChunks(ceph)
 
 
 def _image_store(config: CloudConfig, ceph: Ceph | None) -> ImageStore:

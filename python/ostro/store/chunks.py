@@ -38,9 +38,10 @@ def drop_refs(tx: Tx, chunks: Iterable[tuple[str, int]]) -> None:
             tx.execute(f"UPDATE chunks SET refs = refs - ? WHERE id IN ({marks})", (count, *part))
 
 
-def list_free_chunks(tx: Tx, limit: int) -> list[str]:
-    """Chunks that nothing refers to."""
-    return [row[0] for row in tx.all("SELECT id FROM chunks WHERE refs = 0 ORDER BY id LIMIT ?", (limit,))]
+def list_free_chunks(tx: Tx, after: str, limit: int) -> list[str]:
+    """Chunks that nothing refers to, the first ones whose names come after ``after``."""
+    rows = tx.all("SELECT id FROM chunks WHERE refs = 0 AND id > ? ORDER BY id LIMIT ?", (after, limit))
+    return [row[0] for row in rows]
 
 
 def forget_free_chunk(tx: Tx, chunk_id: str) -> bool:

@@ -45,6 +45,13 @@ class Budget:
                 self._serve()
             raise
 
+    def try_take(self, size_bytes: int) -> bool:
+        """Take room if there is some now and nobody waits for it."""
+        if self._waiters or not self._fits(size_bytes):
+            return False
+        self._add(size_bytes)
+        return True
+
     def give_back(self, size_bytes: int) -> None:
         """Make room again, and let in who fits."""
         self.ops -= 1

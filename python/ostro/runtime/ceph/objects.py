@@ -13,7 +13,9 @@ the whole buffer, uninitialised); a callback gets None on error and its exceptio
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -21,7 +23,7 @@ import rados
 import trio
 
 from ostro.model.errors import Unavailable
-from ostro.runtime.ceph.connection import Ceph
+from ostro.runtime.ceph.connection import Ceph, State
 from ostro.runtime.ceph.errors import RETRY_AFTER_S, to_ours, translated
 from ostro.runtime.ceph.handles import open_ioctx
 
@@ -33,6 +35,15 @@ OVERHEAD_BYTES = 1024
 TOUCH_XATTR = "ostro.touched"
 
 Submit = Callable[[Callable[..., None]], object]
+
+
+@dataclass(frozen=True)
+class Stat:
+    """``version`` grows with every change of the object, the last of which was ``age_s`` ago by the cluster's clock, in whole seconds."""
+
+    size_bytes: int
+    version: int
+    age_s: float
 
 
 class Objects:
@@ -59,6 +70,12 @@ class Objects:
         self._check(code, name)
         return True
 
+    async def put(self, name: str, data: bytes, *, deadline_s: float = DEADLINE_S) -> None:
+        """Store an object, whole, in the place of what is there."""
+        ioctx = await self._ioctx()
+        code, _ = await self._do(lambda done: ioctx.aio_write_full(name, data, done), len(data), deadline_s)
+        self._check(code, name)
+
     async def touch(self, name: str, *, deadline_s: float = DEADLINE_S) -> bool:
         """Raise the object's version and nothing else. False when there is no such object, and none is made."""
         ioctx = await self._ioctx()
@@ -72,13 +89,22 @@ class Objects:
         self._check(code, name)
         return True
 
+    def begin_read(self, name: str, length: int, offset: int = 0) -> Reading:
+        """Begin to read now if that can be done without waiting; else when it is waited for."""
+        return Reading(self, name, length, offset)
+
     async def read(self, name: str, length: int, offset: int = 0, *, deadline_s: float = DEADLINE_S) -> bytes:
         """At most ``length`` bytes from ``offset``, fewer at the object's end. Raises NotFound."""
         ioctx = await self._ioctx()
         code, data = await self._do(lambda done: ioctx.aio_read(name, length, offset, done), length, deadline_s)
-        self._check(code, name)
-        assert isinstance(data, bytes), "only an error comes without data"
-        return data if code == len(data) else data[:code]
+        return _bytes_of(code, data, name)
+
+    def try_begin_read(self, name: str, length: int, offset: int) -> _Operation | None:
+        """Submit a read if that can be done without waiting."""
+        ioctx = self._ceph.known_ioctx(self._pool, self._namespace)
+        if ioctx is None or self._ceph.state is not State.UP or not self._ceph.budget.try_take(length + OVERHEAD_BYTES):
+            return None
+        return self._submit(lambda done: ioctx.aio_read(name, length, offset, done), length)
 
     async def size(self, name: str, *, deadline_s: float = DEADLINE_S) -> int | None:
         """The object's size in bytes, None when there is none."""
@@ -99,9 +125,11 @@ class Objects:
         self._check(code, name)
         return True
 
-    async def versions(self, names: Sequence[str]) -> dict[str, int]:
-        """The present versions of those objects that exist. One worker, one after the other: for sweeps."""
-        return await self._ceph.call(f"pool {self._pool}", read_versions, self._pool, self._namespace, list(names))
+    async def stat(self, name: str) -> Stat | None:
+        """What the object is now, None when there is none. In a worker: for sweeps."""
+        return await self._ceph.call(
+            name, read_stat, self._pool, self._namespace, name, self._ceph.world.now_us() / 1e6
+        )
 
     async def remove_version(self, name: str, version: int, *, deadline_s: float = DEADLINE_S) -> bool:
         """Delete the object if nothing has changed or touched it since it had this version. Whether it was deleted."""
@@ -115,13 +143,12 @@ class Objects:
         self._check(code, name)
         return True
 
-    async def names(self) -> AsyncIterator[str]:
-        """The names of all objects, in no order, read a page at a time."""
+    async def pages(self) -> AsyncGenerator[list[str], None]:
+        """The names of all objects, some at a time, in no order."""
         what = f"pool {self._pool}"
         listing = await self._ceph.call(what, begin_listing, self._pool, self._namespace)
         while page := await self._ceph.call(what, next_page, listing):
-            for name in page:
-                yield name
+            yield page
 
     async def probe(self, name: str, deadline_s: float) -> None:
         """Ask for an object, whatever the answer, even while the cluster is taken to be away."""
@@ -135,7 +162,11 @@ class Objects:
         return await self._ceph.ioctx(self._pool, self._namespace)
 
     async def _write(self, ioctx: Any, write: Any, name: str, size_bytes: int, deadline_s: float) -> int:
-        code, _ = await self._do(lambda done: ioctx.operate_aio_write_op(write, name, done), size_bytes, deadline_s)
+        # Not told the time, the binding says 1970.
+        now_s = self._ceph.world.now_us() // 1_000_000
+        code, _ = await self._do(
+            lambda done: ioctx.operate_aio_write_op(write, name, done, None, now_s), size_bytes, deadline_s
+        )
         return code
 
     def _check(self, code: int, name: str) -> None:
@@ -149,20 +180,44 @@ class Objects:
         ceph = self._ceph
         with trio.move_on_after(deadline_s):
             await ceph.budget.take(size_bytes + OVERHEAD_BYTES)
-            operation = _Operation(ceph, size_bytes + OVERHEAD_BYTES)
-            try:
-                if not even_away:
-                    ceph.check()
-                with translated(f"pool {self._pool}"):
-                    submit(operation.completed)
-            except BaseException:
-                operation.finish(-errno.ECANCELED, None, answered=False)
-                raise
+            operation = self._submit(submit, size_bytes, even_away=even_away)
             await operation.done.wait()
             return operation.code, operation.answer
-        raise Unavailable(
-            "The storage (Ceph) does not answer.", retry_after_s=RETRY_AFTER_S, detail=f"waited {deadline_s:g} s"
-        )
+        raise _late(deadline_s)
+
+    def _submit(self, submit: Submit, size_bytes: int, *, even_away: bool = False) -> _Operation:
+        """Submit what has its place in the budget already."""
+        operation = _Operation(self._ceph, size_bytes + OVERHEAD_BYTES)
+        try:
+            if not even_away:
+                self._ceph.check()
+            with translated(f"pool {self._pool}"):
+                submit(operation.completed)
+        except BaseException:
+            operation.finish(-errno.ECANCELED, None, answered=False)
+            raise
+        return operation
+
+
+class Reading:
+    """A read that is under way, or will be. Dropping it is fine: its result is then thrown away."""
+
+    def __init__(self, objects: Objects, name: str, length: int, offset: int) -> None:
+        self.length = length
+        self._objects = objects
+        self._name = name
+        self._offset = offset
+        self._operation = objects.try_begin_read(name, length, offset)
+
+    async def wait(self, deadline_s: float = DEADLINE_S) -> bytes:
+        """The bytes, fewer than asked for at the object's end. Raises NotFound, Unavailable."""
+        operation = self._operation
+        if operation is None:
+            return await self._objects.read(self._name, self.length, self._offset, deadline_s=deadline_s)
+        with trio.move_on_after(deadline_s):
+            await operation.done.wait()
+            return _bytes_of(operation.code, operation.answer, self._name)
+        raise _late(deadline_s)
 
 
 class _Operation:
@@ -195,20 +250,32 @@ class _Operation:
         self.done.set()
 
 
+def _bytes_of(code: int, data: object, name: str) -> bytes:
+    """What a read has brought. Raises NotFound and others."""
+    if code < 0:
+        raise to_ours(-code, name)
+    assert isinstance(data, bytes), "only an error comes without data"
+    return data if code == len(data) else data[:code]
+
+
+def _late(deadline_s: float) -> Unavailable:
+    return Unavailable(
+        "The storage (Ceph) does not answer.", retry_after_s=RETRY_AFTER_S, detail=f"waited {deadline_s:g} s"
+    )
+
+
 # -- blocking ----------------------------------------------------------------------------------------------------
 
 
-def read_versions(cluster: Any, pool: str, namespace: str, names: list[str]) -> dict[str, int]:
-    """See `Objects.versions`. The last version is a property of the handle, so it needs one of its own."""
-    out = {}
+def read_stat(cluster: Any, pool: str, namespace: str, name: str, now_s: float) -> Stat | None:
+    """See `Objects.stat`. The last version is a property of the handle, so it needs one of its own."""
     with open_ioctx(cluster, pool, namespace) as ioctx:
-        for name in names:
-            try:
-                ioctx.stat(name)
-            except rados.ObjectNotFound:
-                continue
-            out[name] = ioctx.get_last_version()
-    return out
+        try:
+            size_bytes, changed = ioctx.stat(name)
+        except rados.ObjectNotFound:
+            return None
+        age_s = max(0.0, now_s - time.mktime(changed))
+        return Stat(int(size_bytes), int(ioctx.get_last_version()), age_s)
 
 
 def begin_listing(cluster: Any, pool: str, namespace: str) -> Iterator[Any]:

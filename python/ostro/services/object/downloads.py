@@ -1,22 +1,17 @@
 """Bytes out: a body, or a part of one, piece by piece.
 
-A large object is a list of extents: runs of inline bytes or of chunks. They are read in worker threads, one piece in memory at a time.
+A large object is a list of extents: runs of inline bytes or of chunks. They are read one piece after the other.
 The segments of a large object made of others are looked up one after the other as the stream comes to them.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ostro.runtime.threads import Pool, Threads
 from ostro.services.object.chunks import ChunkStore
 from ostro.services.object.objects import Found, decode_chunks
 from ostro.store.objects import BodyKind
-
-READS = Pool("object-read", 8)
-PIECE_BYTES = 1 << 20
-READ_MOST_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +45,22 @@ def _cut(chunks: Sequence[tuple[str, int]], start: int, end: int) -> Iterator[Ex
             return
 
 
-async def read_extents(threads: Threads, store: ChunkStore, extents: Sequence[Extent]) -> AsyncGenerator[bytes, None]:
-    """The bytes of the extents. Raises ChunkMissing, ChunkDamaged."""
-    for extent in extents:
-        if not extent.chunk_id:
-            yield extent.inline[extent.start : extent.end]
+async def read_extents(store: ChunkStore, extents: Sequence[Extent]) -> AsyncGenerator[bytes, None]:
+    """The bytes of the extents. While one piece is being sent the store knows of the next. Raises ChunkMissing, ChunkDamaged."""
+    pieces = list(_pieces(extents, store.piece_bytes))
+    for at, piece in enumerate(pieces):
+        if not piece.chunk_id:
+            yield piece.inline[piece.start : piece.end]
             continue
-        at = extent.start
-        while at < extent.end:
-            stop = min(at + PIECE_BYTES, extent.end)
-            yield await threads.run(
-                READS, store.read, extent.chunk_id, extent.size_bytes, at, stop, deadline_s=READ_MOST_S
-            )
-            at = stop
+        data = await store.read(piece.chunk_id, piece.size_bytes, piece.start, piece.end)
+        if at + 1 < len(pieces) and pieces[at + 1].chunk_id:
+            ahead = pieces[at + 1]
+            store.hint(ahead.chunk_id, ahead.size_bytes, ahead.start, ahead.end)
+        yield data
+
+
+def _pieces(extents: Sequence[Extent], most_bytes: int) -> Iterator[Extent]:
+    """The extents, cut so that none is larger than ``most_bytes``."""
+    for extent in extents:
+        for start in range(extent.start, extent.end, most_bytes):
+            yield replace(extent, start=start, end=min(start + most_bytes, extent.end))

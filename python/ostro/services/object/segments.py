@@ -222,7 +222,7 @@ async def read_found(
     if found.stored.kind is BodyKind.STATIC:
         source = read_segments(cloud, context, project_id, decode_segments(found.body), start, end, depth)
     else:
-        source = read_extents(cloud.world.threads, cloud.chunks.store, extents_of(found, start, end))
+        source = read_extents(cloud.chunks.store, extents_of(found, start, end))
     async with aclosing(source) as pieces:
         async for piece in pieces:
             yield piece

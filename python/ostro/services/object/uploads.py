@@ -28,11 +28,9 @@ from ostro.services.object.limits import CHUNK_BYTES, FILE_MOST_BYTES, INLINE_MO
 from ostro.services.object.objects import Body, Chunk
 
 HASHES = Pool("object-hash", 4)
-FLUSHES = Pool("object-flush", 16)
 FLUSHING_MOST = 4
 GATHER_BYTES = 512 << 10
 """A worker is given at least this much, so that hopping to it costs little."""
-FLUSH_MOST_S = 300.0
 
 
 Completed = list[tuple[str, ChunkDraft]]
@@ -145,19 +143,15 @@ class Uploads:
         return done
 
     async def _keep(self, chunk_id: str, draft: ChunkDraft, pinned: list[str], slots: trio.Semaphore) -> None:
-        """Give a complete chunk its name, unless it is there already. Comes to an end even when the upload is given up."""
+        """Give a complete chunk its name. Comes to an end even when the upload is given up."""
         with trio.CancelScope(shield=True):
             try:
                 await self._collector.pins.pin(chunk_id)
                 pinned.append(chunk_id)
-                await self._threads.run(FLUSHES, self._commit, chunk_id, draft, deadline_s=FLUSH_MOST_S)
+                await draft.commit(chunk_id)
             finally:
-                await self._threads.run(FLUSHES, draft.discard)
+                await self._threads.run(HASHES, draft.discard)
                 slots.release()
-
-    def _commit(self, chunk_id: str, draft: ChunkDraft) -> None:
-        if not self._store.has(chunk_id):
-            draft.commit(chunk_id)
 
 
 async def _gather_first(stream: AsyncIterator[bytes]) -> tuple[bytes, bool]:

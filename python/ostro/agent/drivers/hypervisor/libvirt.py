@@ -90,9 +90,7 @@ class LibvirtHypervisor:
     """See `ostro.agent.drivers.hypervisor.Hypervisor`."""
 
     def __init__(self, world: World, config: LibvirtConfig) -> None:
-        self.connection = Connection(
-            world, config.uri, self._something_changed, config.look_deadline_s, self._prepare
-        )
+        self.connection = Connection(world, config.uri, self._something_changed, config.look_deadline_s, self._prepare)
         self._world = world
         self._config = config
         self._cloud_id = ""

@@ -2,19 +2,23 @@
 
 A chunk comes as a draft that is written piece by piece and gets its name at the end. It then exists whole and durably, or not at all.
 Writing a chunk that is there already changes nothing, so two writers of the same bytes do not disturb each other. Which chunks are in use
-is not known here: the index counts references, and ``ostro.services.object.pins`` keeps a chunk that is being written or re-used from
-being deleted.
+is not known here: the index counts references, and ``ostro.services.object.pins`` and the collector keep a chunk that is being written or re-used
+from being deleted. For them every chunk has a *mark*, which changes whenever it is written or re-used.
 
-Implementations: ``local`` (files in a directory) and ``memory`` (for simulations and tests). Both pass one conformance suite. All methods
-block: call them in worker threads.
+Implementations: ``local`` (files in a directory), ``rados`` (objects in Ceph) and ``memory`` (for simulations and tests). All pass one conformance
+suite.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Protocol
 
 from ostro.model.errors import OstroError
+
+ID_LENGTH = 64
+HEX = frozenset("0123456789abcdef")
 
 
 class ChunkDamaged(OstroError):
@@ -25,15 +29,23 @@ class ChunkMissing(OstroError):
     """A chunk that should be there isn't."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A chunk at one moment. ``version`` changes with every writing and re-use of it, the last of which was ``age_s`` ago."""
+
+    version: int
+    age_s: float
+
+
 class ChunkDraft(Protocol):
-    """A chunk being written, by one thread at a time."""
+    """A chunk being written. ``write`` and ``discard`` block: call them in a worker thread, one at a time."""
 
     def write(self, data: memoryview) -> None:
         """Take the next bytes. Raises OSError, such as for a full disk."""
         ...
 
-    def commit(self, chunk_id: str) -> None:
-        """The chunk is whole and this is its name; it is durable on return. Raises OSError."""
+    async def commit(self, chunk_id: str) -> None:
+        """The chunk is whole and this is its name; it is durable on return. Raises OSError, NoCapacity, Unavailable."""
         ...
 
     def discard(self) -> None:
@@ -42,36 +54,47 @@ class ChunkDraft(Protocol):
 
 
 class ChunkStore(Protocol):
-    """A place for chunks."""
+    """A place for chunks. Besides what each method says, all may raise Unavailable."""
+
+    piece_bytes: int
+    """How much is best read at once."""
 
     def begin(self) -> ChunkDraft:
-        """A new draft. Raises OSError."""
+        """A new draft. Blocks. Raises OSError."""
         ...
 
-    def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> bytes:
+    async def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> bytes:
         """Bytes ``start`` up to ``end`` of a chunk that has ``size_bytes``.
 
         Raises ChunkMissing, and ChunkDamaged when the chunk isn't what its name says (looked at no later than ``VERIFIED_S`` ago).
         """
         ...
 
-    def has(self, chunk_id: str) -> bool:
-        """Whether the chunk is there."""
+    def hint(self, chunk_id: str, size_bytes: int, start: int, end: int) -> None:
+        """This will be read soon: a store may begin. Costs nothing, promises nothing."""
         ...
 
-    def delete(self, chunk_id: str) -> None:
-        """Remove the chunk. It being gone is fine."""
+    async def mark(self, chunk_id: str) -> Mark | None:
+        """The chunk's mark, None when it isn't there."""
         ...
 
-    def list(self, prefix: str) -> Iterator[str]:
-        """Names of the chunks that begin with ``prefix``, two hexadecimal digits."""
+    async def delete(self, chunk_id: str, mark: Mark) -> bool:
+        """Remove the chunk unless it was written or re-used after ``mark``; whether it is gone."""
         ...
 
-    def discard_drafts(self) -> int:
+    def pages(self) -> AsyncGenerator[list[str], None]:
+        """The names of all chunks, some at a time, in no order."""
+        ...
+
+    async def discard_drafts(self) -> int:
         """Remove the drafts that an earlier process left; how many there were."""
         ...
 
 
 VERIFIED_S = 600.0
 """A chunk that was read whole and found right so long ago is not hashed again for every read."""
-PREFIXES = tuple(f"{i:02x}" for i in range(256))
+
+
+def is_chunk_id(name: str) -> bool:
+    """Whether this is a BLAKE3 digest in hexadecimal."""
+    return len(name) == ID_LENGTH and HEX.issuperset(name)

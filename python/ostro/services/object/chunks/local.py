@@ -10,23 +10,22 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from ostro._core import Hasher
-from ostro.services.object.chunks import VERIFIED_S, ChunkDamaged, ChunkMissing
+from ostro.runtime.threads import Pool
+from ostro.runtime.world import World
+from ostro.services.object.chunks import ChunkDamaged, ChunkMissing, Mark, is_chunk_id
+from ostro.services.object.chunks.verified import Verified
 
 READ_BYTES = 1 << 20
-VERIFIED_MOST = 65_536
-HEX = frozenset("0123456789abcdef")
-ID_LENGTH = 64
 DAMAGED = ".damaged"
-
-
-def is_chunk_id(name: str) -> bool:
-    """Whether this is a BLAKE3 digest in hexadecimal."""
-    return len(name) == ID_LENGTH and HEX.issuperset(name)
+READS = Pool("object-read", 8)
+FLUSHES = Pool("object-flush", 16)
+DELETES = Pool("object-delete", 2)
+READ_MOST_S = 120.0
+FLUSH_MOST_S = 300.0
 
 
 class LocalDraft:
@@ -47,7 +46,13 @@ class LocalDraft:
             while data:
                 data = data[os.write(self._file, data) :]
 
-    def commit(self, chunk_id: str) -> None:
+    async def commit(self, chunk_id: str) -> None:
+        await self._store.threads.run(FLUSHES, self._commit, chunk_id, deadline_s=FLUSH_MOST_S)
+
+    def _commit(self, chunk_id: str) -> None:
+        if self._store.path(chunk_id).exists():
+            self.discard()
+            return
         with self._lock:
             assert self._file >= 0, "a draft is committed once"
             os.fdatasync(self._file)
@@ -66,16 +71,20 @@ class LocalDraft:
 
 
 class LocalChunks:
-    """See ``ChunkStore``."""
+    """See ``ChunkStore``. Files are never marked as re-used: the directory is one process's, whose pins say all."""
 
-    def __init__(self, root: Path) -> None:
+    piece_bytes = READ_BYTES
+
+    def __init__(self, world: World, root: Path) -> None:
+        self.threads = world.threads
+        self._world = world
         self._root = root
         self._drafts = root / "drafts"
         self._number = 0
         # Tells this instance's drafts from those of an earlier process, which may have had the same number.
         self._mark = f"{os.getpid()}-{time.monotonic_ns()}-"
         self._lock = threading.Lock()
-        self._verified: OrderedDict[str, float] = OrderedDict()
+        self._verified = Verified()
         self._made: set[str] = set()
 
     def path(self, chunk_id: str) -> Path:
@@ -109,7 +118,13 @@ class LocalChunks:
         _sync(self._root)
         self._made.add(key)
 
-    def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> bytes:
+    async def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> bytes:
+        return await self.threads.run(READS, self._read, chunk_id, size_bytes, start, end, deadline_s=READ_MOST_S)
+
+    def hint(self, chunk_id: str, size_bytes: int, start: int, end: int) -> None:
+        """The kernel reads ahead by itself."""
+
+    def _read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> bytes:
         try:
             file = os.open(self.path(chunk_id), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
@@ -117,7 +132,7 @@ class LocalChunks:
         try:
             if start == 0 and end == size_bytes and size_bytes <= READ_BYTES:
                 return self._read_whole(file, chunk_id, size_bytes)
-            if not self._is_verified(chunk_id):
+            if chunk_id not in self._verified:
                 self._verify(file, chunk_id)
             data = os.pread(file, end - start, start)
         finally:
@@ -129,7 +144,7 @@ class LocalChunks:
     def _read_whole(self, file: int, chunk_id: str, size_bytes: int) -> bytes:
         """One read for both purposes."""
         data = os.pread(file, size_bytes + 1, 0)
-        if not self._is_verified(chunk_id) or len(data) != size_bytes:
+        if chunk_id not in self._verified or len(data) != size_bytes:
             hasher = Hasher("blake3")
             hasher.update(data)
             self._judge(chunk_id, hasher)
@@ -144,40 +159,47 @@ class LocalChunks:
         self._judge(chunk_id, hasher)
 
     def _judge(self, chunk_id: str, hasher: Hasher) -> None:
-        if hasher.hexdigest("blake3") != chunk_id:
+        if not self._verified.judge(chunk_id, hasher):
             # Out of the way, so that writing the same bytes again heals every object that has them.
             path = self.path(chunk_id)
             path.rename(path.with_suffix(DAMAGED))
             raise ChunkDamaged("A part of the object is damaged.", detail=f"{chunk_id} has other bytes")
-        with self._lock:
-            self._verified[chunk_id] = time.monotonic()
-            self._verified.move_to_end(chunk_id)
-            while len(self._verified) > VERIFIED_MOST:
-                self._verified.popitem(last=False)
 
-    def _is_verified(self, chunk_id: str) -> bool:
-        at_s = self._verified.get(chunk_id)
-        return at_s is not None and time.monotonic() - at_s < VERIFIED_S
+    async def mark(self, chunk_id: str) -> Mark | None:
+        return await self.threads.run(DELETES, self._mark_of, chunk_id)
 
-    def has(self, chunk_id: str) -> bool:
-        return self.path(chunk_id).exists()
+    def _mark_of(self, chunk_id: str) -> Mark | None:
+        try:
+            found = self.path(chunk_id).stat()
+        except FileNotFoundError:
+            return None
+        return Mark(found.st_mtime_ns, max(0.0, self._world.now_us() / 1e6 - found.st_mtime))
 
-    def delete(self, chunk_id: str) -> None:
-        with self._lock:
-            self._verified.pop(chunk_id, None)
+    async def delete(self, chunk_id: str, mark: Mark) -> bool:
+        return await self.threads.run(DELETES, self._delete, chunk_id)
+
+    def _delete(self, chunk_id: str) -> bool:
+        self._verified.forget(chunk_id)
         self.path(chunk_id).unlink(missing_ok=True)
+        return True
 
-    def list(self, prefix: str) -> Iterator[str]:
-        assert len(prefix) == 2 and HEX.issuperset(prefix), prefix
-        first = self._root / prefix
-        if not first.is_dir():
-            return
-        for second in os.scandir(first):
-            for entry in os.scandir(second.path):
-                if is_chunk_id(entry.name):
-                    yield entry.name
+    async def pages(self) -> AsyncGenerator[list[str], None]:
+        for prefix in await self.threads.run(DELETES, self._prefixes):
+            yield await self.threads.run(DELETES, self._list, prefix)
 
-    def discard_drafts(self) -> int:
+    def _prefixes(self) -> list[Path]:
+        """The folders below the first level that chunks are in."""
+        if not self._root.is_dir():
+            return []
+        return sorted(path for path in self._root.iterdir() if len(path.name) == 2 and path.is_dir())
+
+    def _list(self, folder: Path) -> list[str]:
+        return [entry.name for second in os.scandir(folder) for entry in os.scandir(second) if is_chunk_id(entry.name)]
+
+    async def discard_drafts(self) -> int:
+        return await self.threads.run(DELETES, self._discard_drafts)
+
+    def _discard_drafts(self) -> int:
         if not self._drafts.is_dir():
             return 0
         paths = [entry.path for entry in os.scandir(self._drafts) if not entry.name.startswith(self._mark)]

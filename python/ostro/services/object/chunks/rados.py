@@ -1,0 +1,137 @@
+"""Chunks as objects in RADOS, each under its own name.
+
+A chunk is one RADOS object, created exclusively by one operation, so it is there whole or not at all and needs no drafts outside memory.
+Writing one that is there *touches* it, which raises its version: the collector deletes by version, so it can't take a chunk that was re-used since it
+looked, by whatever process. RADOS never uses a version twice, also not for an object that was deleted and made anew.
+
+Reading is by asynchronous operations. A chunk that isn't known to be good is fetched whole and hashed before a byte of it is served; ``hint``
+begins to fetch the next one while this one is being sent. A chunk that turns out damaged is fetched once more (it may have been damaged on the way;
+what a disk returns wrong, the OSD itself notices and reads from a replica) and is then an error; the next writing of the same bytes replaces it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+
+import structlog
+
+from ostro._core import Hasher
+from ostro.model.errors import NotFound
+from ostro.runtime.ceph.connection import Ceph
+from ostro.runtime.ceph.objects import Objects, Reading
+from ostro.runtime.threads import Pool
+from ostro.services.object.chunks import ChunkDamaged, ChunkMissing, Mark, is_chunk_id
+from ostro.services.object.chunks.verified import Verified
+from ostro.services.object.limits import CHUNK_BYTES
+
+log = structlog.get_logger()
+
+HASHES = Pool("chunk-verify", 4)
+AHEAD_MOST_BYTES = 32 << 20
+"""What is being fetched because of hints, all readers together."""
+INLINE_HASH_BYTES = 64 << 10
+"""Hashing less than this takes less time than a hop to a worker thread."""
+
+
+class RadosDraft:
+    """See ``ChunkDraft``."""
+
+    def __init__(self, store: RadosChunks) -> None:
+        self._store = store
+        self._pieces: list[bytes] = []
+
+    def write(self, data: memoryview) -> None:
+        self._pieces.append(bytes(data))
+
+    async def commit(self, chunk_id: str) -> None:
+        # Letting go of the pieces before waiting: what is in flight is in memory twice, here and in librados, and not three times.
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        await self._store.keep(chunk_id, data)
+
+    def discard(self) -> None:
+        self._pieces.clear()
+
+
+class RadosChunks:
+    """See ``ChunkStore``."""
+
+    piece_bytes = CHUNK_BYTES
+    """A chunk at once: it has to be read whole to be verified."""
+
+    def __init__(self, ceph: Ceph) -> None:
+        self._ceph = ceph
+        self.objects = Objects(ceph, ceph.config.pools.objects)
+        self._verified = Verified()
+        self._damaged: set[str] = set()
+        self._ahead: OrderedDict[str, Reading] = OrderedDict()
+
+    def begin(self) -> RadosDraft:
+        return RadosDraft(self)
+
+    async def keep(self, chunk_id: str, data: bytes) -> None:
+        """Have the chunk, whoever else writes or deletes it meanwhile."""
+        if chunk_id in self._damaged:
+            await self.objects.put(chunk_id, data)
+            self._damaged.discard(chunk_id)
+            return
+        while not await self.objects.create(chunk_id, data):
+            if await self.objects.touch(chunk_id):
+                return
+
+    async def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> bytes:
+        ahead = self._ahead.pop(chunk_id, None)
+        if ahead is None and chunk_id in self._verified:
+            data = await self._fetch(chunk_id, self.objects.begin_read(chunk_id, end - start, start))
+            if len(data) == end - start:
+                return data
+            self._verified.forget(chunk_id)
+        data = await self._fetch(chunk_id, ahead or self.objects.begin_read(chunk_id, size_bytes))
+        if not await self._is_right(chunk_id, data):
+            log.error(
+                "a chunk was read damaged, reading it again", chunk=chunk_id, pool=self._ceph.config.pools.objects
+            )
+            data = await self._fetch(chunk_id, self.objects.begin_read(chunk_id, size_bytes))
+            if not await self._is_right(chunk_id, data):
+                self._damaged.add(chunk_id)
+                raise ChunkDamaged("A part of the object is damaged.", detail=f"{chunk_id} has other bytes")
+        return data if end - start == size_bytes else data[start:end]
+
+    def hint(self, chunk_id: str, size_bytes: int, start: int, end: int) -> None:
+        if start or end != size_bytes or chunk_id in self._ahead:
+            return
+        while self._ahead and sum(reading.length for reading in self._ahead.values()) + size_bytes > AHEAD_MOST_BYTES:
+            # The oldest was hinted at for a reader that has gone away, or a slow one.
+            self._ahead.popitem(last=False)
+        self._ahead[chunk_id] = self.objects.begin_read(chunk_id, size_bytes)
+
+    async def _fetch(self, chunk_id: str, reading: Reading) -> bytes:
+        try:
+            return await reading.wait()
+        except NotFound as error:
+            raise ChunkMissing("A part of the object is missing.", detail=chunk_id) from error
+
+    async def _is_right(self, chunk_id: str, data: bytes) -> bool:
+        hasher = Hasher("blake3")
+        if len(data) <= INLINE_HASH_BYTES:
+            hasher.update(data)
+        else:
+            await self._ceph.world.threads.run(HASHES, hasher.update, data)
+        return self._verified.judge(chunk_id, hasher)
+
+    async def mark(self, chunk_id: str) -> Mark | None:
+        found = await self.objects.stat(chunk_id)
+        return None if found is None else Mark(found.version, found.age_s)
+
+    async def delete(self, chunk_id: str, mark: Mark) -> bool:
+        self._verified.forget(chunk_id)
+        self._damaged.discard(chunk_id)
+        return await self.objects.remove_version(chunk_id, mark.version)
+
+    async def pages(self) -> AsyncGenerator[list[str], None]:
+        async for names in self.objects.pages():
+            yield [name for name in names if is_chunk_id(name)]
+
+    async def discard_drafts(self) -> int:
+        return 0

@@ -1,0 +1,40 @@
+"""Which chunks were found to be what their names say, and when."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+
+from ostro._core import Hasher
+from ostro.services.object.chunks import VERIFIED_S
+
+VERIFIED_MOST = 65_536
+
+
+class Verified:
+    """Remembers the last ``VERIFIED_MOST`` chunks for ``VERIFIED_S``. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at_s: OrderedDict[str, float] = OrderedDict()
+
+    def __contains__(self, chunk_id: str) -> bool:
+        at_s = self._at_s.get(chunk_id)
+        return at_s is not None and time.monotonic() - at_s < VERIFIED_S
+
+    def judge(self, chunk_id: str, hasher: Hasher) -> bool:
+        """Whether what was hashed is the chunk; remembered if so."""
+        if hasher.hexdigest("blake3") != chunk_id:
+            return False
+        with self._lock:
+            self._at_s[chunk_id] = time.monotonic()
+            self._at_s.move_to_end(chunk_id)
+            while len(self._at_s) > VERIFIED_MOST:
+                self._at_s.popitem(last=False)
+        return True
+
+    def forget(self, chunk_id: str) -> None:
+        """The chunk is to be looked at again."""
+        with self._lock:
+            self._at_s.pop(chunk_id, None)

@@ -1,0 +1,134 @@
+"""The contract of `ostro.services.object.chunks.ChunkStore`.
+
+A subclass gives the fixture ``store``, empty, and says how to damage a chunk.
+"""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from ostro._core import Hasher
+from ostro.services.object.chunks import ChunkDamaged, ChunkMissing, ChunkStore, Mark
+
+DATA = bytes(range(256)) * 9000
+"""2.2 MiB."""
+
+
+def name_of(data: bytes) -> str:
+    """The chunk's name."""
+    hasher = Hasher("blake3")
+    hasher.update(data)
+    return hasher.hexdigest("blake3")
+
+
+async def keep(store: ChunkStore, data: bytes, pieces: int = 3) -> str:
+    """Write a chunk in so many pieces; its name."""
+    draft = store.begin()
+    step = max(1, -(-len(data) // pieces))
+    for start in range(0, len(data), step):
+        draft.write(memoryview(data)[start : start + step])
+    await draft.commit(name_of(data))
+    draft.discard()
+    return name_of(data)
+
+
+async def names(store: ChunkStore) -> set[str]:
+    """Every chunk."""
+    return {name async for page in store.pages() for name in page}
+
+
+async def marked(store: ChunkStore, chunk_id: str) -> Mark:
+    """The mark of a chunk that is there."""
+    mark = await store.mark(chunk_id)
+    assert mark is not None
+    return mark
+
+
+class ChunkStoreContract:
+    """What every chunk store must do."""
+
+    versions_re_use = True
+    """Whether writing a chunk again changes its mark."""
+
+    async def damage(self, store: ChunkStore, chunk_id: str) -> None:
+        """Change a byte of the chunk behind the store's back."""
+        raise NotImplementedError
+
+    async def test_a_chunk_is_kept_and_read(self, store: ChunkStore) -> None:
+        assert await names(store) == set()
+        assert await store.mark(name_of(DATA)) is None
+        name = await keep(store, DATA)
+        size = len(DATA)
+        for start, end in ((0, size), (0, 1), (1000, 300_000), (size - 1, size), (0, size)):
+            store.hint(name, size, start, end)
+            assert await store.read(name, size, start, end) == DATA[start:end]
+        assert await names(store) == {name}
+
+    async def test_a_small_chunk(self, store: ChunkStore) -> None:
+        name = await keep(store, b"x")
+        assert await store.read(name, 1, 0, 1) == b"x"
+
+    async def test_a_draft_is_not_a_chunk(self, store: ChunkStore) -> None:
+        draft = store.begin()
+        draft.write(memoryview(DATA))
+        draft.discard()
+        draft.discard()
+        assert await names(store) == set()
+        with pytest.raises(ChunkMissing):
+            await store.read(name_of(DATA), len(DATA), 0, 10)
+
+    async def test_writing_a_chunk_again_changes_nothing(self, store: ChunkStore) -> None:
+        name = await keep(store, DATA)
+        async with trio.open_nursery() as nursery:
+            for pieces in (1, 2, 7):
+                nursery.start_soon(keep, store, DATA, pieces)
+        assert await names(store) == {name}
+        assert await store.read(name, len(DATA), 0, len(DATA)) == DATA
+
+    async def test_deleting(self, store: ChunkStore) -> None:
+        name = await keep(store, DATA)
+        other = await keep(store, b"another")
+        mark = await marked(store, name)
+        assert mark.age_s < 60
+        assert await store.delete(name, mark)
+        assert await names(store) == {other}
+        assert await store.mark(name) is None
+        with pytest.raises(ChunkMissing):
+            await store.read(name, len(DATA), 0, 10)
+        await keep(store, DATA)
+        assert await store.read(name, len(DATA), 0, 10) == DATA[:10]
+
+    async def test_a_chunk_that_was_re_used_is_not_deleted_by_an_older_mark(self, store: ChunkStore) -> None:
+        if not self.versions_re_use:
+            return
+        name = await keep(store, DATA)
+        mark = await marked(store, name)
+        await keep(store, DATA)
+        assert not await store.delete(name, mark)
+        mark = await marked(store, name)
+        assert await store.delete(name, mark)
+        await keep(store, DATA)
+        await store.delete(name, mark)
+        assert await names(store) == {name}
+
+    async def test_damage_is_told_and_never_served_and_healed_by_the_next_writer(self, store: ChunkStore) -> None:
+        name = await keep(store, DATA)
+        await self.damage(store, name)
+        with pytest.raises(ChunkDamaged):
+            await store.read(name, len(DATA), 0, len(DATA))
+        await keep(store, DATA)
+        assert await store.read(name, len(DATA), 0, len(DATA)) == DATA
+
+    async def test_a_part_of_a_damaged_chunk_is_not_served_either(self, store: ChunkStore) -> None:
+        name = await keep(store, DATA)
+        await self.damage(store, name)
+        with pytest.raises(ChunkDamaged):
+            await store.read(name, len(DATA), len(DATA) - 10, len(DATA))
+
+    async def test_no_draft_of_this_process_is_discarded(self, store: ChunkStore) -> None:
+        draft = store.begin()
+        draft.write(memoryview(DATA))
+        assert await store.discard_drafts() == 0
+        await draft.commit(name_of(DATA))
+        assert await names(store) == {name_of(DATA)}
