@@ -13,7 +13,7 @@ from ostro.services.image.files import ImageFiles, ImageStore
 from ostro.services.object.chunks import ChunkStore
 from ostro.services.object.chunks.local import LocalChunks
 from ostro.services.object.collector import Collector
-from ostro.services.object.uploads import Uploads
+from ostro.services.object.uploads import UPLOAD_MOST_S, Uploads
 from ostro.services.placement.engine import PlacementEngine
 from ostro.store.database import Database
 
@@ -53,7 +53,8 @@ class Cloud:
 
 def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | None = None) -> Cloud:
     """Put the parts together. Nothing is read or started yet. With ``ceph``, bytes are kept there."""
-    chunks = Collector(world, db, _chunk_store(world, config, ceph))
+    grace_s = UPLOAD_MOST_S * 1.5 if ceph is not None and db.shared else 0.0
+    chunks = Collector(world, db, _chunk_store(world, config, ceph), grace_s)
     return Cloud(
         world,
         db,

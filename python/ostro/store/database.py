@@ -57,6 +57,8 @@ class Database(Protocol):
     """An engine."""
 
     doorbell: Doorbell
+    shared: bool
+    """Whether other processes may use the same rows."""
 
     async def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn(tx, ...)`` and commit; what it raises rolls everything back and is raised here.

@@ -84,6 +84,8 @@ class PostgresTx:
 class PostgresDatabase:
     """``Database`` on a PostgreSQL server, by a libpq connection string or URL."""
 
+    shared = True
+
     def __init__(self, world: World, dsn: str) -> None:
         self._world = world
         self._dsn = dsn

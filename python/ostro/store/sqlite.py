@@ -79,6 +79,8 @@ class SqliteDatabase:
     Without ``durable`` a commit survives the death of the process but not of the machine: for tests.
     """
 
+    shared = False
+
     def __init__(self, world: World, path: str, *, durable: bool = True) -> None:
         self._world = world
         self._path = path

@@ -41,6 +41,15 @@ class Full(OstroError):
         super().__init__("", detail=detail)
 
 
+class TooSlow(OstroError):
+    """The client took too long to send the body."""
+
+    status = 408
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+
 class NotEmpty(Conflict):
     """A container that has objects can't be removed."""
 

@@ -20,15 +20,18 @@ from dataclasses import dataclass, field
 import trio
 
 from ostro._core import Chunker
+from ostro.model.errors import NoCapacity
 from ostro.runtime.threads import Pool
 from ostro.services.object.chunks import ChunkDraft, ChunkStore
 from ostro.services.object.collector import Collector
-from ostro.services.object.errors import BodyTooLarge, Full
+from ostro.services.object.errors import BodyTooLarge, Full, TooSlow
 from ostro.services.object.limits import CHUNK_BYTES, FILE_MOST_BYTES, INLINE_MOST_BYTES
 from ostro.services.object.objects import Body, Chunk
 
 HASHES = Pool("object-hash", 4)
 FLUSHING_MOST = 4
+UPLOAD_MOST_S = 12 * 3600.0
+"""An upload may not outlast the grace that the collector gives to chunks of other processes."""
 GATHER_BYTES = 512 << 10
 """A worker is given at least this much, so that hopping to it costs little."""
 
@@ -115,7 +118,10 @@ class Uploads:
     async def _cut(self, first: bytes, stream: AsyncIterator[bytes], pinned: list[str]) -> Body:
         cutter = _Cutter(self._store)
         try:
-            await self._feed(cutter, first, stream, pinned)
+            with trio.fail_after(UPLOAD_MOST_S):
+                await self._feed(cutter, first, stream, pinned)
+        except trio.TooSlowError as error:
+            raise TooSlow() from error
         except BaseExceptionGroup as group:
             raise _as_one(group) from None
         finally:
@@ -183,6 +189,8 @@ def _as_one(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error = next((leaf for leaf in leaves if not isinstance(leaf, trio.Cancelled)), leaves[0])
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return Full(str(error))
+    if isinstance(error, NoCapacity):
+        return Full(error.detail)
     return error
 
 
