@@ -11,8 +11,9 @@ from ostro.model.errors import Unavailable
 from ostro.runtime.ceph.config import CephConfig, Pools, capabilities
 from ostro.runtime.world import World
 from ostro.services.object.chunks import ChunkStore
+from ostro.services.object.chunks.verified import name_of
 from ostro.testing.ceph import CephCluster, why_not
-from ostro.testing.contracts.chunks import DATA, ChunkStoreContract, keep, marked, name_of, names
+from ostro.testing.contracts.chunks import DATA, ChunkStoreContract, keep, marked, names
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)

@@ -19,12 +19,12 @@ import trio.testing
 from ostro.runtime.threads import InlineThreads
 from ostro.runtime.world import TrioClock, World
 from ostro.services.object.chunks.memory import MemoryChunks
+from ostro.services.object.chunks.verified import name_of
 from ostro.services.object.collector import Collector
 from ostro.store.chunks import add_refs, drop_refs
 from ostro.store.database import Database, Tx
 from ostro.store.migrate import migrate
 from ostro.store.sqlite import SqliteDatabase
-from ostro.testing.contracts.chunks import name_of
 
 T = TypeVar("T")
 

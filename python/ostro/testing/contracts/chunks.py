@@ -8,18 +8,11 @@ from __future__ import annotations
 import pytest
 import trio
 
-from ostro._core import Hasher
 from ostro.services.object.chunks import ChunkDamaged, ChunkMissing, ChunkStore, Mark
+from ostro.services.object.chunks.verified import name_of
 
 DATA = bytes(range(256)) * 9000
 """2.2 MiB."""
-
-
-def name_of(data: bytes) -> str:
-    """The chunk's name."""
-    hasher = Hasher("blake3")
-    hasher.update(data)
-    return hasher.hexdigest("blake3")
 
 
 async def keep(store: ChunkStore, data: bytes, pieces: int = 3) -> str:

@@ -12,6 +12,13 @@ from ostro.services.object.chunks import VERIFIED_S
 VERIFIED_MOST = 65_536
 
 
+def name_of(data: bytes) -> str:
+    """The name of a chunk of these bytes."""
+    hasher = Hasher("blake3")
+    hasher.update(data)
+    return hasher.hexdigest("blake3")
+
+
 class Verified:
     """Remembers the last ``VERIFIED_MOST`` chunks for ``VERIFIED_S``. Thread-safe."""
 
