@@ -1,6 +1,6 @@
 # Ostro's commands. `make help` lists them. Everything is installed on the first use; see .ci/bootstrap.
 .DEFAULT_GOAL := help
-.PHONY: help build dev up demo test lint bench bench-core fuzz api lock clean
+.PHONY: help build dev up demo demo-ceph test lint bench bench-core fuzz api lock clean
 
 STATE  ?= .state
 LISTEN ?= 127.0.0.1:8774
@@ -21,6 +21,10 @@ up: build  ## run a cloud in the foreground (STATE=dir LISTEN=addr:port)
 
 demo: build  ## boot real servers on a tenant network with the openstack command, and clean up
 	@$(VENV)/ostro demo
+
+demo-ceph:  ## images, disks, volumes and objects in a real Ceph that it starts, and bad days for it
+	@.ci/bootstrap ceph
+	@$(VENV)/ostro demo-ceph
 
 test: dev  ## lint and every layer of tests
 	@$(VENV)/python .ci/check

@@ -196,7 +196,7 @@ async def _die_and_return(cluster: CephCluster, config: CephConfig) -> None:
         with trio.fail_after(0.5), pytest.raises(Unavailable) as refusal:
             await objects.create("during", b"")
         assert refusal.value.retry_after_s > 0
-        await trio.to_thread.run_sync(cluster.start_osd, 0)
+        cluster.start_osd(0)
         with trio.fail_after(PATIENCE_S):
             await connection.wait_for(State.UP)
         assert await objects.read("before", 10) == b"kept"

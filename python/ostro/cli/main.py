@@ -9,6 +9,7 @@ import click
 
 from ostro import __version__
 from ostro.cli.agent import agent
+from ostro.cli.demo.ceph import demo_ceph
 from ostro.cli.demo.command import demo
 from ostro.cli.doctor import doctor
 from ostro.cli.down import down
@@ -38,6 +39,7 @@ def main() -> None:
 
 main.add_command(agent)
 main.add_command(demo)
+main.add_command(demo_ceph)
 main.add_command(doctor)
 main.add_command(down)
 main.add_command(flows)

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import trio
 
-from ostro.cli.demo.leftovers import find_traces
+from ostro.cli.demo.leftovers import Traces, find_traces
 from ostro.cli.demo.runner import Runner, StepFailed, run_ostro
 from ostro.cli.demo.steps import run_steps
 from ostro.cli.up import check_user
@@ -25,15 +25,16 @@ START_S = 60.0
 class DemoCloud:
     """``ostro up`` on a state directory of its own, and ``ostro down`` at the end."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, options: tuple[str, ...] = ()) -> None:
         self.state = state
+        self._options = options
         self.log = state.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it serves."""
         with self.log.open("wb") as log:
-            words = ["up", "--state", str(self.state), "--listen", "127.0.0.1:0"]
+            words = ["up", "--state", str(self.state), "--listen", "127.0.0.1:0", *self._options]
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ostro", *words], stdout=log, stderr=log, start_new_session=True
             )
@@ -56,6 +57,16 @@ class DemoCloud:
         return done.stderr if done.returncode else ""
 
 
+def find_image(images: Path) -> Path:
+    """The tiny guest's image, built if it isn't there."""
+    image = images / "tiny.qcow2"
+    if not image.exists():
+        click.echo("building the tiny guest's image from Debian packages, some 10 s ...")
+        images.mkdir(parents=True, exist_ok=True)
+        build_image("tiny", image, images)
+    return image
+
+
 async def _run(image: Path, state: Path) -> bool:
     before = find_traces(state)
     cloud = DemoCloud(state)
@@ -67,38 +78,38 @@ async def _run(image: Path, state: Path) -> bool:
     except OstroError:
         click.echo(f"\nThe cloud's last log lines:\n{cloud.log_tail()}\n", err=True)
     finally:
-        _tear_down(run, cloud, state, before)
+        tear_down(run, cloud, state, before)
     return run.print_table()
 
 
-def _tear_down(run: Runner, cloud: DemoCloud, state: Path, before: object) -> None:
+def tear_down(run: Runner, cloud: DemoCloud, state: Path, before: Traces) -> None:
+    """Stop the cloud, and look for what it has left on the machine."""
     try:
         with run.step("cloud stopped, nothing left behind"):
             trouble = cloud.stop()
             cloud.log.unlink(missing_ok=True)
-            left = find_traces(state).left_since(before)  # type: ignore[arg-type]
+            left = find_traces(state).left_since(before)
             if trouble or left:
                 raise StepFailed("; ".join([*left, trouble]))
     except StepFailed:
         return  # It is in the table.
 
 
-@click.command()
-@click.option(
+images_option = click.option(
     "--images",
     default=".cache/guest",
     show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the tiny guest's image is, or is built.",
 )
+
+
+@click.command()
+@images_option
 def demo(images: Path) -> None:
     """Start a cloud, use it with the `openstack` command, take it down; print a table of what held."""
     check_user("libvirt")
-    image = images / "tiny.qcow2"
-    if not image.exists():
-        click.echo("building the tiny guest's image from Debian packages, some 10 s ...")
-        images.mkdir(parents=True, exist_ok=True)
-        build_image("tiny", image, images)
+    image = find_image(images)
     state = Path(tempfile.mkdtemp(prefix="ostro-demo-")) / "state"
     held = trio.run(_run, image, state)
     state.parent.rmdir()

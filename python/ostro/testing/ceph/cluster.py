@@ -1,6 +1,7 @@
 """A real Ceph for tests and the demonstration: one monitor and some OSDs in a directory, cephx on, no systemd and no manager.
 
-``CephCluster`` is ready in a second (memstore) or three (bluestore). Its daemons are children that die with this process. Everything
+``CephCluster`` is ready in a second (memstore) or three (bluestore). Its daemons are children that die with this process, or rather with the thread
+that started them: use it from the main thread. Everything
 (configuration, keyrings, data, sockets, logs) is in the directory and goes with it. I/O, pools and RBD need no manager;
 what does (statistics of usage) says nothing here.
 

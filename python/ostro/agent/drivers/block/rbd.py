@@ -302,9 +302,11 @@ class RbdBlock:
     async def _making_own(self, disk: Disk) -> AsyncIterator[Disk]:
         """As `_making`, for a disk that this host keeps."""
         await self._keep(disk.name)
+        started_s = trio.current_time()
         try:
             async with self._making(disk, self._host) as part:
                 yield part
+            log.info("disk made", name=disk.name, ms=round((trio.current_time() - started_s) * 1000, 1))
         except OstroError:
             if await self._find(disk) is None:
                 await self._forget(disk.name)

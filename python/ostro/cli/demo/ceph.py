@@ -1,0 +1,82 @@
+"""The ``ostro demo-ceph`` command: a real Ceph, a cloud on it, the steps, and everything taken down again."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import trio
+
+from ostro.cli.ceph import check_ceph
+from ostro.cli.demo.ceph_steps import CephDemo, run_steps
+from ostro.cli.demo.command import DemoCloud, find_image, images_option, tear_down
+from ostro.cli.demo.leftovers import find_traces
+from ostro.cli.demo.runner import Runner, StepFailed
+from ostro.cli.findings import Verdict
+from ostro.cli.state import Usage
+from ostro.cli.up import check_user
+from ostro.model.errors import OstroError
+from ostro.runtime.ceph.config import CephConfig, Pools, auth_command, capabilities
+from ostro.testing.ceph import CephCluster, CephOptions, why_not
+
+SIZE_GIB = 20
+
+
+def start_ceph(run: Runner, cluster: CephCluster) -> CephConfig:
+    """Pools and a user with the least privilege, as the doctor tells an administrator to make them."""
+    config = CephConfig(cluster.conf, pools=Pools())
+    with run.step("pools and a user with the least privilege made") as row:
+        pools = config.pools
+        for name in (pools.images, pools.volumes):
+            cluster.create_pool(name)
+        cluster.create_pool(pools.objects, "ostro")
+        cluster.add_user(config.user, capabilities(pools))
+        row.result = auth_command(config)
+    with run.step("doctor finds nothing wrong") as row:
+        findings = list(check_ceph(config))
+        wrong = [f"{finding.what}: {finding.found}" for finding in findings if finding.verdict is not Verdict.FINE]
+        if wrong:
+            raise StepFailed("; ".join(wrong))
+        row.result = f"{len(findings)} checks"
+    return config
+
+
+async def _run(image: Path, state: Path, cluster: CephCluster, run: Runner) -> None:
+    config = start_ceph(run, cluster)
+    options = ("--ceph", str(config.conf), "--ceph-user", config.user, "--ceph-pools", str(config.pools))
+    before = find_traces(state)
+    cloud = DemoCloud(state, options)
+    try:
+        with run.step("cloud started on it"):
+            cloud.start()
+        await run_steps(CephDemo(run, cluster, config, image, cloud.log))
+    except OstroError:
+        click.echo(f"\nThe cloud's last log lines:\n{cloud.log_tail()}\n", err=True)
+    finally:
+        tear_down(run, cloud, state, before)
+
+
+@click.command("demo-ceph")
+@images_option
+def demo_ceph(images: Path) -> None:
+    """Start a Ceph and a cloud on it, use both, kill an OSD meanwhile, take all down; print a table of what held."""
+    check_user("libvirt")
+    if reason := why_not():
+        raise Usage(reason)
+    image = find_image(images)
+    state = Path(tempfile.mkdtemp(prefix="ostro-demo-")) / "state"
+    run = Runner(state / "clouds.yaml")
+    cluster = CephCluster(CephOptions(store="bluestore", size_gib=SIZE_GIB))
+    try:
+        with run.step("Ceph started (monitor, OSD on bluestore, cephx)"):
+            cluster.__enter__()
+        trio.run(_run, image, state, cluster, run)
+    except OstroError as error:
+        click.echo(error.message, err=True)
+    finally:
+        cluster.close()
+    held = run.print_table()
+    state.parent.rmdir()
+    sys.exit(0 if held else 1)
