@@ -12,7 +12,6 @@ import trio
 from ostro.cli.ceph import check_ceph
 from ostro.cli.demo.ceph_steps import CephDemo, run_steps
 from ostro.cli.demo.command import DemoCloud, find_image, images_option, tear_down
-from ostro.cli.demo.leftovers import find_traces
 from ostro.cli.demo.runner import Runner, StepFailed
 from ostro.cli.findings import Verdict
 from ostro.cli.state import Usage
@@ -46,7 +45,6 @@ def start_ceph(run: Runner, cluster: CephCluster) -> CephConfig:
 async def _run(image: Path, state: Path, cluster: CephCluster, run: Runner) -> None:
     config = start_ceph(run, cluster)
     options = ("--ceph", str(config.conf), "--ceph-user", config.user, "--ceph-pools", str(config.pools))
-    before = find_traces(state)
     cloud = DemoCloud(state, options)
     try:
         with run.step("cloud started on it"):
@@ -55,7 +53,7 @@ async def _run(image: Path, state: Path, cluster: CephCluster, run: Runner) -> N
     except OstroError:
         click.echo(f"\nThe cloud's last log lines:\n{cloud.log_tail()}\n", err=True)
     finally:
-        tear_down(run, cloud, state, before)
+        tear_down(run, cloud, state)
 
 
 @click.command("demo-ceph")

@@ -209,6 +209,7 @@ async def delete_everything(demo: CephDemo) -> None:
     """Delete what was made, and see that the pools are empty."""
     run = demo.run
     with run.step("everything deleted"):
+        await run.await_servers(["one", "two", "three"])
         await run.openstack("server", "delete", "--wait", "one", "two", "three")
         await run.together(
             ["volume", "delete", "root", "data", "copy"],
@@ -217,8 +218,7 @@ async def delete_everything(demo: CephDemo) -> None:
             ["flavor", "delete", FLAVOR],
             ["network", "delete", "demo"],
         )
-        for name in ("root", "data", "copy"):
-            await run.await_gone("volume", name)
+        await run.await_empty(["server", "volume"])
     with run.step("pools are empty") as row:
         pools = demo.config.pools
         deadline_s = time.monotonic() + 90

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import trio
 
-from ostro.cli.demo.leftovers import Traces, find_traces
+from ostro.cli.demo.leftovers import Owned, find_traces
 from ostro.cli.demo.runner import Runner, StepFailed, run_ostro
 from ostro.cli.demo.steps import run_steps
 from ostro.cli.up import check_user
@@ -68,7 +68,6 @@ def find_image(images: Path) -> Path:
 
 
 async def _run(image: Path, state: Path) -> bool:
-    before = find_traces(state)
     cloud = DemoCloud(state)
     run = Runner(state / "clouds.yaml")
     try:
@@ -78,19 +77,22 @@ async def _run(image: Path, state: Path) -> bool:
     except OstroError:
         click.echo(f"\nThe cloud's last log lines:\n{cloud.log_tail()}\n", err=True)
     finally:
-        tear_down(run, cloud, state, before)
+        tear_down(run, cloud, state)
     return run.print_table()
 
 
-def tear_down(run: Runner, cloud: DemoCloud, state: Path, before: Traces) -> None:
+def tear_down(run: Runner, cloud: DemoCloud, state: Path) -> None:
     """Stop the cloud, and look for what it has left on the machine."""
+    owned = Owned(state, run.servers, run.ports)
     try:
-        with run.step("cloud stopped, nothing left behind"):
+        with run.step("cloud stopped, nothing left behind") as row:
+            there = len(find_traces(owned))
             trouble = cloud.stop()
             cloud.log.unlink(missing_ok=True)
-            left = find_traces(state).left_since(before)
-            if trouble or left:
-                raise StepFailed("; ".join([*left, trouble]))
+            left = find_traces(owned)
+            if trouble or left or not there:
+                raise StepFailed("; ".join([*left, trouble]) or "no trace of the cloud was found while it ran")
+            row.result = f"{there} files, links and processes before, none after"
     except StepFailed:
         return  # It is in the table.
 

@@ -1,61 +1,81 @@
-"""What a cloud may leave on a machine, so that it can be shown that it leaves nothing."""
+"""What one cloud has on this machine now, so that it can be shown that it leaves nothing.
+
+Only this cloud's own things are looked for, by the names that it gives them: a machine may run others beside it.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ostro.agent.drivers.hypervisor.domain_xml import domain_name
+from ostro.agent.drivers.network.bridge import BridgeNames
+from ostro.agent.parts.openvswitch import OpenVSwitchPartConfig
+from ostro.cli.state import StateDir
+from ostro.services.network.wishes import tap_name
+
+DOMAIN_FOLDERS = (Path("/run/libvirt/qemu"), Path("/etc/libvirt/qemu"))
+
 
 @dataclass(frozen=True)
-class Traces:
-    """Names of things that exist on the machine now."""
+class Owned:
+    """What belongs to a cloud: its state directory, and the ids of servers and ports that it has or had."""
 
-    links: frozenset[str]
-    mounts: frozenset[str]
-    namespaces: frozenset[str]
-    processes: frozenset[str]
-    domains: frozenset[str]
-    files: frozenset[str]
-
-    def left_since(self, before: Traces) -> list[str]:
-        """What is here now and was not before, in words."""
-        pairs = (
-            ("link", self.links - before.links),
-            ("mount", self.mounts - before.mounts),
-            ("network namespace", self.namespaces - before.namespaces),
-            ("process", self.processes - before.processes),
-            ("domain", self.domains - before.domains),
-            ("file", self.files - before.files),
-        )
-        return [f"{kind} {name}" for kind, names in pairs for name in sorted(names)]
+    state: Path
+    servers: Sequence[str] = ()
+    ports: Sequence[str] = ()
 
 
-def find_traces(state: Path) -> Traces:
-    """Look at the machine. Processes count when their command line names the state directory, and files when they are below it."""
-    return Traces(
-        links=frozenset(os.listdir("/sys/class/net")),
-        mounts=frozenset(line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()),
-        namespaces=_listed("/run/netns"),
-        processes=frozenset(_processes(str(state))),
-        domains=_listed("/run/libvirt/qemu", ".pid") | _listed("/etc/libvirt/qemu", ".xml"),
-        files=frozenset(str(path) for path in state.rglob("*")) if state.exists() else frozenset(),
-    )
+def find_traces(owned: Owned) -> list[str]:
+    """Everything of it that exists now, in words: links, domains, mounts, processes, files, users of Open vSwitch."""
+    kinds = {
+        "link": _links(owned),
+        "domain": _domains(owned),
+        "mount": _mounts(owned),
+        "process": _processes([str(owned.state), *owned.servers]),
+        "Open vSwitch": _switches(owned),
+        "file": (str(path) for path in owned.state.rglob("*")),
+    }
+    return [f"{kind} {name}" for kind, names in kinds.items() for name in sorted(names)]
 
 
-def _listed(folder: str, ending: str = "") -> frozenset[str]:
-    path = Path(folder)
-    return frozenset(name for name in os.listdir(path) if name.endswith(ending)) if path.is_dir() else frozenset()
+def _links(owned: Owned) -> Iterator[str]:
+    prefix = BridgeNames.of(StateDir(owned.state).host).bridge
+    taps = {tap_name(port) for port in owned.ports}
+    return (name for name in os.listdir("/sys/class/net") if name.startswith(prefix) or name in taps)
 
 
-def _processes(needle: str) -> list[str]:
-    """Processes other than this one and its parents whose command line holds ``needle``."""
+def _domains(owned: Owned) -> Iterator[str]:
+    names = {domain_name(server) for server in owned.servers}
+    for folder in DOMAIN_FOLDERS:
+        if folder.is_dir():
+            yield from (str(path) for path in folder.iterdir() if path.stem in names)
+
+
+def _mounts(owned: Owned) -> Iterator[str]:
+    points = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
+    return (point for point in points if Path(point).is_relative_to(owned.state))
+
+
+def _switches(owned: Owned) -> Iterator[str]:
+    """Ostro's own Open vSwitch is shared: this cloud must not stand among its users, and it must not run without any."""
+    own = OpenVSwitchPartConfig(StateDir(owned.state).host).own
+    users = own.users()
+    if str(owned.state.resolve() / "host") in users:
+        yield f"in {own.root} has this cloud as a user"
+    if not users:
+        yield from (f"process {process}" for process in _processes([str(own.root)]))
+
+
+def _processes(needles: Sequence[str]) -> Iterator[str]:
+    """Processes other than this one and its parents whose command line holds one of the needles."""
     mine = set()
     pid = os.getpid()
     while pid > 1:
         mine.add(pid)
         pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    found = []
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) in mine:
             continue
@@ -63,6 +83,5 @@ def _processes(needle: str) -> list[str]:
             words = Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except (FileNotFoundError, ProcessLookupError):
             continue  # It ended while we were looking.
-        if needle in words:
-            found.append(f"{entry}: {words[:120]}")
-    return found
+        if any(needle in words for needle in needles):
+            yield f"{entry}: {words[:120]}"

@@ -41,10 +41,12 @@ class Row:
 
 @dataclass
 class Runner:
-    """The client's environment, and what happened so far."""
+    """The client's environment, and what happened so far. ``servers`` and ``ports`` are the ids of all that there were."""
 
     clouds_yaml: Path
     rows: list[Row] = field(default_factory=list)
+    servers: list[str] = field(default_factory=list)
+    ports: list[str] = field(default_factory=list)
 
     @contextmanager
     def step(self, name: str) -> Iterator[Row]:
@@ -79,6 +81,10 @@ class Runner:
     async def show(self, *words: str) -> Any:
         """The same with JSON output, parsed."""
         return orjson.loads(await self.openstack(*words, "-f", "json"))
+
+    async def show_together(self, *commands: Sequence[str]) -> list[Any]:
+        """Several commands side by side with JSON output, parsed."""
+        return [orjson.loads(text) for text in await self.together(*([*words, "-f", "json"] for words in commands))]
 
     async def together(self, *commands: Sequence[str]) -> list[str]:
         """Several commands side by side, two at a time: starting the client is the costly part."""
@@ -134,14 +140,34 @@ class Runner:
         shown = await self.show(noun, "show", name)
         raise StepFailed(f"{noun} {name} is {seen}, not {status}: {shown.get('fault', '')}")
 
-    async def await_gone(self, noun: str, name: str, timeout_s: float = 60.0) -> None:
-        """Wait until the list of ``noun`` does not have ``name``."""
+    async def await_servers(self, names: Sequence[str], timeout_s: float = 120.0) -> None:
+        """Wait until these servers are ACTIVE, and remember the ids of servers and ports. They must be all that there are."""
+        statuses: dict[str, str] = {}
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
-            if name not in {row.get("Name") for row in await self.show(noun, "list")}:
+            servers, ports = await self.show_together(["server", "list"], ["port", "list"])
+            statuses = {row["Name"]: row["Status"] for row in servers}
+            if statuses == dict.fromkeys(names, "ACTIVE"):
+                self.servers = [row["ID"] for row in servers]
+                self.ports = [row["ID"] for row in ports]
+                return
+            if "ERROR" in statuses.values():
+                break
+            await trio.sleep(0.3)
+        shown = [await self.show("server", "show", name) for name in statuses]
+        raise StepFailed(f"not ACTIVE: {statuses}: {[one.get('fault', '') for one in shown]}")
+
+    async def await_empty(self, nouns: Sequence[str], timeout_s: float = 60.0) -> None:
+        """Wait until none of these lists has anything."""
+        deadline_s = time.monotonic() + timeout_s
+        left: dict[str, Any] = dict.fromkeys(nouns)
+        while time.monotonic() < deadline_s:
+            lists = await self.show_together(*([noun, "list"] for noun in left))
+            left = {noun: rows for noun, rows in zip(left, lists, strict=True) if rows}
+            if not left:
                 return
             await trio.sleep(0.3)
-        raise StepFailed(f"{noun} {name} is still there after {timeout_s:g} s")
+        raise StepFailed(f"after {timeout_s:g} s there are still: {left}")
 
     def print_table(self) -> bool:
         """Print the table; whether every step held."""
