@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 from typing import Any
 
 import orjson
 import pytest
 
+from ostro.http.faults import swift_page
 from ostro.services.object.limits import CHUNK_BYTES, INLINE_MOST_BYTES
 from ostro.services.object.sweeps import sweep_objects, sweep_stray_chunks
 from ostro.testing.cloud import TestCloud
@@ -369,3 +371,21 @@ async def test_who_may_what(cloud: TestCloud, swift: Swift) -> None:
 async def test_info(cloud: TestCloud) -> None:
     info = (await cloud.anonymous.get("/object-store/info")).json
     assert info["swift"]["container_listing_limit"] == 10_000
+
+
+async def test_a_full_disk(cloud: TestCloud, swift: Swift) -> None:
+    await swift.put("/c/before", LARGE)
+    kept = chunk_files(cloud)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # No file may become larger: to whoever writes a chunk that is a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (CHUNK_BYTES // 2, hard))
+    try:
+        refused = await swift.call("PUT", "/c/o", b"y" * (CHUNK_BYTES + 1))
+        assert (refused.status, refused.body) == (507, swift_page(507))
+        assert (await swift.get("/c/o")).status == 404
+        assert chunk_files(cloud) == kept
+        assert (await swift.get("/c/before")).body == LARGE
+        await swift.put("/c/small", b"goes into the index")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    await swift.put("/c/o", b"y" * (CHUNK_BYTES + 1))

@@ -53,6 +53,7 @@ STATUS: tuple[tuple[type[errors.OstroError], int], ...] = (
     (errors.Invalid, 400),
     (errors.NoCapacity, 409),
     (errors.Unsupported, 501),
+    (errors.Full, 507),
     (errors.Unavailable, 503),
 )
 

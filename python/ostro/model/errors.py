@@ -61,6 +61,10 @@ class Unavailable(OstroError):
         self.retry_after_s = retry_after_s
 
 
+class Full(Unavailable):
+    """What was to be kept has no room where it must go. Reading works; it can be kept once somebody has made room."""
+
+
 class Unsupported(OstroError):
     """The API knows this operation, this installation does not do it."""
 

@@ -27,6 +27,8 @@ Params = Sequence[object]
 
 
 UNSTORABLE = "A value is out of its range or holds a character that can't be stored."
+NO_ROOM = "The cloud's database has no room left on its disk: nothing can be changed until somebody makes room."
+FULL_RETRY_S = 30
 
 
 class Tx(Protocol):
@@ -63,7 +65,7 @@ class Database(Protocol):
     async def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn(tx, ...)`` and commit; what it raises rolls everything back and is raised here.
 
-        Raises Unavailable when the database does not answer or serialization keeps failing, Duplicate when a unique constraint is hit.
+        Raises Unavailable when the database does not answer or serialization keeps failing, Full when its disk is full, Duplicate when a unique constraint is hit.
         Cancelling leaves it open whether the transaction commits.
         """
         ...

@@ -21,12 +21,12 @@ import structlog
 import trio
 from psycopg import IsolationLevel, errors
 
-from ostro.model.errors import Bug, Conflict, Invalid, Unavailable
+from ostro.model.errors import Bug, Conflict, Full, Invalid, Unavailable
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.doorbell import Doorbell
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
-from ostro.store.database import UNSTORABLE, Duplicate, Effects, Params, Row, Tx
+from ostro.store.database import FULL_RETRY_S, NO_ROOM, UNSTORABLE, Duplicate, Effects, Params, Row, Tx
 
 log = structlog.get_logger()
 
@@ -277,6 +277,8 @@ def translate(error: psycopg.Error) -> Exception:
             return Conflict("The object is in use, or one that it needs is gone.", detail=detail)
         case psycopg.DataError():
             return Invalid(UNSTORABLE, detail=detail)
+        case errors.DiskFull():
+            return Full(NO_ROOM, retry_after_s=FULL_RETRY_S, detail=detail)
         case psycopg.OperationalError() | psycopg.InterfaceError():
             return Unavailable("The database does not answer.", retry_after_s=2, detail=detail)
         case _:

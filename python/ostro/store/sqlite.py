@@ -19,11 +19,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import trio
 
-from ostro.model.errors import Bug, Conflict, Invalid, Unavailable
+from ostro.model.errors import Bug, Conflict, Full, Invalid, Unavailable
 from ostro.runtime.doorbell import Doorbell
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
-from ostro.store.database import UNSTORABLE, Duplicate, Effects, Params, Row, Tx
+from ostro.store.database import FULL_RETRY_S, NO_ROOM, UNSTORABLE, Duplicate, Effects, Params, Row, Tx
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -187,7 +187,7 @@ class SqliteDatabase:
         except sqlite3.OperationalError as error:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
-            raise Unavailable("The database can't be written to now.", retry_after_s=5, detail=str(error)) from error
+            raise translate(error) from error
 
     def _run_job(self, job: _Job) -> None:
         self._writer.execute("SAVEPOINT job")
@@ -198,6 +198,8 @@ class SqliteDatabase:
         except BaseException as error:
             if not self._writer.in_transaction:
                 # The engine itself rolled back everything (disk full, I/O error): nobody's work is left.
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
                 raise sqlite3.OperationalError(f"rolled back by the engine: {error}") from error
             self._writer.execute("ROLLBACK TO job")
             job.error = translate(error)
@@ -231,6 +233,8 @@ def translate(error: BaseException) -> BaseException:
             mapped = Conflict("The object is in use, or one that it needs is gone.", detail=str(error))
         case OverflowError():
             mapped = Invalid(UNSTORABLE, detail=str(error))
+        case sqlite3.OperationalError() if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+            mapped = Full(NO_ROOM, retry_after_s=FULL_RETRY_S, detail=str(error))
         case sqlite3.OperationalError():
             mapped = Unavailable("The database can't be written to now.", retry_after_s=5, detail=str(error))
         case sqlite3.Error():

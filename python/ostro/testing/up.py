@@ -26,10 +26,12 @@ DOWN_S = 90.0
 class Up:
     """``ostro up`` on ``state``. Leaving the block takes everything down."""
 
-    def __init__(self, state: Path, *, hypervisor: str = "fake", options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, state: Path, *, hypervisor: str = "fake", options: tuple[str, ...] = (), log: Path | None = None
+    ) -> None:
         self.state = state
         self.hypervisor = hypervisor
-        self.log = state.with_suffix(".log")
+        self.log = log or state.with_suffix(".log")
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -135,12 +135,22 @@ class Uploads:
             async for data in parts:
                 if cutter.chunker.length + len(data) > FILE_MOST_BYTES:
                     raise BodyTooLarge()
-                for done in await self._work(cutter.feed, data):
-                    await slots.acquire()
-                    nursery.start_soon(self._keep, *done, pinned, slots)
-            for done in await self._work(cutter.finish):
+                await self._hand_over(await self._work(cutter.feed, data), nursery, pinned, slots)
+            await self._hand_over(await self._work(cutter.finish), nursery, pinned, slots)
+
+    async def _hand_over(
+        self, completed: Completed, nursery: trio.Nursery, pinned: list[str], slots: trio.Semaphore
+    ) -> None:
+        """Have each chunk kept as soon as there is a slot for it; those that are still waiting when the upload is given up go."""
+        waiting = list(completed)
+        try:
+            while waiting:
                 await slots.acquire()
-                nursery.start_soon(self._keep, *done, pinned, slots)
+                nursery.start_soon(self._keep, *waiting.pop(0), pinned, slots)
+        finally:
+            with trio.CancelScope(shield=True):
+                for _, draft in waiting:
+                    await self._threads.run(FLUSHES, draft.discard)
 
     async def _work(self, fn: Callable[..., Completed], *args: object) -> Completed:
         """One short call of the cutter, to its end: nothing else may touch the cutter meanwhile."""

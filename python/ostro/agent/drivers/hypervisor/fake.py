@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import structlog
 import trio
 
 from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Facts, Memo
@@ -21,6 +22,8 @@ from ostro.model.errors import Conflict, NotFound, Unavailable
 from ostro.model.ids import new_uuid
 from ostro.model.wishes import Power
 from ostro.runtime.world import World
+
+log = structlog.get_logger()
 
 HYPERVISOR_VERSION = 1_000_000
 CONSOLE_LINES_MAX = 100
@@ -84,17 +87,31 @@ class _Journal:
         return msgspec.json.decode(first, type=_Boot).boot_id, {k: s for k, s in states.items() if not s.gone}
 
     def begin(self, boot_id: str, states: dict[str, _State]) -> None:
-        """Write the journal anew, with one line per domain, and keep it open."""
+        """Write the journal anew, with one line per domain, and keep it open; on a full disk, go on with the old one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(".new")
         lines = [_Boot(boot_id), *states.values()]
-        fresh.write_bytes(b"".join(self._encoder.encode(line) + b"\n" for line in lines))
-        fresh.rename(self.path)
+        try:
+            fresh.write_bytes(b"".join(self._encoder.encode(line) + b"\n" for line in lines))
+            fresh.rename(self.path)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            if not self.path.exists():
+                raise
+            log.warning("the fake hypervisor's journal stays as long as it is", reason=str(error))
         self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
 
     def write(self, state: _State) -> None:
-        """Append a domain's new state."""
-        os.write(self._fd, self._encoder.encode(state) + b"\n")
+        """Append a domain's new state, whole or not at all. Raises Unavailable when the disk is full."""
+        line = self._encoder.encode(state) + b"\n"
+        size_bytes = os.fstat(self._fd).st_size
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            raise Unavailable("The fake hypervisor can't write its journal.", detail=str(error)) from error
+        if written < len(line):
+            os.ftruncate(self._fd, size_bytes)
+            raise Unavailable("The fake hypervisor has no room for its journal.")
 
     def close(self) -> None:
         """Close the file."""

@@ -1,0 +1,122 @@
+"""A test cloud on a real socket, and a client that sends bytes as it likes.
+
+``serve_cloud`` puts Hypercorn in front of the application as ``ostro up`` does. A ``RawClient`` is one TCP connection: what is wrong with a
+request, how slowly it comes and where it ends is up to the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import h11
+import trio
+from werkzeug.datastructures import Headers
+
+from ostro.http.app import serve
+from ostro.testing.cloud import Answer, TestCloud
+
+RECEIVE_BYTES = 1 << 16
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where the cloud answers."""
+
+    host: str
+    port: int
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[RawClient]:
+        """A connection, closed at the end of the block."""
+        stream = await trio.open_tcp_stream(self.host, self.port)
+        try:
+            yield RawClient(stream)
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def call(self, method: str, path: str, token: str = "", body: bytes = b"") -> Answer:
+        """One ordinary request on a connection of its own."""
+        async with self.connect() as client:
+            headers = {"X-Auth-Token": token, "Content-Length": str(len(body)), "Connection": "close"}
+            await client.send(head(method, path, headers) + body)
+            return await client.answer()
+
+
+class RawClient:
+    """One connection."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._http = h11.Connection(h11.CLIENT)
+        # The parser wants to know of a request before it takes an answer; what is really sent is the test's business.
+        self._http.send(h11.Request(method="GET", target="/", headers=[("Host", "test")]))
+        self._http.send(h11.EndOfMessage())
+
+    async def send(self, data: bytes) -> None:
+        """Send these bytes. Raises trio.BrokenResourceError when the server has closed."""
+        await self._stream.send_all(data)
+
+    async def end(self) -> None:
+        """Say that nothing more will be sent."""
+        await self._stream.send_eof()
+
+    async def drip(self, byte: bytes, every_s: float) -> None:
+        """Send a byte again and again, until the server says something or closes."""
+        while True:
+            with trio.move_on_after(every_s):
+                await trio.lowlevel.wait_readable(self._stream.socket)
+                return
+            try:
+                await self._stream.send_all(byte)
+            except trio.BrokenResourceError:
+                return
+
+    async def answer(self) -> Answer:
+        """The answer, read whole; its status is 0 when the server closed without one."""
+        status, headers, parts = 0, Headers(), list[bytes]()
+        with trio.fail_after(PATIENCE_S):
+            while True:
+                event = self._http.next_event()
+                if event is h11.NEED_DATA:
+                    self._http.receive_data(await self._receive())
+                elif isinstance(event, h11.Response):
+                    status = event.status_code
+                    headers.extend((name.decode(), value.decode()) for name, value in event.headers)
+                elif isinstance(event, h11.Data):
+                    parts.append(bytes(event.data))
+                elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
+                    return Answer(status, headers, b"".join(parts))
+
+    async def _receive(self) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(RECEIVE_BYTES))
+        except trio.BrokenResourceError:
+            return b""
+
+    async def closed(self) -> bool:
+        """Wait until the server has closed; False when it sent something instead."""
+        with trio.fail_after(PATIENCE_S):
+            return await self._receive() == b""
+
+
+def head(method: str, path: str, headers: Mapping[str, str]) -> bytes:
+    """A request's head."""
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "Host: test",
+        *(f"{name}: {value}" for name, value in headers.items() if value),
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+@asynccontextmanager
+async def serve_cloud(cloud: TestCloud) -> AsyncIterator[Served]:
+    """The cloud on a free port of the loopback."""
+    async with trio.open_nursery() as nursery:
+        (url,) = await nursery.start(serve, cloud.app, ["127.0.0.1:0"])
+        port = int(url.rpartition(":")[2])
+        yield Served("127.0.0.1", port)
+        nursery.cancel_scope.cancel()
