@@ -150,7 +150,7 @@ class Uploads:
         finally:
             with trio.CancelScope(shield=True):
                 for _, draft in waiting:
-                    await self._threads.run(FLUSHES, draft.discard)
+                    await self._threads.run(HASHES, draft.discard)
 
     async def _work(self, fn: Callable[..., Completed], *args: object) -> Completed:
         """One short call of the cutter, to its end: nothing else may touch the cutter meanwhile."""
