@@ -48,12 +48,14 @@ def insert_allocations(tx: Tx, consumer_id: str, provider_id: str, amounts: Mapp
 
 
 def change_allocations(tx: Tx, consumer_id: str, provider_id: str, delta: Mapping[str, int]) -> None:
-    """Add to (or take from) a consumer's allocations on one provider."""
+    """Add to (or take from) a consumer's allocations on one provider; of what is used up, no row is left."""
     for resource_class, amount in delta.items():
         tx.execute(
             "UPDATE allocations SET used = used + ? WHERE consumer_id = ? AND provider_id = ? AND resource_class = ?",
             (amount, consumer_id, provider_id, resource_class),
         )
+    if min(delta.values(), default=0) < 0:
+        ALLOCATIONS.delete_where(tx, consumer_id=consumer_id, provider_id=provider_id, used=0)
 
 
 def list_by_provider(tx: Tx, consumer_id: str) -> dict[str, dict[str, int]]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from ostro.http.paging import parse_page
 from ostro.http.request import Request
 from ostro.http.schema import make_matcher
 from ostro.model.errors import Invalid
 from ostro.model.times import parse_iso
+from ostro.services.block.volumes import VolumeDraft
 from ostro.services.compute.creation import ServerSpec
 from ostro.services.compute.listing import Matcher, ServerQuery
 from ostro.services.compute.volumes import VolumeSource
@@ -117,23 +120,74 @@ def _boot_sources(given: Mapping[str, Any]) -> tuple[str, list[VolumeSource]]:
     volumes: list[VolumeSource] = []
     for item in given.get("block_device_mapping", ()):
         volumes.append(_legacy_volume(item))
+    indexes: list[int] = []
     for item in given.get("block_device_mapping_v2", ()):
-        source, destination = item.get("source_type", ""), item.get("destination_type")
+        if truth(item.get("no_device")):
+            continue
         boot_index = _boot_index(item.get("boot_index"))
-        if source == "image" and destination in (None, "local") and boot_index == 0:
-            image_id = image_id or item.get("uuid", "")
-        elif source == "volume" and destination in (None, "volume"):
-            volumes.append(_volume(item, item.get("uuid") or item.get("volume_id") or "", boot_index))
+        indexes.append(boot_index)
+        if item.get("source_type") == "image" and item.get("destination_type") in (None, "local"):
+            image_id = image_id or _local_image(item, boot_index)
         else:
-            raise Invalid(
-                f"Block Device Mapping is Invalid: source {source or '?'} on {destination or '?'} is not supported;"
-                " boot from an image, or from volumes that exist."
-            )
-    if len([v for v in volumes if v.boot_index == 0]) > 1:
+            volumes.append(_mapped_volume(item, boot_index))
+    _check_sequence(indexes, has_image=bool(image_id))
+    return image_id, volumes
+
+
+def _check_sequence(indexes: Sequence[int], *, has_image: bool) -> None:
+    """Raise Invalid unless what can be booted from is numbered from 0 on; an image that isn't mapped counts as the first."""
+    numbered = sorted(index for index in indexes if index >= 0)
+    if has_image and 0 not in numbered:
+        numbered.insert(0, 0)
+    if numbered != list(range(len(numbered))) or (indexes and not numbered):
         raise Invalid(
             "Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid."
         )
-    return image_id, volumes
+
+
+def _local_image(item: Mapping[str, Any], boot_index: int) -> str:
+    """The image that the server's own disk starts from."""
+    if boot_index != 0:
+        raise Invalid("Block Device Mapping is Invalid: Mapping image to local is not supported.")
+    return str(item.get("uuid") or item.get("image_id") or "")
+
+
+def _mapped_volume(item: Mapping[str, Any], boot_index: int) -> VolumeSource:
+    """A volume by its mapping: one that exists, or one to be made blank or from an image."""
+    source, destination = item.get("source_type", ""), item.get("destination_type")
+    if source == "snapshot":
+        snapshot_id = item.get("uuid") or item.get("snapshot_id") or ""
+        raise Invalid(f"Block Device Mapping is Invalid: failed to get snapshot {snapshot_id}.")
+    if source == "blank" and destination in (None, "local"):
+        raise Invalid(
+            "Block Device Mapping is Invalid: ephemeral and swap disks are not supported; map blank to volume."
+        )
+    if destination == "local":
+        raise Invalid(f"Block Device Mapping is Invalid: Mapping {source} to local is not supported.")
+    if source == "volume":
+        return _volume(item, item.get("uuid") or item.get("volume_id") or "", boot_index)
+    if source not in ("image", "blank"):
+        raise Invalid("Block Device Mapping is Invalid: a mapping needs its source_type.")
+    size_gb = _volume_size(item)
+    if not size_gb:
+        kind = (
+            "Images with destination_type 'volume'"
+            if source == "image"
+            else "Blank volumes (source: 'blank', dest: 'volume')"
+        )
+        raise Invalid(f"Block Device Mapping is Invalid: {kind} need to have a non-zero size specified.")
+    image_id = str(item.get("uuid") or item.get("image_id") or "") if source == "image" else ""
+    if source == "image" and not image_id:
+        raise Invalid("Block Device Mapping is Invalid: an image needs its uuid.")
+    draft = VolumeDraft(size_gb=size_gb, image_id=image_id, volume_type=item.get("volume_type") or "")
+    return msgspec.structs.replace(_volume(item, "new", boot_index), volume_id="", draft=draft)
+
+
+def _volume_size(item: Mapping[str, Any]) -> int:
+    value = item.get("volume_size") or 0
+    if not str(value).isdecimal():
+        raise Invalid(f"Block Device Mapping is Invalid: volume_size {value} is not a number.")
+    return int(value)
 
 
 def _boot_index(value: Any) -> int:

@@ -31,13 +31,15 @@ def get_own_volume(tx: Tx, context: Context, volume_id: str) -> Volume:
     return volume
 
 
-def reserve(tx: Tx, context: Context, volume_id: str, server_id: str, device: str, host_id: str) -> Attachment:
-    """Take an available volume for a server on ``host_id``; it is ``attaching`` from now on.
+def reserve(
+    tx: Tx, context: Context, volume_id: str, server_id: str, device: str, host_id: str, *, new: bool = False
+) -> Attachment:
+    """Take an available volume for a server on ``host_id``; it is ``attaching`` from now on. A ``new`` one may still be in the making.
 
     ``device`` is the path in the guest (``/dev/vdb``). Raises NotFound, and Invalid when the volume is in another state or on another host.
     """
     volume = get_own_volume(tx, context, volume_id)
-    if volume.status is not VolumeStatus.AVAILABLE:
+    if volume.status is not VolumeStatus.AVAILABLE and not (new and volume.status is VolumeStatus.CREATING):
         raise Invalid(
             f"Invalid volume: Volume {volume_id} status must be available or downloading to reserve, "
             f"but the current status is {volume.status}."

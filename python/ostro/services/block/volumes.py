@@ -25,7 +25,8 @@ from ostro.store.hosts import HOSTS
 from ostro.store.images import Image
 from ostro.store.paging import Filter, Page, Where, list_page
 from ostro.store.providers import PROVIDER_TRAITS
-from ostro.store.volume_types import VOLUME_TYPES
+from ostro.store.sagas import poke_sagas
+from ostro.store.volume_types import VOLUME_TYPES, VolumeType
 from ostro.store.volumes import VOLUMES, Volume, count_sizes
 from ostro.store.wishes import find_generation
 
@@ -47,6 +48,8 @@ class VolumeDraft(msgspec.Struct, frozen=True):
     source_volume_id: str = ""
     volume_type: str = ""
     availability_zone: str = ""
+    host_id: str = ""
+    """The only host that will do; a client can't say it."""
 
 
 class VolumeDetails(msgspec.Struct, frozen=True):
@@ -114,6 +117,27 @@ def _image_metadata(image: Image) -> dict[str, str]:
     }
 
 
+def check_draft(tx: Tx, context: Context, draft: VolumeDraft) -> None:
+    """Raise Invalid and NotFound as making the volume would, having a place aside."""
+    check_size(draft.size_gb)
+    _type_of(tx, context, draft)
+    if draft.image_id:
+        _usable_image(tx, context, draft.image_id, draft.size_gb)
+
+
+def _type_of(tx: Tx, context: Context, draft: VolumeDraft) -> VolumeType:
+    return get_type(tx, context, draft.volume_type) if draft.volume_type else get_default_type(tx, context)
+
+
+def traits_of(tx: Tx, context: Context, draft: VolumeDraft) -> list[str]:
+    """What a host must have for the volume to be made there."""
+    return _traits(backend_of(_type_of(tx, context, draft)))
+
+
+def _traits(backend: str) -> list[str]:
+    return [] if backend == LOCAL else [storage_trait(backend)]
+
+
 def create_volume(tx: Tx, context: Context, engine: PlacementEngine, draft: VolumeDraft) -> VolumeDetails:
     """Make a volume and claim its place. One that no host has room for is made in error, as the API's clients expect.
 
@@ -122,7 +146,7 @@ def create_volume(tx: Tx, context: Context, engine: PlacementEngine, draft: Volu
     source = _usable_source(tx, context, draft) if draft.source_volume_id else None
     size_gb = draft.size_gb or (source.size_gb if source else 0)
     check_size(size_gb)
-    kind = get_type(tx, context, draft.volume_type) if draft.volume_type else get_default_type(tx, context)
+    kind = _type_of(tx, context, draft)
     if draft.availability_zone not in ("", DEFAULT_ZONE):
         raise Invalid(f"Invalid input received: Availability zone '{draft.availability_zone}' is invalid.")
     image = _usable_image(tx, context, draft.image_id, size_gb) if draft.image_id else None
@@ -153,7 +177,8 @@ def create_volume(tx: Tx, context: Context, engine: PlacementEngine, draft: Volu
         backend="",
         wished_backend=backend_of(kind),
     )
-    volume = _place(tx, context, engine, volume, source)
+    host_id = source.host_id if source else draft.host_id
+    volume = _place(tx, context, engine, volume, [host_id] if host_id else None)
     VOLUMES.insert(tx, volume)
     if volume.host_id:
         if volume.image_id:
@@ -163,12 +188,10 @@ def create_volume(tx: Tx, context: Context, engine: PlacementEngine, draft: Volu
     return VolumeDetails(volume, [], kind.name, _host_name(tx, volume.host_id))
 
 
-def _place(tx: Tx, context: Context, engine: PlacementEngine, volume: Volume, source: Volume | None) -> Volume:
+def _place(tx: Tx, context: Context, engine: PlacementEngine, volume: Volume, only_hosts: list[str] | None) -> Volume:
     """The volume with its host, or with the reason why there is none."""
     request = HostRequest(
-        resources={"DISK_GB": volume.wished_size_gb},
-        required=[] if volume.wished_backend == LOCAL else [storage_trait(volume.wished_backend)],
-        only_hosts=[source.host_id] if source else None,
+        resources={"DISK_GB": volume.wished_size_gb}, required=_traits(volume.wished_backend), only_hosts=only_hosts
     )
     owner = Owner(volume.id, volume.project_id, volume.user_id, "VOLUME")
     seed = context.rng.getrandbits(32)
@@ -247,13 +270,30 @@ def delete_volume(tx: Tx, context: Context, volume_id: str, *, force: bool = Fal
         )
     if VOLUMES.count(tx, source_volume_id=volume_id, built=False, fault=""):
         raise Invalid(f"Invalid volume: Volume {volume_id} is being copied.")
-    if not volume.host_id:
-        forget_volume(tx, volume_id, context.now_us)
+    _begin_delete(tx, volume, context.new_id(), context.now_us)
+
+
+def delete_with_server(tx: Tx, volume_id: str, saga_id: str, now_us: int) -> None:
+    """Wish a volume gone that was to go with its server, which has let go of it. Idempotent.
+
+    One that somebody else has, or copies from, stays: it is available then.
+    """
+    volume = VOLUMES.find(tx, id=volume_id)
+    if volume is None or volume.deleting or ATTACHMENTS.count(tx, volume_id=volume_id):
         return
-    VOLUMES.update(tx, volume_id, deleting=True, fault="")
-    refresh_status(tx, volume_id, context.now_us)
+    if VOLUMES.count(tx, source_volume_id=volume_id, built=False, fault=""):
+        return
+    _begin_delete(tx, volume, saga_id, now_us)
+
+
+def _begin_delete(tx: Tx, volume: Volume, saga_id: str, now_us: int) -> None:
+    if not volume.host_id:
+        forget_volume(tx, volume.id, now_us)
+        return
+    VOLUMES.update(tx, volume.id, deleting=True, fault="")
+    refresh_status(tx, volume.id, now_us)
     wish_no_volume(tx, volume)
-    start_saga(tx, context.new_id(), "volume.delete", volume_id, {}, context.now_us)
+    start_saga(tx, saga_id, "volume.delete", volume.id, {}, now_us)
 
 
 def extend_volume(
@@ -341,6 +381,8 @@ def settle_volume(tx: Tx, host_id: str, report: Report, now_us: int) -> None:
             changes["backend"] = backend
     elif report.phase is Phase.FAILED and find_generation(tx, host_id, Noun.VOLUME, volume.id) == report.generation:
         changes["fault"] = report.reason or "The host gave up."
+        # A server that is being made may be waiting for it.
+        poke_sagas(tx, [attachment.server_id for attachment in ATTACHMENTS.list(tx, volume_id=volume.id)])
     if changes:
         VOLUMES.update(tx, volume.id, **changes)
         refresh_status(tx, volume.id, now_us)

@@ -28,7 +28,7 @@ from ostro.services.compute.flavors import get_flavor
 from ostro.services.compute.instance_actions import finish, record_action
 from ostro.services.compute.server_groups import group_requests
 from ostro.services.compute.servers import put_wish
-from ostro.services.compute.volumes import RootVolume, VolumeSource, check_root_volume, plug_at_start
+from ostro.services.compute.volumes import VolumeSource, check_sources, needs_of, plug_at_start
 from ostro.services.image.holds import hold_image
 from ostro.services.image.images import find_visible_image
 from ostro.services.network.binding import RequestedNic, allocate_nics, resolve_auto_network, resolve_groups
@@ -88,7 +88,7 @@ class _Plan:
     spec: ServerSpec
     flavor: Flavor
     image: Image | None
-    root: RootVolume | None
+    root: VolumeSource | None
     nics: Sequence[RequestedNic]
     group_names: Sequence[str]
     keys: list[KeyWish]
@@ -125,13 +125,15 @@ def _make_plan(tx: Tx, context: Context, spec: ServerSpec) -> _Plan:
         flavor = get_flavor(tx, context, spec.flavor_id)
     except NotFound as error:
         raise Invalid(error.message) from error
-    root = check_root_volume(tx, context, spec.volumes)
+    root = check_sources(tx, context, spec.volumes)
     image = _get_image(tx, context, spec.image_id) if spec.image_id else None
     if image is None and root is None:
         raise Invalid("Invalid imageRef provided.")
     if image is not None and root is None:
         check_image(context, flavor, image)
-    if spec.max_count > 1 and spec.volumes:
+    if root is not None and root.draft is not None and root.draft.image_id:
+        check_ram(flavor, _get_image(tx, context, root.draft.image_id))
+    if spec.max_count > 1 and any(source.volume_id for source in spec.volumes):
         raise Invalid("Volumes can't be attached to several servers at once.")
     nics = _resolve_nics(tx, context, spec)
     if any(nic.network_id for nic in nics):
@@ -162,10 +164,15 @@ def _get_image(tx: Tx, context: Context, image_id: str) -> Image:
     return image
 
 
-def check_image(context: Context, flavor: Flavor, image: Image) -> None:
-    """Raise Invalid when the flavor is too small for the image, Forbidden when only a volume would do."""
+def check_ram(flavor: Flavor, image: Image) -> None:
+    """Raise Invalid when the flavor has too little memory for the image."""
     if flavor.ram_mb < image.min_ram_mb:
         raise Invalid("Flavor's memory is too small for requested image.")
+
+
+def check_image(context: Context, flavor: Flavor, image: Image) -> None:
+    """Raise Invalid when the flavor is too small for the image, Forbidden when only a volume would do."""
+    check_ram(flavor, image)
     if not flavor.disk_gb:
         # No disk of its own means: as large as the image. Nova leaves that to administrators.
         if not context.is_admin:
@@ -218,12 +225,14 @@ def _resolve_nics(tx: Tx, context: Context, spec: ServerSpec) -> Sequence[Reques
 def _host_request(tx: Tx, context: Context, spec: ServerSpec, flavor: Flavor, disk_gb: int) -> HostRequest:
     """What the host must have and be."""
     asked = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram_mb, "DISK_GB": disk_gb + flavor.ephemeral_gb}
-    required = [f"!{DISABLED}"]
+    volumes_gb, traits = needs_of(tx, context, spec.volumes)
+    required = [f"!{DISABLED}", *traits]
     for key, value in flavor.extra_specs.items():
         if key.startswith("trait:"):
             required.append(key[6:] if value == "required" else f"!{key[6:]}")
         elif key.startswith("resources:") and str(value).isdigit():
             asked[key[10:]] = int(value)
+    asked["DISK_GB"] = asked.get("DISK_GB", 0) + volumes_gb
     only = _named_hosts(tx, context, spec)
     for source in spec.volumes:
         volume = VOLUMES.find(tx, id=source.volume_id)
@@ -308,7 +317,7 @@ def _create(
     faults.hit("server.create.bound")
     SERVERS.insert(tx, server)
     _insert_start(tx, plan, server)
-    server = plug_at_start(tx, context, server, plan.spec.volumes, plan.root)
+    server = plug_at_start(tx, context, engine, server, plan.spec.volumes)
     record_action(tx, context, server, "create")
     put_wish(tx, server)
     start_saga(tx, context.new_id(), SAGA, server.id, {}, context.now_us)

@@ -8,11 +8,14 @@ Fault point: ``server.delete.stored`` inside the transaction.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ostro.model.context import Context
 from ostro.model.servers import PowerState, TaskState, VmState
 from ostro.model.wishes import Noun
 from ostro.runtime.faults import Faults
 from ostro.saga.engine import start_saga
+from ostro.services.block.volumes import delete_with_server
 from ostro.services.compute.instance_actions import EVERY_ACTION, finish, record_action
 from ostro.services.compute.servers import lock_free, refresh_status, release_volume
 from ostro.services.compute.visibility import get_server
@@ -37,7 +40,7 @@ def delete_server(tx: Tx, context: Context, engine: PlacementEngine, faults: Fau
     finish(tx, server.id, EVERY_ACTION, context.now_us, error="The server was deleted.")
     record_action(tx, context, server, "delete")
     if not server.host_id:
-        bury(tx, engine, server, context.now_us)
+        bury(tx, engine, server, context.new_id, context.now_us)
     else:
         SERVERS.update(tx, server.id, deleting=True, updated_at_us=context.now_us)
         wish_absence(tx, server.host_id, Noun.SERVER, server.id)
@@ -53,11 +56,13 @@ def vacate(tx: Tx, engine: PlacementEngine, server: Server, now_us: int) -> None
         drop_image(tx, server.host_id, server.image_id, server.id)
 
 
-def bury(tx: Tx, engine: PlacementEngine, server: Server, now_us: int) -> None:
-    """The server is gone: give back everything and leave a tombstone. Idempotent."""
+def bury(tx: Tx, engine: PlacementEngine, server: Server, new_id: Callable[[], str], now_us: int) -> None:
+    """The server is gone: give back everything, delete the volumes that go with it, and leave a tombstone. Idempotent."""
     release_nics(tx, server.id, now_us)
     for device in BLOCK_DEVICES.list(tx, server_id=server.id):
         release_volume(tx, server.id, device.volume_id, now_us)
+        if device.delete_on_termination:
+            delete_with_server(tx, device.volume_id, new_id(), now_us)
     vacate(tx, engine, server, now_us)
     SERVER_STARTS.delete(tx, server.id)
     SERVERS.update(

@@ -18,6 +18,7 @@ from ostro.services.compute.deletion import SAGA as DELETE
 from ostro.services.compute.deletion import bury, vacate
 from ostro.services.compute.instance_actions import finish
 from ostro.services.compute.servers import refresh_status
+from ostro.services.compute.volumes import find_broken_volume
 from ostro.services.network.binding import unbind_nics
 from ostro.services.placement.engine import PlacementEngine
 from ostro.store.database import Tx
@@ -51,6 +52,9 @@ def is_running(tx: Tx, run: Run) -> Outcome:
     report = find_current_report(tx, server.host_id, Noun.SERVER, server.id)
     if report is not None and report.phase is Phase.FAILED:
         return Failed(report.reason or "The host has given up.")
+    broken = find_broken_volume(tx, server.id)
+    if broken:
+        return Failed(broken)
     return _waiting(tx, server, run.now_us)
 
 
@@ -92,7 +96,7 @@ def compute_sagas(world: World, engine: PlacementEngine) -> tuple[Saga, ...]:
     def end_delete(tx: Tx, run: Run) -> None:
         server = _living(tx, run)
         if server is not None:
-            bury(tx, engine, server, run.now_us)
+            bury(tx, engine, server, lambda: new_uuid(world.random), run.now_us)
 
     return (
         Saga(

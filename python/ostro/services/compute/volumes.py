@@ -13,15 +13,19 @@ from collections.abc import Sequence
 import msgspec
 
 from ostro.model.context import Context
-from ostro.model.errors import Conflict, Forbidden, Invalid, NotFound
+from ostro.model.errors import Conflict, Forbidden, Invalid, NoCapacity, NotFound
 from ostro.model.servers import VmState
 from ostro.services.block.attachments import begin_detach, get_own_volume, reserve
+from ostro.services.block.volumes import VolumeDraft, check_draft, create_volume, traits_of
 from ostro.services.compute.instance_actions import record_action
 from ostro.services.compute.servers import change_wish, lock_free, require_state
 from ostro.services.compute.visibility import get_server
+from ostro.services.placement.claims import shrink_claim
+from ostro.services.placement.engine import PlacementEngine
 from ostro.store.block_devices import BLOCK_DEVICES, BlockDevice
 from ostro.store.database import Tx
-from ostro.store.servers import Server
+from ostro.store.servers import SERVERS, Server
+from ostro.store.volumes import VOLUMES
 
 ROOT_DEVICE = "/dev/vda"
 DEVICES = tuple(f"/dev/vd{letter}" for letter in string.ascii_lowercase[1:])
@@ -30,43 +34,76 @@ READY_STATES = (VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED)
 
 
 class VolumeSource(msgspec.Struct, frozen=True):
-    """An existing volume as a server to be created names it. ``boot_index`` 0 is the one to boot from."""
+    """A volume as a server to be created names it. ``boot_index`` 0 is the one to boot from.
+
+    One that is still to be made has a ``draft`` and no ``volume_id``.
+    """
 
     volume_id: str
     boot_index: int = -1
     device: str = ""
     delete_on_termination: bool = False
     tag: str | None = None
+    draft: VolumeDraft | None = None
 
 
-class RootVolume(msgspec.Struct, frozen=True):
-    """The volume that a server boots from."""
-
-    volume_id: str
-
-
-def check_root_volume(tx: Tx, context: Context, sources: Sequence[VolumeSource]) -> RootVolume | None:
-    """The volume to boot from, if there is one. Raises Invalid for one that isn't there or can't be booted from."""
+def check_sources(tx: Tx, context: Context, sources: Sequence[VolumeSource]) -> VolumeSource | None:
+    """The one to boot from, if there is one. Raises Invalid for a volume that isn't there or can't be booted from."""
+    root: VolumeSource | None = None
     for source in sources:
-        try:
-            volume = get_own_volume(tx, context, source.volume_id)
-        except NotFound as error:
-            raise Invalid(f"Block Device Mapping is Invalid: failed to get volume {source.volume_id}.") from error
-        if source.boot_index == 0:
-            if not volume.bootable:
+        if source.draft is not None:
+            check_draft(tx, context, source.draft)
+        else:
+            try:
+                volume = get_own_volume(tx, context, source.volume_id)
+            except NotFound as error:
+                raise Invalid(f"Block Device Mapping is Invalid: failed to get volume {source.volume_id}.") from error
+            if source.boot_index == 0 and not volume.bootable:
                 raise Invalid(f"Block Device {volume.id} is not bootable.")
-            return RootVolume(volume.id)
-    return None
+        if source.boot_index == 0:
+            root = source
+    return root
+
+
+def needs_of(tx: Tx, context: Context, sources: Sequence[VolumeSource]) -> tuple[int, list[str]]:
+    """(GB, traits) that a host must have so that the volumes still to be made can be made there."""
+    drafts = [source.draft for source in sources if source.draft is not None]
+    return sum(draft.size_gb for draft in drafts), sorted(
+        {trait for d in drafts for trait in traits_of(tx, context, d)}
+    )
 
 
 def plug_at_start(
-    tx: Tx, context: Context, server: Server, sources: Sequence[VolumeSource], root: RootVolume | None
+    tx: Tx, context: Context, engine: PlacementEngine, server: Server, sources: Sequence[VolumeSource]
 ) -> Server:
-    """Reserve the volumes of a server that is being created."""
+    """Reserve the volumes of a server that is being created, and make those that are still to be made, on its host.
+
+    The host has been claimed with room for them, which goes over from the server to the volumes.
+    """
+    total_gb, _ = needs_of(tx, context, sources)
+    if total_gb:
+        shrink_claim(tx, server.id, server.host_id, {"DISK_GB": total_gb}, context.now_us)
     for source in sources:
-        device = ROOT_DEVICE if root and source.volume_id == root.volume_id else source.device
-        _plug(tx, context, server, source, device)
+        if source.draft is not None:
+            draft = msgspec.structs.replace(source.draft, host_id=server.host_id)
+            made = create_volume(tx, context, engine, draft).volume
+            if not made.host_id:
+                raise NoCapacity(f"Block Device Mapping is Invalid: {made.fault}")
+            source = msgspec.structs.replace(source, volume_id=made.id)
+        _plug(tx, context, server, source, ROOT_DEVICE if source.boot_index == 0 else source.device)
+        if source.boot_index == 0:
+            SERVERS.update(tx, server.id, root_volume_id=source.volume_id)
+            server = msgspec.structs.replace(server, root_volume_id=source.volume_id)
     return server
+
+
+def find_broken_volume(tx: Tx, server_id: str) -> str:
+    """Why a volume that the server waits for will never be made; empty when there is none such."""
+    for device in BLOCK_DEVICES.list(tx, server_id=server_id):
+        volume = VOLUMES.find(tx, id=device.volume_id)
+        if volume is not None and not volume.built and volume.fault:
+            return f"Build of instance {server_id} aborted: Volume {volume.id} did not finish being created: {volume.fault}"
+    return ""
 
 
 def _plug(tx: Tx, context: Context, server: Server, source: VolumeSource, device: str) -> BlockDevice:
@@ -77,7 +114,8 @@ def _plug(tx: Tx, context: Context, server: Server, source: VolumeSource, device
         raise Forbidden(f"The maximum allowed number of disk devices ({len(DEVICES)}) to attach has been exceeded.")
     if chosen in taken:
         raise Conflict(f"The supplied device path ({chosen}) is in use.")
-    attachment = reserve(tx, context, source.volume_id, server.id, chosen, server.host_id)
+    new = source.draft is not None
+    attachment = reserve(tx, context, source.volume_id, server.id, chosen, server.host_id, new=new)
     return BLOCK_DEVICES.insert(
         tx,
         BlockDevice(
