@@ -388,9 +388,8 @@ async def test_what_there_is_beside_volumes(cloud: TestCloud) -> None:
     assert pools[0]["capabilities"]["free_capacity_gb"] == 197
     zones = (await admin.get("/volume/v3/os-availability-zone")).json["availabilityZoneInfo"]
     assert zones == [{"zoneName": "nova", "zoneState": {"available": True}}]
-    for noun in ("snapshots", "backups"):
-        assert (await admin.get(f"/volume/v3/{noun}/detail")).json == {noun: []}
-        assert (await admin.post(f"/volume/v3/{noun}", {noun[:-1]: {}})).status == 501
-        assert (await admin.get(f"/volume/v3/{noun}/x")).status == 404
+    assert (await admin.get("/volume/v3/backups/detail")).json == {"backups": []}
+    assert (await admin.post("/volume/v3/backups", {"backup": {}})).status == 501
+    assert (await admin.get("/volume/v3/backups/x")).status == 404
     assert (await admin.get("/volume/v3/extensions")).json["extensions"]
     assert (await admin.get("/volume/v3/resource_filters", headers=NEWEST)).json["resource_filters"]

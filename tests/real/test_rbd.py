@@ -24,11 +24,22 @@ from ostro.agent.drivers.hypervisor.libvirt import open_ as open_hypervisor
 from ostro.agent.parts import libvirtd as parts
 from ostro.model.errors import Unavailable, Unsupported
 from ostro.model.volumes import CEPH, LOCAL
-from ostro.model.wishes import ImageWish, VolumeWish
+from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 from ostro.runtime.ceph.config import CephConfig, Pools, capabilities
 from ostro.runtime.world import World
 from ostro.testing.ceph import CephCluster, why_not
-from ostro.testing.contracts.block import COPY, DATA, EMPTY, IMAGE, SERVER, VOLUME, BlockContract, image_wish, in_chunks
+from ostro.testing.contracts.block import (
+    COPY,
+    DATA,
+    EMPTY,
+    IMAGE,
+    SERVER,
+    SNAPSHOT,
+    VOLUME,
+    BlockContract,
+    image_wish,
+    in_chunks,
+)
 from ostro.testing.contracts.hypervisor import CLOUD, MEMO, Changes
 from ostro.testing.libvirt import TestLibvirtd, console_says
 
@@ -219,6 +230,8 @@ async def test_a_volume_in_use_is_not_deleted(block: Block) -> None:
         await block.extend_volume(VOLUME, 2)
         found = await block.find_volume(VOLUME)
         assert found is not None and found.size_bytes == 2 * GIB
+        await block.make_snapshot(SnapshotWish(SNAPSHOT, VOLUME))
+        assert await block.find_snapshot(SNAPSHOT) is not None
         await user.stdin.send_all(b"quit\n")
         nursery.start_soon(user.wait)
     await block.drop_volume(VOLUME)
@@ -249,6 +262,29 @@ async def test_a_volume_is_where_its_wish_says_and_moves(config: CephConfig, cep
             await block.make_volume(VolumeWish(COPY, 1, backend="tape"))
         await block.drop_volume(VOLUME)
         assert (await block.contents()).volumes == frozenset()
+    assert leftovers(ceph, POOLS.volumes) <= {"ostro.flatten.one"}
+
+
+@pytest.mark.parametrize("home", [LOCAL, CEPH])
+async def test_a_snapshot_holds_what_the_volume_held(
+    config: CephConfig, ceph: CephCluster, tmp_path: Path, home: str
+) -> None:
+    """Whatever is written later, and in whichever storage its copies are; the snapshot may go before them."""
+    async with both(config, tmp_path) as block:
+        volume = await block.make_volume(VolumeWish(VOLUME, 1, backend=home))
+        write_disk(volume, "0x55")
+        await block.make_snapshot(SnapshotWish(SNAPSHOT, VOLUME))
+        write_disk(volume, "0x66")
+        await block.make_snapshot(SnapshotWish(SNAPSHOT, VOLUME))
+        for there, id_ in ((LOCAL, COPY), (CEPH, IN_CEPH)):
+            wish = VolumeWish(id_, 2, "", VOLUME, backend=there, source_snapshot_id=SNAPSHOT)
+            assert (await block.make_volume(wish)).backend == there
+        await block.drop_snapshot(SNAPSHOT)
+        for id_, pattern in ((VOLUME, b"\x66"), (COPY, b"\x55"), (IN_CEPH, b"\x55")):
+            found = await block.find_volume(id_)
+            assert found is not None and read_disk(found, tmp_path)[:4096] == pattern * 4096
+            await block.drop_volume(id_)
+        assert await block.contents() == EMPTY
     assert leftovers(ceph, POOLS.volumes) <= {"ostro.flatten.one"}
 
 

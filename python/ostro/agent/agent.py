@@ -30,6 +30,7 @@ from ostro.agent.opening import Drivers
 from ostro.agent.ports import Ports
 from ostro.agent.reports import Reports
 from ostro.agent.servers import Servers
+from ostro.agent.snapshots import Snapshots
 from ostro.agent.volumes import Volumes
 from ostro.model.errors import Conflict, NotFound, OstroError, Unauthenticated, Unavailable
 from ostro.model.volumes import storage_trait
@@ -65,6 +66,7 @@ class Agent:
         self.keepers: Sequence[Keeper] = (
             Images(self.host),
             Volumes(self.host),
+            Snapshots(self.host),
             Ports(self.host),
             Servers(self.host, drivers.server_width),
             Asks(self.host),

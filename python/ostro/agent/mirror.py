@@ -26,6 +26,7 @@ BODIES: Mapping[Noun, type[msgspec.Struct]] = {
     Noun.PEER: wishes.PeerWish,
     Noun.IMAGE: wishes.ImageWish,
     Noun.VOLUME: wishes.VolumeWish,
+    Noun.SNAPSHOT: wishes.SnapshotWish,
     Noun.SERVER: wishes.ServerWish,
     Noun.ASK: wishes.AskWish,
 }

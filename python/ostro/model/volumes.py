@@ -34,6 +34,16 @@ class VolumeStatus(StrEnum):
     ERROR_EXTENDING = "error_extending"
 
 
+class SnapshotStatus(StrEnum):
+    """A snapshot's state as the API names it."""
+
+    CREATING = "creating"
+    AVAILABLE = "available"
+    DELETING = "deleting"
+    ERROR = "error"
+    ERROR_DELETING = "error_deleting"
+
+
 class AttachmentStatus(StrEnum):
     """How far one attachment has come."""
 
@@ -81,3 +91,12 @@ def volume_status(facts: VolumeFacts) -> VolumeStatus:
         if attachment in facts.attachments:
             return status
     return VolumeStatus.RESERVED if facts.reserved else VolumeStatus.AVAILABLE
+
+
+def snapshot_status(*, built: bool, deleting: bool, faulty: bool) -> SnapshotStatus:
+    """The one status that the facts add up to."""
+    if deleting:
+        return SnapshotStatus.ERROR_DELETING if faulty else SnapshotStatus.DELETING
+    if faulty:
+        return SnapshotStatus.ERROR
+    return SnapshotStatus.AVAILABLE if built else SnapshotStatus.CREATING

@@ -26,6 +26,7 @@ class Noun(StrEnum):
     PEER = "peer"
     IMAGE = "image"
     VOLUME = "volume"
+    SNAPSHOT = "snapshot"
     SERVER = "server"
     ASK = "ask"
 
@@ -153,6 +154,7 @@ class VolumeWish(msgspec.Struct, frozen=True):
 
     ``backend`` is the kind of storage it shall be in (``local``, ``ceph``), empty for the one that the host prefers. A ``borrowed`` volume is in storage
     that hosts share and another host looks after it: this one may plug it into servers, and never makes, moves, grows or deletes it.
+    With a ``source_snapshot_id`` it starts as the source volume was then.
     """
 
     id: str
@@ -161,6 +163,14 @@ class VolumeWish(msgspec.Struct, frozen=True):
     source_volume_id: str = ""
     backend: str = ""
     borrowed: bool = False
+    source_snapshot_id: str = ""
+
+
+class SnapshotWish(msgspec.Struct, frozen=True):
+    """What one of this host's volumes holds at the moment when the host makes the snapshot. It is in the volume's kind of storage."""
+
+    id: str
+    volume_id: str
 
 
 class AttachmentWish(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ostro.saga.engine import Saga
 from ostro.services.block.sagas import block_sagas
+from ostro.services.block.snapshots import snapshot_sagas
 from ostro.services.cloud import Cloud
 from ostro.services.compute.sagas import compute_sagas
 
@@ -13,4 +14,5 @@ def make_sagas(cloud: Cloud) -> tuple[Saga, ...]:
     return (
         *compute_sagas(cloud.world, cloud.placement),
         *block_sagas(cloud.placement),
+        *snapshot_sagas(cloud.placement),
     )

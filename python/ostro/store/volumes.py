@@ -14,6 +14,8 @@ class Volume(msgspec.Struct, frozen=True):
 
     ``backend`` is the kind of storage that it was last found in, ``wished_backend`` where it shall be.
 
+    One that is made from a snapshot has the snapshot's volume as its ``source_volume_id``.
+
     ``host_id`` is empty while (or because) no host has room. ``status`` is written by ``refresh_status`` alone.
     """
 
@@ -41,6 +43,7 @@ class Volume(msgspec.Struct, frozen=True):
     updated_at_us: int
     backend: str
     wished_backend: str
+    snapshot_id: str
 
 
 VOLUMES = Table("volumes", Volume)

@@ -105,6 +105,13 @@ async def use_volumes(demo: CephDemo) -> None:
         row.result = await run.await_console(
             "one", partial(last_with, pattern=r"guest: disk vdb resized size_bytes=2147483648"), "a larger vdb"
         )
+    with run.step("snapshot made while attached, volume made from it"):
+        await run.openstack("volume", "snapshot", "create", "--volume", "data", "--force", "moment")
+        await run.await_status("volume snapshot", "moment", "available")
+        await run.openstack("volume", "create", "past", "--snapshot", "moment", "--size", "2")
+        await run.await_status("volume", "past", "available")
+        await run.openstack("volume", "snapshot", "delete", "moment")
+        await run.await_empty(["volume snapshot"])
     with run.step("volume detached and cloned"):
         await run.openstack("server", "remove", "volume", "one", "data")
         await run.await_status("volume", "data", "available")
@@ -212,7 +219,7 @@ async def delete_everything(demo: CephDemo) -> None:
         await run.await_servers(["one", "two", "three"])
         await run.openstack("server", "delete", "--wait", "one", "two", "three")
         await run.together(
-            ["volume", "delete", "root", "data", "copy"],
+            ["volume", "delete", "root", "data", "copy", "past"],
             ["container", "delete", "--recursive", "box"],
             ["image", "delete", "tiny"],
             ["flavor", "delete", FLAVOR],

@@ -130,14 +130,14 @@ class Runner:
         seen = ""
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
-            shown = await self.show(noun, "show", name, "-c", "status")
+            shown = await self.show(*noun.split(), "show", name, "-c", "status")
             seen = shown["status"]
             if seen.upper() == status.upper():
                 return
             if seen.upper() == "ERROR":
                 break
             await trio.sleep(0.3)
-        shown = await self.show(noun, "show", name)
+        shown = await self.show(*noun.split(), "show", name)
         raise StepFailed(f"{noun} {name} is {seen}, not {status}: {shown.get('fault', '')}")
 
     async def await_servers(self, names: Sequence[str], timeout_s: float = 120.0) -> None:
@@ -162,7 +162,7 @@ class Runner:
         deadline_s = time.monotonic() + timeout_s
         left: dict[str, Any] = dict.fromkeys(nouns)
         while time.monotonic() < deadline_s:
-            lists = await self.show_together(*([noun, "list"] for noun in left))
+            lists = await self.show_together(*([*noun.split(), "list"] for noun in left))
             left = {noun: rows for noun, rows in zip(left, lists, strict=True) if rows}
             if not left:
                 return

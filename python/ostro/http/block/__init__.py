@@ -4,7 +4,9 @@ from ostro.http.block import attachments as attachments
 from ostro.http.block import catalog as catalog
 from ostro.http.block import limits as limits
 from ostro.http.block import metadata as metadata
+from ostro.http.block import refusals as refusals
 from ostro.http.block import services as services
+from ostro.http.block import snapshot_metadata as snapshot_metadata
 from ostro.http.block import snapshots as snapshots
 from ostro.http.block import types as types
 from ostro.http.block import versions as versions

@@ -9,7 +9,7 @@ from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, STRING, array, shape
 from ostro.model.errors import Forbidden
-from ostro.services.block.volumes import count_project_volumes
+from ostro.services.block.volumes import count_project_snapshots, count_project_volumes
 
 RESOURCES = (
     "volumes",
@@ -38,6 +38,7 @@ async def show_volume_limits(req: Request) -> Reply:
     asked = req.query.get("project_id") or req.query.get("tenant_id")
     project_id = asked if asked and req.context.is_admin else req.context.project_id
     count, size_gb = await req.read(count_project_volumes, project_id)
+    snapshots, snapshots_gb = await req.read(count_project_snapshots, project_id)
     absolute = {
         "maxTotalVolumes": -1,
         "maxTotalVolumeGigabytes": -1,
@@ -45,8 +46,8 @@ async def show_volume_limits(req: Request) -> Reply:
         "maxTotalBackups": -1,
         "maxTotalBackupGigabytes": -1,
         "totalVolumesUsed": count,
-        "totalGigabytesUsed": size_gb,
-        "totalSnapshotsUsed": 0,
+        "totalGigabytesUsed": size_gb + snapshots_gb,
+        "totalSnapshotsUsed": snapshots,
         "totalBackupsUsed": 0,
         "totalBackupGigabytesUsed": 0,
     }
@@ -60,7 +61,8 @@ async def _quota_set(req: Request, project_id: str, *, usage: bool) -> Reply:
     used: dict[str, int] = {}
     if usage:
         count, size_gb = await req.read(count_project_volumes, project_id)
-        used = {"volumes": count, "volumes_local": count, "gigabytes": size_gb, "gigabytes_local": size_gb}
+        snapshots, snapshots_gb = await req.read(count_project_snapshots, project_id)
+        used = {"volumes": count, "gigabytes": size_gb + snapshots_gb, "snapshots": snapshots}
     for name in RESOURCES:
         body[name] = {"limit": -1, "in_use": used.get(name, 0), "reserved": 0} if usage else -1
     return Reply({"quota_set": body})

@@ -94,8 +94,8 @@ def volume_view(req: Request, details: VolumeDetails) -> dict[str, Any]:
         "name": volume.name or None,
         "description": volume.description or None,
         "volume_type": details.type_name,
-        "snapshot_id": None,
-        "source_volid": volume.source_volume_id or None,
+        "snapshot_id": volume.snapshot_id or None,
+        "source_volid": (not volume.snapshot_id and volume.source_volume_id) or None,
         "metadata": volume.metadata,
         "links": links_of(req, volume.id),
         "user_id": volume.user_id,
@@ -141,15 +141,16 @@ def _newer_fields(req: Request, details: VolumeDetails) -> dict[str, Any]:
 
 def parse_draft(body: dict[str, Any]) -> VolumeDraft:
     """What a client says of a new volume. Raises Invalid, NotFound for sources that there can't be."""
-    for name, noun in (("snapshot_id", "snapshot"), ("backup_id", "backup"), ("group_id", "group")):
+    for name, noun in (("backup_id", "backup"), ("group_id", "group")):
         if body.get(name):
             raise NotFound(noun, body[name])
     if is_true(body.get("multiattach")):
         raise Invalid("Invalid input received: multiattach volumes are not supported by the local storage.")
-    sources = [body.get("source_volid"), body.get("imageRef") or body.get("image_id")]
-    if all(sources):
-        raise Invalid("Invalid input received: only one of imageRef and source_volid may be given.")
-    if body.get("size") is None and not body.get("source_volid"):
+    source_id, snapshot_id = body.get("source_volid") or "", body.get("snapshot_id") or ""
+    image_id = body.get("imageRef") or body.get("image_id") or ""
+    if sum(map(bool, (source_id, snapshot_id, image_id))) > 1:
+        raise Invalid("Invalid input received: only one of snapshot_id, imageRef and source_volid may be given.")
+    if body.get("size") is None and not source_id and not snapshot_id:
         raise Invalid("Invalid input received: 'size' must be given.")
     size_gb = to_size(body.get("size"))
     if body.get("size") is not None:
@@ -159,8 +160,9 @@ def parse_draft(body: dict[str, Any]) -> VolumeDraft:
         name=body.get("name") or body.get("display_name") or "",
         description=body.get("description") or body.get("display_description") or "",
         metadata=body.get("metadata") or {},
-        image_id=sources[1] or "",
-        source_volume_id=sources[0] or "",
+        image_id=image_id,
+        source_volume_id=source_id,
+        snapshot_id=snapshot_id,
         volume_type=body.get("volume_type") or "",
         availability_zone=body.get("availability_zone") or "",
     )
@@ -305,5 +307,5 @@ async def delete_volume(req: Request) -> Reply:
     force = req.at_least(3, 23) and req.flag("force")
     if force and not req.context.is_admin:
         raise Forbidden("Policy doesn't allow volume:force_delete to be performed.")
-    await req.run(service.delete_volume, req.params["volume_id"], force=force)
+    await req.run(service.delete_volume, req.params["volume_id"], force=force, cascade=req.flag("cascade"))
     return Reply()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -226,6 +226,14 @@ def _drop_snapshot(cluster: Any, disk: Disk, name: str) -> None:
             return
 
 
+def drop_snapshot(cluster: Any, disk: Disk, name: str) -> None:
+    """Remove a snapshot; clones of it stay whole. Its being gone succeeds, and so does that of the disk."""
+    try:
+        _drop_snapshot(cluster, disk, name)
+    except rbd.ImageNotFound:
+        return
+
+
 def flatten(cluster: Any, disk: Disk) -> None:
     """Copy all that a clone still has from its parent, and let go of that. No parent, or no disk, succeeds. Takes long."""
     try:
@@ -251,7 +259,9 @@ def remove(cluster: Any, disk: Disk) -> None:
                 for found in list(image.list_snaps()):
                     # Others are in the trash already, kept by clones.
                     if found["namespace"] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER:
-                        image.remove_snap(found["name"])
+                        with suppress(rbd.ImageNotFound):
+                            # Somebody else deletes the snapshot by itself.
+                            image.remove_snap(found["name"])
         except rbd.ImageNotFound:
             # Half deleted before, perhaps: what is left of it goes below.
             stood_on = None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ostro.model.context import Context
 from ostro.model.wishes import Noun, Phase, Report
 from ostro.services.agents.hosts import check_incarnation, touch_host
+from ostro.services.block.snapshots import settle_snapshot
 from ostro.services.block.volumes import settle_volume
 from ostro.services.compute.servers import settle_server
 from ostro.services.network.port_changes import settle_port
@@ -38,6 +39,7 @@ SETTLERS: Mapping[Noun, Settler] = {
     Noun.PORT: settle_port,
     Noun.SERVER: settle_server,
     Noun.VOLUME: settle_volume,
+    Noun.SNAPSHOT: settle_snapshot,
 }
 
 

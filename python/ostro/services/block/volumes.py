@@ -7,11 +7,12 @@ import msgspec
 from ostro.model.context import Context
 from ostro.model.errors import Invalid, NoCapacity, QuotaExceeded
 from ostro.model.images import ImageStatus
-from ostro.model.volumes import LOCAL, VolumeStatus, storage_trait
+from ostro.model.volumes import LOCAL, SnapshotStatus, VolumeStatus, storage_trait
 from ostro.model.wishes import Noun, Phase, Report
 from ostro.saga.engine import start_saga
 from ostro.services.block.attachments import get_own_volume
 from ostro.services.block.sagas import forget_volume
+from ostro.services.block.snapshots import delete_snapshots_of, get_snapshot
 from ostro.services.block.status import refresh_status, status_of
 from ostro.services.block.types import backend_of, get_default_type, get_type
 from ostro.services.block.wishes import wish_no_volume, wish_volume
@@ -26,6 +27,7 @@ from ostro.store.images import Image
 from ostro.store.paging import Filter, Page, Where, list_page
 from ostro.store.providers import PROVIDER_TRAITS
 from ostro.store.sagas import poke_sagas
+from ostro.store.snapshots import SNAPSHOTS, count_snapshots
 from ostro.store.volume_types import VOLUME_TYPES, VolumeType
 from ostro.store.volumes import VOLUMES, Volume, count_sizes
 from ostro.store.wishes import find_generation
@@ -46,6 +48,7 @@ class VolumeDraft(msgspec.Struct, frozen=True):
     metadata: dict[str, str] = {}
     image_id: str = ""
     source_volume_id: str = ""
+    snapshot_id: str = ""
     volume_type: str = ""
     availability_zone: str = ""
     host_id: str = ""
@@ -89,6 +92,30 @@ def _usable_image(tx: Tx, context: Context, image_id: str, size_gb: int) -> Imag
     return image
 
 
+def _source_of(tx: Tx, context: Context, draft: VolumeDraft) -> tuple[Volume | None, int]:
+    """The volume to copy, or whose snapshot to copy, and the least size that does for it. Raises NotFound, Invalid."""
+    if draft.snapshot_id:
+        return _usable_snapshot(tx, context, draft)
+    if not draft.source_volume_id:
+        return None, 0
+    source = _usable_source(tx, context, draft)
+    return source, source.size_gb
+
+
+def _usable_snapshot(tx: Tx, context: Context, draft: VolumeDraft) -> tuple[Volume, int]:
+    snapshot = get_snapshot(tx, context, draft.snapshot_id)
+    if snapshot.status is not SnapshotStatus.AVAILABLE:
+        raise Invalid(
+            f"Invalid snapshot: Originating snapshot status must be one of 'available' values: {snapshot.id}."
+        )
+    if draft.size_gb and draft.size_gb < snapshot.size_gb:
+        raise Invalid(
+            f"Invalid input received: Volume size {draft.size_gb}GB cannot be smaller than "
+            f"the snapshot size {snapshot.size_gb}GB. They must be >= original snapshot size."
+        )
+    return VOLUMES.get(tx, snapshot.volume_id), snapshot.size_gb
+
+
 def _usable_source(tx: Tx, context: Context, draft: VolumeDraft) -> Volume:
     """The volume to copy. Raises NotFound, Invalid."""
     source = get_own_volume(tx, context, draft.source_volume_id)
@@ -125,8 +152,11 @@ def check_draft(tx: Tx, context: Context, draft: VolumeDraft) -> None:
         _usable_image(tx, context, draft.image_id, draft.size_gb)
 
 
-def _type_of(tx: Tx, context: Context, draft: VolumeDraft) -> VolumeType:
-    return get_type(tx, context, draft.volume_type) if draft.volume_type else get_default_type(tx, context)
+def _type_of(tx: Tx, context: Context, draft: VolumeDraft, source: Volume | None = None) -> VolumeType:
+    """The type asked for, or that of the source, or the default."""
+    if draft.volume_type:
+        return get_type(tx, context, draft.volume_type)
+    return VOLUME_TYPES.get(tx, source.volume_type_id) if source else get_default_type(tx, context)
 
 
 def traits_of(tx: Tx, context: Context, draft: VolumeDraft) -> list[str]:
@@ -143,10 +173,10 @@ def create_volume(tx: Tx, context: Context, engine: PlacementEngine, draft: Volu
 
     Raises Invalid and NotFound for what its sender can mend.
     """
-    source = _usable_source(tx, context, draft) if draft.source_volume_id else None
-    size_gb = draft.size_gb or (source.size_gb if source else 0)
+    source, least_gb = _source_of(tx, context, draft)
+    size_gb = draft.size_gb or least_gb
     check_size(size_gb)
-    kind = _type_of(tx, context, draft)
+    kind = _type_of(tx, context, draft, source)
     if draft.availability_zone not in ("", DEFAULT_ZONE):
         raise Invalid(f"Invalid input received: Availability zone '{draft.availability_zone}' is invalid.")
     image = _usable_image(tx, context, draft.image_id, size_gb) if draft.image_id else None
@@ -171,11 +201,12 @@ def create_volume(tx: Tx, context: Context, engine: PlacementEngine, draft: Volu
         metadata=dict(draft.metadata),
         image_id=draft.image_id,
         image_metadata=image_metadata,
-        source_volume_id=draft.source_volume_id,
+        source_volume_id=draft.source_volume_id or (source.id if source else ""),
         created_at_us=context.now_us,
         updated_at_us=context.now_us,
         backend="",
         wished_backend=backend_of(kind),
+        snapshot_id=draft.snapshot_id,
     )
     host_id = source.host_id if source else draft.host_id
     volume = _place(tx, context, engine, volume, [host_id] if host_id else None)
@@ -248,6 +279,11 @@ def count_project_volumes(tx: Tx, context: Context, project_id: str) -> tuple[in
     return count_sizes(tx, project_id)
 
 
+def count_project_snapshots(tx: Tx, context: Context, project_id: str) -> tuple[int, int]:
+    """(number, GB) of one project's snapshots."""
+    return count_snapshots(tx, project_id)
+
+
 def update_volume(tx: Tx, context: Context, volume_id: str, changes: dict[str, object]) -> VolumeDetails:
     """Change name, description, metadata or bootable. Raises NotFound."""
     get_own_volume(tx, context, volume_id)
@@ -256,13 +292,17 @@ def update_volume(tx: Tx, context: Context, volume_id: str, changes: dict[str, o
     return get_volume(tx, context, volume_id)
 
 
-def delete_volume(tx: Tx, context: Context, volume_id: str, *, force: bool = False) -> None:
-    """Wish the volume gone. One that is going already stays so. Raises NotFound, Invalid for one in use."""
+def delete_volume(tx: Tx, context: Context, volume_id: str, *, force: bool = False, cascade: bool = False) -> None:
+    """Wish the volume gone, and with ``cascade`` its snapshots. One that is going already stays so.
+
+    Raises NotFound, and Invalid for one that is in use or has snapshots that shall stay.
+    """
     volume = get_own_volume(tx, context, volume_id)
     if volume.status is VolumeStatus.DELETING:
         return
     plugged = ATTACHMENTS.count(tx, volume_id=volume_id) if force else 0
-    if plugged or (not force and volume.status not in DELETABLE):
+    kept = 0 if cascade else SNAPSHOTS.count(tx, volume_id=volume_id, deleting=False)
+    if plugged or kept or (not force and volume.status not in DELETABLE):
         raise Invalid(
             "Invalid volume: Volume status must be available or error or error_restoring or error_extending or "
             "error_managing and must not be migrating, attached, belong to a group, have snapshots, awaiting a "
@@ -270,18 +310,22 @@ def delete_volume(tx: Tx, context: Context, volume_id: str, *, force: bool = Fal
         )
     if VOLUMES.count(tx, source_volume_id=volume_id, built=False, fault=""):
         raise Invalid(f"Invalid volume: Volume {volume_id} is being copied.")
+    if cascade:
+        delete_snapshots_of(tx, context, volume_id)
     _begin_delete(tx, volume, context.new_id(), context.now_us)
 
 
 def delete_with_server(tx: Tx, volume_id: str, saga_id: str, now_us: int) -> None:
     """Wish a volume gone that was to go with its server, which has let go of it. Idempotent.
 
-    One that somebody else has, or copies from, stays: it is available then.
+    One that somebody else has, or copies from, or that has snapshots, stays: it is available then.
     """
     volume = VOLUMES.find(tx, id=volume_id)
     if volume is None or volume.deleting or ATTACHMENTS.count(tx, volume_id=volume_id):
         return
     if VOLUMES.count(tx, source_volume_id=volume_id, built=False, fault=""):
+        return
+    if SNAPSHOTS.count(tx, volume_id=volume_id, deleting=False):
         return
     _begin_delete(tx, volume, saga_id, now_us)
 
@@ -335,6 +379,8 @@ def retype_volume(tx: Tx, context: Context, volume_id: str, new_type: str, *, ma
         raise Invalid(f"Invalid input received: Volume {volume_id} is of type {kind.name} already.")
     backend = backend_of(kind)
     if backend != volume.wished_backend:
+        if SNAPSHOTS.count(tx, volume_id=volume_id):
+            raise Invalid(f"Invalid volume: Volume {volume_id} has snapshots and can't be moved to another storage.")
         if not may_move:
             raise Invalid("Invalid input received: Retype requires migration but is not allowed.")
         if backend != LOCAL and storage_trait(backend) not in PROVIDER_TRAITS.of(tx, volume.host_id):

@@ -17,6 +17,7 @@ def wish_volume(tx: Tx, volume: Volume) -> None:
         image_id=volume.image_id,
         source_volume_id=volume.source_volume_id,
         backend=volume.wished_backend,
+        source_snapshot_id=volume.snapshot_id,
     )
     set_wish(tx, volume.host_id, Noun.VOLUME, volume.id, wish)
     for attachment in ATTACHMENTS.list(tx, volume_id=volume.id):

@@ -9,12 +9,13 @@ import pytest
 
 from ostro.agent.drivers.block import GIB, Block, Contents
 from ostro.model.errors import Invalid, NoCapacity, NotFound
-from ostro.model.wishes import ImageWish, VolumeWish
+from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 
 IMAGE = "1a000000-0000-4000-8000-000000000001"
 SERVER = "5e000000-0000-4000-8000-000000000001"
 VOLUME = "70000000-0000-4000-8000-000000000001"
 COPY = "70000000-0000-4000-8000-000000000002"
+SNAPSHOT = "50000000-0000-4000-8000-000000000001"
 DATA = bytes(range(256)) * 4096
 EMPTY = Contents(frozenset(), frozenset(), frozenset())
 
@@ -95,6 +96,38 @@ class BlockContract:
         found = await block.find_volume(COPY)
         assert found is not None and found.size_bytes == 2 * GIB
         assert (await block.contents()).volumes == {VOLUME, COPY}
+
+    async def test_a_snapshot_is_kept_and_volumes_are_made_from_it(self, block: Block) -> None:
+        wish, copy = SnapshotWish(SNAPSHOT, VOLUME), VolumeWish(COPY, 2, "", VOLUME, source_snapshot_id=SNAPSHOT)
+        with pytest.raises(NotFound):
+            await block.make_snapshot(wish)
+        assert await block.find_snapshot(SNAPSHOT) is None
+        await block.make_volume(VolumeWish(VOLUME, 1))
+        with pytest.raises(NotFound):
+            await block.make_volume(copy)
+        for _twice in range(2):
+            await block.make_snapshot(wish)
+            found = await block.find_snapshot(SNAPSHOT)
+            assert found is not None and found.size_bytes == GIB
+            assert (await block.contents()).snapshots == {SNAPSHOT}
+        await block.extend_volume(VOLUME, 2)
+        assert await block.find_snapshot(SNAPSHOT) == found
+        made = await block.make_volume(copy)
+        assert made.size_bytes == 2 * GIB
+        for _twice in range(2):
+            await block.drop_snapshot(SNAPSHOT)
+            assert await block.find_snapshot(SNAPSHOT) is None
+        assert await block.find_volume(COPY) == made
+        for volume_id in (VOLUME, COPY):
+            await block.drop_volume(volume_id)
+        assert await block.contents() == EMPTY
+
+    async def test_a_volume_may_go_before_its_snapshots(self, block: Block) -> None:
+        await block.make_volume(VolumeWish(VOLUME, 1))
+        await block.make_snapshot(SnapshotWish(SNAPSHOT, VOLUME))
+        await block.drop_volume(VOLUME)
+        await block.drop_snapshot(SNAPSHOT)
+        assert await block.contents() == EMPTY
 
     async def test_a_volume_that_could_never_be_filled_is_refused(self, block: Block) -> None:
         with pytest.raises(NoCapacity):

@@ -1,4 +1,4 @@
-"""The block driver: the images, root disks and volumes that this host keeps.
+"""The block driver: the images, root disks, volumes and snapshots of volumes that this host keeps.
 
 Everything is named by the id of its noun, so making it again is the same work. A thing appears complete or not at all: whatever
 fails half-way (a download cut off, a full disk, a killed agent) leaves nothing that any other method would show.
@@ -18,7 +18,7 @@ from typing import Protocol
 import msgspec
 
 from ostro.model.volumes import LOCAL
-from ostro.model.wishes import ImageWish, VolumeWish
+from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 
 GIB = 1 << 30
 
@@ -53,11 +53,12 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """The ids of everything kept: images, servers with root disks, volumes."""
+    """The ids of everything kept: images, servers with root disks, volumes, snapshots of volumes."""
 
     images: frozenset[str]
     roots: frozenset[str]
     volumes: frozenset[str]
+    snapshots: frozenset[str] = frozenset()
 
 
 class Block(Protocol):
@@ -109,7 +110,7 @@ class Block(Protocol):
 
         Raises:
             Unsupported: this host doesn't have the kind of storage that the wish says.
-            NotFound: the image or source volume isn't kept here.
+            NotFound: the image, source volume or snapshot isn't kept here.
             Invalid: what it is made from is larger than it.
         """
         ...
@@ -128,4 +129,22 @@ class Block(Protocol):
 
     async def drop_volume(self, volume_id: str) -> None:
         """Delete the volume. It being gone succeeds."""
+        ...
+
+    async def make_snapshot(self, snapshot: SnapshotWish) -> None:
+        """Keep what the volume holds now, unless there is a snapshot of this id already.
+
+        In Ceph the volume may be in use: the snapshot then is what a power cut would have left. In files it may not be.
+
+        Raises:
+            NotFound: the volume isn't kept here.
+        """
+        ...
+
+    async def find_snapshot(self, snapshot_id: str) -> Stored | None:
+        """The snapshot as a disk to read from, or None."""
+        ...
+
+    async def drop_snapshot(self, snapshot_id: str) -> None:
+        """Delete the snapshot; volumes that were made from it stay whole. It being gone succeeds."""
         ...

@@ -16,7 +16,7 @@ from ostro.agent.drivers.block import GIB, BlockFacts, Contents, Stored
 from ostro.agent.drivers.block.files import check_backend
 from ostro.model.errors import Invalid, NoCapacity, NotFound
 from ostro.model.volumes import LOCAL
-from ostro.model.wishes import ImageWish, VolumeWish
+from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 from ostro.runtime.world import World
 
 
@@ -42,6 +42,7 @@ class FakeBlock:
         self._images: dict[str, ImageWish] = {}
         self._roots: dict[str, Stored] = {}
         self._volumes: dict[str, Stored] = {}
+        self._snapshots: dict[str, Stored] = {}
 
     @property
     def facts(self) -> BlockFacts:
@@ -49,7 +50,9 @@ class FakeBlock:
 
     async def contents(self) -> Contents:
         await trio.lowlevel.checkpoint()
-        return Contents(frozenset(self._images), frozenset(self._roots), frozenset(self._volumes))
+        return Contents(
+            frozenset(self._images), frozenset(self._roots), frozenset(self._volumes), frozenset(self._snapshots)
+        )
 
     async def put_image(self, image: ImageWish, chunks: AsyncIterable[bytes]) -> None:
         await trio.lowlevel.checkpoint()
@@ -74,8 +77,7 @@ class FakeBlock:
         await trio.lowlevel.checkpoint()
         check_backend(volume, self.facts)
         if volume.id not in self._volumes:
-            if volume.source_volume_id and volume.source_volume_id not in self._volumes:
-                raise NotFound("volume", volume.source_volume_id)
+            self._check_source(volume)
             size_bytes = self._fit(volume.image_id, volume.size_gb)
             self._check_room(size_bytes)
             self._volumes[volume.id] = Stored(f"/fake/volumes/{volume.id}", "raw", size_bytes)
@@ -100,6 +102,28 @@ class FakeBlock:
     async def drop_volume(self, volume_id: str) -> None:
         await trio.lowlevel.checkpoint()
         self._volumes.pop(volume_id, None)
+
+    async def make_snapshot(self, snapshot: SnapshotWish) -> None:
+        await trio.lowlevel.checkpoint()
+        if snapshot.volume_id not in self._volumes:
+            raise NotFound("volume", snapshot.volume_id)
+        self._snapshots.setdefault(snapshot.id, self._volumes[snapshot.volume_id])
+
+    async def find_snapshot(self, snapshot_id: str) -> Stored | None:
+        await trio.lowlevel.checkpoint()
+        return self._snapshots.get(snapshot_id)
+
+    async def drop_snapshot(self, snapshot_id: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self._snapshots.pop(snapshot_id, None)
+
+    def _check_source(self, volume: VolumeWish) -> None:
+        """Raise NotFound unless what the volume is made from is there."""
+        if volume.source_snapshot_id:
+            if volume.source_snapshot_id not in self._snapshots:
+                raise NotFound("snapshot", volume.source_snapshot_id)
+        elif volume.source_volume_id and volume.source_volume_id not in self._volumes:
+            raise NotFound("volume", volume.source_volume_id)
 
     def _fit(self, image_id: str, size_gb: int) -> int:
         """The size of a disk made from the image, or blank."""

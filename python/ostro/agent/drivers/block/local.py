@@ -6,6 +6,7 @@
     servers/ID/base             a hard link to the base image that the root disk stands on
     servers/ID/root.qcow2       what the server has written
     volumes/ID.raw              a volume, sparse
+    snapshots/ID.raw            what a volume held at one moment, sparse
     unfinished/                 whatever is being made; emptied at opening
 
 Things are made in ``unfinished`` and renamed. A root disk has a link of its own to its base, so an image may be dropped at
@@ -34,7 +35,7 @@ from ostro.agent.drivers.block.files import (
 )
 from ostro.agent.drivers.block.qcow2 import overlay
 from ostro.model.errors import Invalid, NoCapacity, NotFound
-from ostro.model.wishes import ImageWish, VolumeWish
+from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 from ostro.runtime.world import World
 
 WORKERS = 4
@@ -63,6 +64,7 @@ class LocalBlock:
         self._images = root / "images"
         self._servers = root / "servers"
         self._volumes = root / "volumes"
+        self._snapshots = root / "snapshots"
         self._unfinished = root / "unfinished"
         self._call = FileCalls(world, WORKERS)
 
@@ -125,7 +127,9 @@ class LocalBlock:
             return None
 
     async def find_volume(self, volume_id: str) -> Stored | None:
-        path = self._volume(volume_id)
+        return await self._find_raw(self._volume(volume_id))
+
+    async def _find_raw(self, path: Path) -> Stored | None:
         try:
             size_bytes = (await self._call(path.stat)).st_size
         except FileNotFoundError:
@@ -144,12 +148,34 @@ class LocalBlock:
     async def drop_volume(self, volume_id: str) -> None:
         await self._call(_unlink, self._volume(volume_id))
 
+    async def make_snapshot(self, snapshot: SnapshotWish) -> None:
+        if await self.find_snapshot(snapshot.id) is not None:
+            return
+        volume = await self.find_volume(snapshot.volume_id)
+        if volume is None:
+            raise NotFound("volume", snapshot.volume_id)
+        part = self._unfinished / f"snapshot-{snapshot.id}"
+        try:
+            await copy_disk(volume, str(part))
+            await self._call(_finish, part, self._snapshot(snapshot.id))
+        finally:
+            part.unlink(missing_ok=True)
+
+    async def find_snapshot(self, snapshot_id: str) -> Stored | None:
+        return await self._find_raw(self._snapshot(snapshot_id))
+
+    async def drop_snapshot(self, snapshot_id: str) -> None:
+        await self._call(_unlink, self._snapshot(snapshot_id))
+
+    def _snapshot(self, snapshot_id: str) -> Path:
+        return self._snapshots / f"{snapshot_id}.raw"
+
     def _volume(self, volume_id: str) -> Path:
         return self._volumes / f"{volume_id}.raw"
 
     def _open(self) -> None:
         shutil.rmtree(self._unfinished, ignore_errors=True)
-        for directory in (self._images, self._servers, self._volumes, self._unfinished):
+        for directory in (self._images, self._servers, self._volumes, self._snapshots, self._unfinished):
             directory.mkdir(parents=True, exist_ok=True)
 
     def _contents(self) -> Contents:
@@ -157,6 +183,7 @@ class LocalBlock:
             images=frozenset(path.stem for path in self._images.iterdir()),
             roots=frozenset(path.name for path in self._servers.iterdir()),
             volumes=frozenset(path.stem for path in self._volumes.iterdir()),
+            snapshots=frozenset(path.stem for path in self._snapshots.iterdir()),
         )
 
     def _image(self, image_id: str) -> tuple[Path, str]:
@@ -206,11 +233,14 @@ class LocalBlock:
         """What a volume starts from. Raises NotFound."""
         if volume.image_id:
             return self._stored_image(volume.image_id)
-        if not volume.source_volume_id:
+        if volume.source_snapshot_id:
+            path, noun, source_id = self._snapshot(volume.source_snapshot_id), "snapshot", volume.source_snapshot_id
+        elif volume.source_volume_id:
+            path, noun, source_id = self._volume(volume.source_volume_id), "volume", volume.source_volume_id
+        else:
             return None
-        path = self._volume(volume.source_volume_id)
         if not path.exists():
-            raise NotFound("volume", volume.source_volume_id)
+            raise NotFound(noun, source_id)
         return Stored(str(path), "raw", path.stat().st_size)
 
     def _check_room(self, size_bytes: int) -> None:

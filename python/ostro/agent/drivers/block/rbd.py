@@ -4,8 +4,9 @@
 
     images pool     ID            an image as a disk, with the snapshot ``base`` that others are cloned from
     volumes pool    server-ID     a server's root disk
-                    volume-ID     a volume
-                    ostro.host.H  an omap: what host H keeps (``image-ID`` -> the image's name, ``server-ID``, ``volume-ID``)
+                    volume-ID     a volume, with its snapshots ``snap-ID``
+                    ostro.host.H  an omap: what host H keeps (``image-ID`` -> the image's name, ``server-ID``, ``volume-ID``,
+                                  ``snapshot-ID`` -> the volume's id)
                     ostro.flatten.H  an omap: clones that H has yet to flatten
     both            part.H.NAME   what host H is making
 
@@ -44,7 +45,7 @@ from ostro.agent.drivers.block.files import (
 from ostro.agent.drivers.block.kept import Kept
 from ostro.model.errors import Conflict, Invalid, NoCapacity, NotFound, OstroError, Unavailable
 from ostro.model.volumes import CEPH
-from ostro.model.wishes import ImageWish, VolumeWish
+from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 from ostro.runtime.ceph import disks
 from ostro.runtime.ceph.config import CephConfig
 from ostro.runtime.ceph.connection import CALL_DEADLINE_S, Ceph, State
@@ -63,6 +64,7 @@ TIDY_AGAIN_S = 5.0
 FLATTEN_DEADLINE_S = 6 * 3600.0
 FLATTEN_AGAIN_S = 60.0
 FILE_WORKERS = 2
+SNAPSHOT_KEY = "snapshot-"
 UNKNOWN_GB = 100_000
 """What a cluster that doesn't tell its size is taken to have."""
 
@@ -158,11 +160,12 @@ class RbdBlock:
         if not await self._on_file(self._kept.is_synced):
             self._check_ready()
         kept = await self._on_file(self._kept.names)
-        images, roots, volumes = (
-            frozenset(key.removeprefix(kind) for key in kept if key.startswith(kind))
-            for kind in ("image-", "server-", "volume-")
+        return Contents(
+            *(
+                frozenset(key.removeprefix(kind) for key in kept if key.startswith(kind))
+                for kind in ("image-", "server-", "volume-", SNAPSHOT_KEY)
+            )
         )
-        return Contents(images, roots, volumes)
 
     # -- images --------------------------------------------------------------------------------------------------
 
@@ -205,7 +208,7 @@ class RbdBlock:
         disk = self._root(server_id)
         found = await self._find(disk)
         if found is None:
-            await self._make(disk, image_id, "", size_gb * GIB)
+            await self._make(disk, VolumeWish(server_id, size_gb, image_id))
             found = await self._find(disk)
         else:
             await self._adopt(disk)
@@ -223,7 +226,7 @@ class RbdBlock:
         found = await self._find(disk)
         if found is None:
             self._check_room(volume.size_gb * GIB)
-            await self._make(disk, volume.image_id, volume.source_volume_id, volume.size_gb * GIB)
+            await self._make(disk, volume)
             found = await self._find(disk)
         else:
             await self._adopt(disk)
@@ -269,14 +272,45 @@ class RbdBlock:
     async def drop_volume(self, volume_id: str) -> None:
         await self._drop(self._volume(volume_id))
 
+    # -- snapshots -----------------------------------------------------------------------------------------------
+
+    async def make_snapshot(self, snapshot: SnapshotWish) -> None:
+        volume = self._volume(snapshot.volume_id)
+        if await self._call(volume.name, disks.find_size, volume) is None:
+            raise NotFound("volume", snapshot.volume_id)
+        await self._keep(f"{SNAPSHOT_KEY}{snapshot.id}", snapshot.volume_id)
+        await self._call(volume.name, disks.snapshot, volume, _snapshot_name(snapshot.id))
+
+    async def find_snapshot(self, snapshot_id: str) -> Stored | None:
+        volume = await self._snapshot_volume(snapshot_id)
+        if volume is None:
+            return None
+        name = _snapshot_name(snapshot_id)
+        size_bytes = await self._call(volume.name, disks.find_snapshot, volume, name)
+        return None if size_bytes is None else self._stored(Disk(volume.pool, f"{volume.name}@{name}"), size_bytes)
+
+    async def drop_snapshot(self, snapshot_id: str) -> None:
+        volume = await self._snapshot_volume(snapshot_id)
+        if volume is not None:
+            await self._call(volume.name, disks.drop_snapshot, volume, _snapshot_name(snapshot_id))
+        await self._forget(f"{SNAPSHOT_KEY}{snapshot_id}")
+
+    async def _snapshot_volume(self, snapshot_id: str) -> Disk | None:
+        """The volume that the snapshot is of, None for one that this host doesn't keep."""
+        volume_id = await self._on_file(self._kept.find, f"{SNAPSHOT_KEY}{snapshot_id}")
+        return self._volume(volume_id) if volume_id else None
+
     # -- any disk ------------------------------------------------------------------------------------------------
 
-    async def _make(self, disk: Disk, image_id: str, source_volume_id: str, size_bytes: int) -> None:
-        """Make a disk from an image or a volume, or blank."""
-        if image_id:
-            source, least_bytes = await self._image(image_id)
-        elif source_volume_id:
-            source, least_bytes = await self._source_volume(source_volume_id)
+    async def _make(self, disk: Disk, wish: VolumeWish) -> None:
+        """Make a disk from an image, a snapshot or a volume, or blank."""
+        size_bytes, mark = wish.size_gb * GIB, ""
+        if wish.image_id:
+            (source, least_bytes), mark = await self._image(wish.image_id), BASE
+        elif wish.source_snapshot_id:
+            (source, least_bytes), mark = await self._source_snapshot(wish), _snapshot_name(wish.source_snapshot_id)
+        elif wish.source_volume_id:
+            source, least_bytes = await self._source_volume(wish.source_volume_id)
         else:
             async with self._making_own(disk) as part:
                 await self._call(disk.name, disks.create, part, size_bytes)
@@ -284,12 +318,20 @@ class RbdBlock:
         if 0 < size_bytes < least_bytes:
             raise Invalid(f"What the disk is made from needs {least_bytes} bytes, the disk has {size_bytes}.")
         async with self._making_own(disk) as part:
-            if image_id:
-                await self._call(disk.name, disks.clone, source, BASE, part, size_bytes)
+            if mark:
+                await self._call(disk.name, disks.clone, source, mark, part, size_bytes)
             else:
                 await self._call(disk.name, disks.clone_disk, source, part, size_bytes)
+            if not wish.image_id:
                 await self._call(disk.name, disks.set_key, self._pools.volumes, self._to_flatten, disk.name, b"")
         self._bell.ring()
+
+    async def _source_snapshot(self, wish: VolumeWish) -> tuple[Disk, int]:
+        source, name = self._volume(wish.source_volume_id), _snapshot_name(wish.source_snapshot_id)
+        size_bytes = await self._call(source.name, disks.find_snapshot, source, name)
+        if size_bytes is None:
+            raise NotFound("snapshot", wish.source_snapshot_id)
+        return source, size_bytes
 
     async def _source_volume(self, volume_id: str) -> tuple[Disk, int]:
         source = self._volume(volume_id)
@@ -399,6 +441,10 @@ class RbdBlock:
             disk = Disk(self._pools.volumes, name)
             await self._call(name, disks.flatten, disk, deadline_s=FLATTEN_DEADLINE_S)
             await self._call(name, disks.drop_key, self._pools.volumes, self._to_flatten, name)
+
+
+def _snapshot_name(snapshot_id: str) -> str:
+    return f"snap-{snapshot_id}"
 
 
 def _empty(directory: Path) -> None:

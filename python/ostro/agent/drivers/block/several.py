@@ -20,7 +20,7 @@ from ostro.agent.drivers.block.local import LocalBlock, LocalConfig
 from ostro.agent.drivers.block.rbd import RbdBlock, RbdConfig
 from ostro.model.errors import NotFound, Unavailable
 from ostro.model.volumes import CEPH, LOCAL
-from ostro.model.wishes import ImageWish, VolumeWish
+from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 from ostro.runtime.world import World
 
 
@@ -56,7 +56,12 @@ class SeveralBlocks:
 
     async def contents(self) -> Contents:
         local, ceph = await self._local.contents(), await self._ceph.contents()
-        return Contents(local.images | ceph.images, local.roots | ceph.roots, local.volumes | ceph.volumes)
+        return Contents(
+            local.images | ceph.images,
+            local.roots | ceph.roots,
+            local.volumes | ceph.volumes,
+            local.snapshots | ceph.snapshots,
+        )
 
     async def put_image(self, image: ImageWish, chunks: AsyncIterable[bytes]) -> None:
         await self._ceph.put_image(image, chunks)
@@ -102,6 +107,18 @@ class SeveralBlocks:
     async def drop_volume(self, volume_id: str) -> None:
         await (await self._home_of(volume_id)).drop_volume(volume_id)
 
+    async def make_snapshot(self, snapshot: SnapshotWish) -> None:
+        await (await self._home_of(snapshot.volume_id)).make_snapshot(snapshot)
+
+    async def find_snapshot(self, snapshot_id: str) -> Stored | None:
+        return await self._local.find_snapshot(snapshot_id) or await self._ceph.find_snapshot(snapshot_id)
+
+    async def drop_snapshot(self, snapshot_id: str) -> None:
+        if snapshot_id in (await self._local.contents()).snapshots:
+            await self._local.drop_snapshot(snapshot_id)
+        else:
+            await self._ceph.drop_snapshot(snapshot_id)
+
     async def _home_of(self, volume_id: str) -> LocalBlock | RbdBlock:
         return self._ceph if await self._local.find_volume(volume_id) is None else self._local
 
@@ -111,7 +128,11 @@ class SeveralBlocks:
     async def _make_new(self, volume: VolumeWish) -> Stored:
         """Make a volume from what may be in the other kind of storage; where it is in the same, that knows a quicker way."""
         home, source = self._home(volume), None
-        if volume.source_volume_id:
+        if volume.source_snapshot_id:
+            source = await self.find_snapshot(volume.source_snapshot_id)
+            if source is None:
+                raise NotFound("snapshot", volume.source_snapshot_id)
+        elif volume.source_volume_id:
             source = await self.find_volume(volume.source_volume_id)
             if source is None:
                 raise NotFound("volume", volume.source_volume_id)

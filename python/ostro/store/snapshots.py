@@ -1,0 +1,45 @@
+"""Snapshots of volumes."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ostro.model.volumes import SnapshotStatus
+from ostro.store.database import Tx
+from ostro.store.table import Table
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What a volume held at one moment. It is on the volume's host, in the kind of storage that the volume was in then.
+
+    ``status`` is written by ``refresh_snapshot`` alone.
+    """
+
+    id: str
+    project_id: str
+    user_id: str
+    volume_id: str
+    name: str
+    description: str
+    size_gb: int
+    status: SnapshotStatus
+    built: bool
+    deleting: bool
+    fault: str
+    host_id: str
+    backend: str
+    volume_type_id: str
+    metadata: dict[str, str]
+    created_at_us: int
+    updated_at_us: int
+
+
+SNAPSHOTS = Table("snapshots", Snapshot)
+
+
+def count_snapshots(tx: Tx, project_id: str | None) -> tuple[int, int]:
+    """(number, GB) of a project's snapshots, or of all."""
+    where, params = ("", ()) if project_id is None else (" WHERE project_id = ?", (project_id,))
+    row = tx.one(f"SELECT count(*), coalesce(sum(size_gb), 0) FROM snapshots{where}", params)
+    assert row is not None
+    return int(row[0]), int(row[1])
