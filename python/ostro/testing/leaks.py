@@ -1,4 +1,4 @@
-"""What must be gone once every server is gone: the checker of the crash tests."""
+"""What must be gone once every server and volume is gone: the checker of the crash tests."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ EMPTY = {
     "ports of servers": "SELECT count(*) FROM ports WHERE substr(device_owner, 1, 8) = 'compute:'",
     "addresses of ports that are gone": ("SELECT count(*) FROM addresses WHERE port_id NOT IN (SELECT id FROM ports)"),
     "image holds": "SELECT count(*) FROM image_holds",
+    "volumes": "SELECT count(*) FROM volumes",
+    "attachments": "SELECT count(*) FROM attachments",
     "block devices": "SELECT count(*) FROM block_devices",
     "sagas": "SELECT count(*) FROM sagas",
     "asks": "SELECT count(*) FROM asks",
-    "wishes for servers, ports and images": (
-        "SELECT count(*) FROM wishes WHERE noun IN ('server', 'port', 'image', 'ask')"
+    "wishes for servers, ports, volumes and images": (
+        "SELECT count(*) FROM wishes WHERE noun IN ('server', 'port', 'volume', 'image', 'ask')"
     ),
     "actions that never ended": "SELECT count(*) FROM instance_actions WHERE finished_at_us = 0",
 }
 
 
 def find_leaks(tx: Tx) -> dict[str, int]:
-    """What is left although no server is; empty when all is well."""
+    """What is left although there is no server and no volume; empty when all is well."""
     left: dict[str, int] = {}
     for what, sql in EMPTY.items():
         row = tx.one(sql)

@@ -97,4 +97,5 @@ async def write_reports(req: Request) -> Reply:
     except msgspec.ValidationError as error:
         raise Invalid(str(error)) from error
     kept = await req.run(record_reports, req.params["host_id"], _incarnation(req), reports)
+    req.cloud.world.faults.hit("reports.committed")
     return Reply({"kept": kept})

@@ -38,6 +38,7 @@ async def _extend(req: Request, volume_id: str, given: Any) -> Reply:
     size_gb = to_size(given["new_size"])
     online = req.at_least(3, 42)
     await req.run(volumes.extend_volume, req.cloud.placement, volume_id, size_gb, online=online)
+    req.cloud.world.faults.hit("volume.extend.committed")
     return ACCEPTED
 
 

@@ -172,6 +172,7 @@ async def create_volume(req: Request) -> Reply:
     draft = parse_draft(req.body["volume"])
     await req.cloud.placement.fresh()
     details = await req.run(service.create_volume, req.cloud.placement, draft)
+    req.cloud.world.faults.hit("volume.create.committed")
     return Reply({"volume": volume_view(req, details)})
 
 
@@ -308,4 +309,5 @@ async def delete_volume(req: Request) -> Reply:
     if force and not req.context.is_admin:
         raise Forbidden("Policy doesn't allow volume:force_delete to be performed.")
     await req.run(service.delete_volume, req.params["volume_id"], force=force, cascade=req.flag("cascade"))
+    req.cloud.world.faults.hit("volume.delete.committed")
     return Reply()

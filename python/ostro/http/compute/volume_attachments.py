@@ -61,6 +61,7 @@ async def attach_volume(req: Request) -> Reply:
         tag=given.get("tag"),
     )
     attached = await req.run(volumes.attach_volume, req.params["server_id"], source)
+    req.cloud.world.faults.hit("volume.attach.committed")
     return Reply({"volumeAttachment": _view(req, attached)})
 
 
@@ -143,4 +144,5 @@ async def update_attachment(req: Request) -> Reply:
 )
 async def detach_volume(req: Request) -> Reply:
     await req.run(volumes.detach_volume, req.params["server_id"], req.params["volume_id"])
+    req.cloud.world.faults.hit("volume.detach.committed")
     return Reply()
