@@ -21,6 +21,7 @@ from ostro.agent import metadata_pages
 from ostro.agent.drivers.network import Network
 from ostro.agent.metadata_pages import Guest
 from ostro.agent.mirror import Mirror
+from ostro.model.errors import OstroError
 from ostro.model.wishes import NetworkWish, Noun, PortWish, ServerWish
 from ostro.runtime.world import World
 
@@ -81,7 +82,12 @@ class Metadata:
                 await trio.sleep(LISTEN_RETRY_S)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        address = str(stream.socket.getpeername()[0])
+        try:
+            address = str(stream.socket.getpeername()[0])
+        except OSError:
+            # Reset before it was accepted: nobody knows any more who that was.
+            await stream.aclose()
+            return
         if self._busy.get(address, 0) >= CONNECTIONS_MOST_PER_GUEST:
             await stream.aclose()
             return
@@ -92,6 +98,9 @@ class Metadata:
                     await self._answer(stream, address)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             log.debug("a guest left before its answer", address=address)
+        except Exception:
+            # Whatever one guest's trouble is, the others must be served: this is the place that catches it.
+            log.exception("metadata request failed", address=address)
         finally:
             self._busy[address] -= 1
             if not self._busy[address]:
@@ -111,7 +120,12 @@ class Metadata:
             await _send(stream, connection, 405, b"405 Method Not Allowed", "text/plain", head_only=False)
             return
         port_id = self._network.port_at(address)
-        guest = self._find_guest(port_id) if port_id else None
+        try:
+            guest = self._find_guest(port_id) if port_id else None
+        except OstroError as error:
+            log.error("a guest's metadata can't be made", port_id=port_id, reason=error.message)
+            await _send(stream, connection, 500, b"500 Internal Server Error", "text/plain", head_only=False)
+            return
         page = metadata_pages.page(guest, path, self._world.random) if guest else None
         log.debug("metadata", address=address, port_id=port_id, path=path, found=page is not None)
         if page is None:
