@@ -189,6 +189,25 @@ async def test_a_host_that_gives_up_makes_error_and_gives_everything_back(cloud:
     assert (await client.get(f"{COMPUTE}/servers/{server_id}")).status == 404
 
 
+async def test_what_changes_while_a_failed_server_is_cleared_away_does_not_bring_it_back(
+    cloud: TestCloud, host: SimHost
+) -> None:
+    client = compute(cloud.as_admin)
+    path = f"{COMPUTE}/servers/{(await client.post(f'{COMPUTE}/servers', body())).json['server']['id']}"
+    server_id = path.rpartition("/")[2]
+    host.failing[server_id] = "No."
+    await host.sync()
+    await cloud.sagas.step()
+    host.failing.clear()
+    assert (await client.post(f"{path}/metadata", {"metadata": {"a": "b"}})).status == 200
+    await host.sync()
+    assert (await client.post(f"{path}/action", {"lock": None})).status == 202
+    await converge(cloud, host)
+    assert (await show(cloud, server_id))["status"] == "ERROR"
+    assert host.things == {}
+    assert (await used(cloud, host))["VCPU"] == 0
+
+
 async def test_another_tenants_server_is_404(cloud: TestCloud, host: SimHost) -> None:
     server_id = await boot(cloud, host)
     other = compute(await cloud.add_user("eve", "evil"))

@@ -17,7 +17,7 @@ from ostro.services.compute.creation import SAGA as CREATE
 from ostro.services.compute.deletion import SAGA as DELETE
 from ostro.services.compute.deletion import bury, vacate
 from ostro.services.compute.instance_actions import finish
-from ostro.services.compute.servers import refresh_status
+from ostro.services.compute.servers import ABANDON, refresh_status
 from ostro.services.compute.volumes import find_broken_volume
 from ostro.services.network.binding import unbind_nics
 from ostro.services.placement.engine import PlacementEngine
@@ -27,7 +27,6 @@ from ostro.store.reports import find_current_report, is_absent
 from ostro.store.servers import SERVERS, Fault, Server
 from ostro.store.wishes import wish_absence
 
-ABANDON = "server.abandon"
 BUILD_S = 900.0
 """The host may have to fetch and convert a large image first."""
 REMOVE_S = 3600.0

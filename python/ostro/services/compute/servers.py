@@ -27,10 +27,13 @@ from ostro.services.compute.visibility import get_server as get_server
 from ostro.store.block_devices import BLOCK_DEVICES
 from ostro.store.database import Tx
 from ostro.store.reports import find_report
+from ostro.store.sagas import SAGAS
 from ostro.store.servers import SERVER_STARTS, SERVERS, Fault, Server
 from ostro.store.wishes import find_generation, set_wish
 
 CAUSE_UNKNOWN = 500
+ABANDON = "server.abandon"
+"""The saga of a server that its host is to be rid of, though it stays as an error."""
 
 
 def lock_free(context: Context, server: Server) -> None:
@@ -83,10 +86,13 @@ def put_wish(tx: Tx, server: Server) -> int:
 
 
 def change_wish(tx: Tx, server: Server, now_us: int, **changes: object) -> Server:
-    """Change columns that the wish is made from, tell the host, and refresh the status; the server as it is now."""
+    """Change columns that the wish is made from, tell the host, and refresh the status; the server as it is now.
+
+    A server that is on its way off the host is not wished back there.
+    """
     SERVERS.update(tx, server.id, updated_at_us=now_us, **changes)
     changed = msgspec.structs.replace(server, **changes)
-    if changed.host_id and not changed.deleting:
+    if changed.host_id and not changed.deleting and SAGAS.find(tx, object_id=server.id, kind=ABANDON) is None:
         put_wish(tx, changed)
     return refresh_status(tx, server.id, now_us) or changed
 
