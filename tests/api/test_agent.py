@@ -86,3 +86,14 @@ async def test_absence_reported_at_its_generation_forgets_the_wish(cloud: TestCl
     feed = (await agent.get(f"/agent/v1/hosts/{host_id}/wishes?since=0")).json
     assert feed["wishes"] == []
     assert await report(generation) == 0
+
+
+async def test_a_report_may_be_large_and_only_an_agents(cloud: TestCloud) -> None:
+    agent, host_id = await _register(cloud)
+    await cloud.db.run(set_wish, host_id, Noun.ASK, "a1", AskWish("a1", "console_log", "s1"))
+    large = {"noun": "ask", "id": "a1", "generation": 2, "phase": "ready", "answer": "\x1b" * (512 << 10)}
+    path = f"/agent/v1/hosts/{host_id}/reports"
+    answer = await agent.post(path, {"reports": [large]})
+    assert (answer.status, answer.json) == (200, {"kept": 1})
+    assert (await cloud.anonymous.post(path, {"reports": [large]})).status == 401
+    assert (await agent.post(path, {"reports": [{**large, "answer": "x" * (17 << 20)}]})).status == 413

@@ -8,11 +8,13 @@ import msgspec
 
 from ostro.agent.host import Host
 from ostro.agent.mirror import Key
-from ostro.model.errors import Unsupported
+from ostro.model.errors import Conflict, Unsupported
 from ostro.model.wishes import AskWish, Noun, Phase, Report
 from ostro.runtime.reconciler import Reconciler
 
 WIDTH = 8
+ANSWER_MOST_BYTES = 12 << 20
+"""As JSON: four times what a console log takes at most. Beyond it no report with the answer would be taken."""
 
 
 class Asks:
@@ -44,6 +46,8 @@ class Asks:
             return None
         with host.reporting_trouble(held):
             answer = await self._answer(held.body(AskWish))
+            if len(msgspec.json.encode(answer)) > ANSWER_MOST_BYTES:
+                raise Conflict(f"The answer is larger than {ANSWER_MOST_BYTES >> 20} MiB.")
             host.report(Report(Noun.ASK, id_, held.generation, Phase.READY, answer=answer))
         return None
 

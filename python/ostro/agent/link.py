@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from ostro.agent.http_client import Answer, HttpClient
-from ostro.model.errors import NotFound, Unauthenticated, Unavailable
+from ostro.model.errors import Invalid, NotFound, Unauthenticated, Unavailable
 from ostro.model.wishes import Feed, Noun, Registered, Registration, Report, Wish
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Link(Protocol):
         ...
 
     async def report(self, host_id: str, reports: Sequence[Report]) -> None:
-        """Tell what was found. Returns when it has been kept."""
+        """Tell what was found. Returns when it has been kept. Raises Invalid for what will never be taken."""
         ...
 
     def image(self, image_id: str) -> AsyncGenerator[bytes, None]:
@@ -93,7 +93,10 @@ class HttpLink:
     async def report(self, host_id: str, reports: Sequence[Report]) -> None:
         body = msgspec.json.encode({"reports": reports})
         with _deadline(REPORT_DEADLINE_S):
-            _check(await self._reports.exchange("POST", f"/hosts/{host_id}/reports", body))
+            answer = await self._reports.exchange("POST", f"/hosts/{host_id}/reports", body)
+        if answer.status in (400, 413):
+            raise Invalid("The control plane can't take these reports.", detail=answer.body[:500].decode(errors="replace"))
+        _check(answer)
 
     async def image(self, image_id: str) -> AsyncGenerator[bytes, None]:
         client = HttpClient(self._url, self._headers)

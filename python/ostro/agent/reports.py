@@ -1,18 +1,20 @@
 """What this host has to say: the newest report of every object, and the task that sends those that are new.
 
 Reports of one object replace each other, so a slow control plane gets fewer reports, not a queue of old ones. What was
-sent and not kept is sent again. After a new registration everything is sent anew.
+sent and not kept is sent again. A batch that fails is halved, so that a report which the control plane can't swallow ends up alone: it
+is then tried last, or dropped if it was refused, and does not hold up the others. After a new registration everything is sent anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
 import structlog
 import trio
 
 from ostro.agent.mirror import Key
-from ostro.model.errors import Unauthenticated, Unavailable
+from ostro.model.errors import Invalid, Unauthenticated, Unavailable
 from ostro.model.wishes import Noun, Phase, Report
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.doorbell import Bell
@@ -24,6 +26,8 @@ GATHER_S = 0.005
 """How long a first report waits for others to go with it."""
 
 BATCH_MOST = 500
+BATCH_MOST_BYTES = 1 << 20
+"""Of JSON; a single report may be larger."""
 
 
 class Reports:
@@ -60,14 +64,17 @@ class Reports:
         self._bell.ring()
 
     async def run(self, send: Callable[[Sequence[Report]], Awaitable[None]]) -> None:
-        """Send what is new, for ever. ``send`` raises Unavailable to be tried again, and NotFound to end this."""
+        """Send what is new, for ever.
+
+        ``send`` raises Unavailable to be tried again, Invalid when a report can't be taken ever, and NotFound to end this.
+        """
         backoff = Backoff(first_s=0.2, most_s=10.0)
-        failures = 0
+        failures, most = 0, BATCH_MOST
         while True:
             while not self._unsent:
                 await self._bell.wait(float("inf"))
             await trio.sleep(GATHER_S)
-            batch = dict(list(self._unsent.items())[:BATCH_MOST])
+            batch = self._next_batch(most)
             try:
                 await send(list(batch.values()))
             except (Unavailable, Unauthenticated) as error:
@@ -76,9 +83,33 @@ class Reports:
                     "reports could not be sent", reason=error.message, detail=error.detail, unsent=len(self._unsent)
                 )
                 await trio.sleep(backoff.delay_s(failures, self._world.random))
+                most = max(1, len(batch) // 2)
+                self._set_aside(batch)
                 continue
-            failures = 0
+            except Invalid as error:
+                if len(batch) > 1:
+                    most = len(batch) // 2
+                    continue
+                log.error("the control plane refuses a report", reason=error.message, detail=error.detail, of=[*batch])
+            failures, most = 0, BATCH_MOST
             self._sent(batch)
+
+    def _set_aside(self, batch: dict[Key, Report]) -> None:
+        """Have a report that failed alone wait behind the others."""
+        for key, report in batch.items():
+            if len(batch) == 1 and self._unsent.get(key) is report:
+                self._unsent[key] = self._unsent.pop(key)
+
+    def _next_batch(self, most: int) -> dict[Key, Report]:
+        """The reports that have waited longest, within both bounds."""
+        batch: dict[Key, Report] = {}
+        size_bytes = 0
+        for key, report in self._unsent.items():
+            size_bytes += len(msgspec.json.encode(report))
+            if batch and (len(batch) == most or size_bytes > BATCH_MOST_BYTES):
+                break
+            batch[key] = report
+        return batch
 
     def _sent(self, batch: dict[Key, Report]) -> None:
         for key, report in batch.items():

@@ -99,6 +99,8 @@ class Endpoint:
         actor = await authenticate(cloud, route, raw)
         if route.rule is not Rule.PUBLIC:
             enforce(route.policy, route.rule, actor)
+        if self._service.admit is not None:
+            self._service.admit(cloud, raw.headers)
         body = None if route.streams else await self._read_body(route, raw)
         request = Request(
             cloud=cloud,
@@ -129,12 +131,12 @@ class Endpoint:
             raise AssertionError(f"{route.method} {route.path} breaks its contract: {error.message}") from error
 
     async def _read_body(self, route: Route, raw: quart.Request) -> Any:
-        check_size(raw.content_length or 0)
+        check_size(raw.content_length or 0, route.body_most_bytes)
         data = bytearray()
         with trio.move_on_after(BODY_TIMEOUT_S) as scope:
             async for part in raw.body:
                 data += part
-                check_size(len(data))
+                check_size(len(data), route.body_most_bytes)
         if scope.cancelled_caught:
             raise SlowBody(f"The request's body did not arrive within {BODY_TIMEOUT_S:g} s.")
         validator = self._bodies.get(id(route))

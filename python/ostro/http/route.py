@@ -12,13 +12,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ostro.http.policy import Rule
+from ostro.http.schema import BODY_MOST_BYTES
 from ostro.http.versions import Version, VersionRange
 from ostro.model.ids import new_uuid
 from ostro.runtime.world import World
 
 if TYPE_CHECKING:
+    from werkzeug.datastructures import Headers as RequestHeaders
+
     from ostro.http.faults import FaultShape
     from ostro.http.request import Request
+    from ostro.services.cloud import Cloud
 
 Schema = Mapping[str, Any]
 Headers = list[tuple[str, str]]
@@ -57,6 +61,7 @@ class Route:
     high: Version | None = None
     consumes: tuple[str, ...] = ()
     """Media types that the body may have besides JSON's; it is parsed as JSON all the same."""
+    body_most_bytes: int = BODY_MOST_BYTES
     streams: bool = False
     """The handler reads the body itself, as a stream of any length and type."""
 
@@ -87,6 +92,8 @@ class Service:
     new_request_id: Callable[[World], str] = new_request_id
     id_headers: tuple[str, ...] = ("x-openstack-request-id",)
     """Headers of every answer that hold the request's id."""
+    admit: Callable[[Cloud, RequestHeaders], None] | None = None
+    """Called before anything of a body is read; what it raises is the answer."""
     check: Callable[[Request], None] | None = None
     """Called before every handler; what it raises is the answer."""
     routes: list[Route] = field(default_factory=list)
@@ -106,6 +113,7 @@ class Service:
         low: Version | None = None,
         high: Version | None = None,
         consumes: tuple[str, ...] = (),
+        body_most_bytes: int = BODY_MOST_BYTES,
         streams: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare a route for the decorated handler. ``path`` is relative to the prefix, with ``{name}`` or ``{name:path}``."""
@@ -126,6 +134,7 @@ class Service:
                     low=low,
                     high=high,
                     consumes=consumes,
+                    body_most_bytes=body_most_bytes,
                     streams=streams,
                 )
             )

@@ -8,8 +8,8 @@ import msgspec
 import trio
 from trio.testing import MockClock
 
-from ostro.agent.reports import BATCH_MOST, Reports
-from ostro.model.errors import Unavailable
+from ostro.agent.reports import BATCH_MOST, BATCH_MOST_BYTES, Reports
+from ostro.model.errors import Invalid, Unavailable
 from ostro.model.wishes import Noun, Phase, Power, Report
 from ostro.runtime.world import World
 
@@ -93,3 +93,48 @@ async def test_batches_are_bounded(autojump_clock: MockClock) -> None:
     for number in range(BATCH_MOST + 1):
         reports.put(Report(Noun.PORT, str(number), 1, Phase.READY))
     assert [len(batch) for batch in await sent_after(reports, plane)] == [BATCH_MOST, 1]
+
+
+def volumes(count: int, **fields: str) -> list[Report]:
+    """Reports of as many volumes."""
+    return [Report(Noun.VOLUME, f"v{n}", 1, Phase.READY, **fields) for n in range(count)]  # type: ignore[arg-type]
+
+
+async def test_a_batch_is_bounded_in_bytes_too(autojump_clock: MockClock) -> None:
+    reports, plane = Reports(World()), Plane()
+    asked = volumes(5, answer="\x1b" * (BATCH_MOST_BYTES // 15))
+    for report in asked:
+        reports.put(report)
+    assert await sent_after(reports, plane) == [asked[:2], asked[2:4], asked[4:]]
+
+
+class PickyPlane(Plane):
+    """Fails whole batches because of one volume in them."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    async def take(self, reports: Sequence[Report]) -> None:
+        await trio.sleep(0.1)
+        if any(report.id == "v3" for report in reports):
+            raise self._error
+        self.batches.append(list(reports))
+
+
+async def test_a_report_that_is_refused_is_dropped_and_holds_up_nobody(autojump_clock: MockClock) -> None:
+    reports, plane = Reports(World()), PickyPlane(Invalid("too large"))
+    for report in volumes(10):
+        reports.put(report)
+    sent = {report.id for batch in await sent_after(reports, plane) for report in batch}
+    assert sent == {f"v{n}" for n in range(10)} - {"v3"}
+    reports.put(ON)
+    assert await sent_after(reports, plane) == [[ON]]
+
+
+async def test_a_report_that_fails_is_tried_last(autojump_clock: MockClock) -> None:
+    reports, plane = Reports(World()), PickyPlane(Unavailable("bug"))
+    for report in volumes(10):
+        reports.put(report)
+    sent = {report.id for batch in await sent_after(reports, plane) for report in batch}
+    assert sent == {f"v{n}" for n in range(10)} - {"v3"}

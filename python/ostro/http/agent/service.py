@@ -1,19 +1,22 @@
-"""The agent API's service."""
+"""The agent API's service. Its callers show the agent key, and nothing of a body is read from those that don't."""
 
 from __future__ import annotations
 
 import hmac
 
+from werkzeug.datastructures import Headers
+
 from ostro.http.faults import identity_shape
-from ostro.http.request import Request
 from ostro.http.route import Service
 from ostro.model.errors import Unauthenticated
+from ostro.services.cloud import Cloud
 
-AGENT = Service("agent", ("/agent/v1",), identity_shape, title="Ostro agent protocol")
 
-
-def check_key(req: Request) -> None:
+def check_key(cloud: Cloud, headers: Headers) -> None:
     """Raise Unauthenticated unless the request shows this cloud's agent key."""
-    shown = req.headers.get("X-Agent-Key", "")
-    if not hmac.compare_digest(shown.encode(), req.cloud.config.agent_key.encode()):
+    shown = headers.get("X-Agent-Key", "")
+    if not hmac.compare_digest(shown.encode(), cloud.config.agent_key.encode()):
         raise Unauthenticated("The agent key is wrong.")
+
+
+AGENT = Service("agent", ("/agent/v1",), identity_shape, title="Ostro agent protocol", admit=check_key)
