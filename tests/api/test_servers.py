@@ -270,3 +270,20 @@ async def test_metadata_and_tags(cloud: TestCloud, host: SimHost) -> None:
     answer = await client.get(f"{COMPUTE}/servers/detail?tags=x,y")
     assert [s["id"] for s in answer.json["servers"]] == [server_id]
     assert (await client.get(f"{COMPUTE}/servers?not-tags=x")).json["servers"] == []
+
+
+async def test_the_project_may_stand_in_the_url(cloud: TestCloud, host: SimHost) -> None:
+    server_id = await boot(cloud, host)
+    shown = await show(cloud, server_id)
+    root = f"{COMPUTE}/{shown['tenant_id']}"
+    admin = compute(cloud.as_admin)
+    assert (await admin.get(f"{root}/servers/{server_id}")).json["server"] == shown
+    assert [s["id"] for s in (await admin.get(f"{root}/servers/detail")).json["servers"]] == [server_id]
+    assert (await admin.get(f"{root}/os-quota-sets/{'0' * 32}")).status == 200
+    stopped = await admin.post(f"{root}/servers/{server_id}/action", {"os-stop": None})
+    assert stopped.status == 202
+    foreign = await admin.get(f"{COMPUTE}/{'0' * 32}/servers")
+    assert foreign.status == 400
+    assert foreign.json["badRequest"]["message"].startswith("Malformed request URL: URL's project_id")
+    assert (await cloud.anonymous.get(f"{root}/servers")).status == 401
+    assert (await admin.get(f"{COMPUTE}/nonsense/servers")).status == 404

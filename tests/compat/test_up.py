@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ from typing import Any
 
 import openstack
 import pytest
+import requests
 
 from ostro.testing.up import Up
 
@@ -209,3 +212,21 @@ def test_flows_are_shown_in_words(up: Up) -> None:
     shown = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
     assert re.search(r"^table \d+ \w+", shown, re.M)
     assert address in shown
+
+
+def test_the_first_answer_finds_clouds_yaml_written(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    up = Up(tmp_path / "state")
+    with up:
+        up.spawn(f"127.0.0.1:{port}")
+
+        def answers() -> bool:
+            with contextlib.suppress(OSError):
+                return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=5).status_code == 200
+            return False
+
+        eventually(answers, "an answer")
+        assert (up.state / "clouds.yaml").exists()
+        up.await_ready()
+        assert up.connect().auth_token

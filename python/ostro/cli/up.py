@@ -72,10 +72,11 @@ async def run_up(config: UpConfig) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
             started_us = world.now_us()
+            # Whoever gets an answer, even the first one of /healthz, shall find out how to log in.
+            config.state.write_clouds_yaml(endpoint, config.region)
             cloud = await nursery.start(run_control, world, control, listener)
             nursery.start_soon(_keep_agent, world, config, endpoint)
             await _await_host(cloud, started_us)
-            config.state.write_clouds_yaml(endpoint, config.region)
             lock.describe({"endpoint": endpoint})
             _welcome(config, endpoint)
     finally:

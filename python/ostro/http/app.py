@@ -49,6 +49,12 @@ class RestConverter(BaseConverter):
     part_isolating = False
 
 
+class ProjectConverter(BaseConverter):
+    """``{name:project}``: what a project's id looks like."""
+
+    regex = "[0-9a-f-]+"
+
+
 class TrailingSlash:
     """ASGI middleware: ``/servers/`` is ``/servers``."""
 
@@ -91,6 +97,7 @@ def make_app(cloud: Cloud, services: Sequence[Service] = SERVICES, *, check_repl
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = True
     app.url_map.converters["rest"] = RestConverter
+    app.url_map.converters["project"] = ProjectConverter
     services = (*services, make_docs(services))
     for service in services:
         mount(app, cloud, service, check_replies=check_replies)
@@ -114,9 +121,9 @@ def mount(app: QuartTrio, cloud: Cloud, service: Service, *, check_replies: bool
             endpoints[route.path] = Endpoint(cloud, service, route.path, check_replies=check_replies)
         endpoints[route.path].add(route)
     every = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "COPY"]
-    for prefix in service.prefixes:
-        for path, endpoint in endpoints.items():
-            full = to_rule(prefix + path) or "/"
+    for path, endpoint in endpoints.items():
+        for place in service.places(path):
+            full = to_rule(place) or "/"
             app.add_url_rule(
                 full,
                 endpoint=f"{service.name}:{full}",

@@ -96,7 +96,17 @@ class Service:
     """Called before anything of a body is read; what it raises is the answer."""
     check: Callable[[Request], None] | None = None
     """Called before every handler; what it raises is the answer."""
+    project_after: str = ""
+    """Below this path, clients of old put their project's id: ``/v2.1/{url_project_id}/servers`` is ``/v2.1/servers``."""
     routes: list[Route] = field(default_factory=list)
+
+    def places(self, path: str) -> list[str]:
+        """Every full path that a route's path is mounted at."""
+        paths = [path]
+        root = self.project_after + "/"
+        if self.project_after and path.startswith(root):
+            paths.append(f"{root}{{url_project_id:project}}/{path.removeprefix(root)}")
+        return [prefix + path for prefix in self.prefixes for path in paths]
 
     def route(
         self,

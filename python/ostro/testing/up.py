@@ -48,9 +48,13 @@ class Up:
 
     def start(self, listen: str = "127.0.0.1:0", environment: dict[str, str] | None = None) -> None:
         """Start it and return once it serves. Raises Bug with its last words when it does not."""
+        self.spawn(listen, environment)
+        self.await_ready()
+
+    def spawn(self, listen: str = "127.0.0.1:0", environment: dict[str, str] | None = None) -> None:
+        """Start it and return at once."""
         words = ["up", "--state", str(self.state), "--listen", listen, "--hypervisor", self.hypervisor, *self._options]
-        lock = self.state / "up.lock"
-        lock.unlink(missing_ok=True)
+        (self.state / "up.lock").unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ostro", *words],
@@ -60,9 +64,13 @@ class Up:
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,
             )
+
+    def await_ready(self) -> None:
+        """Return once it serves and its host is there. Raises Bug with its last words when it does not."""
+        lock = self.state / "up.lock"
         deadline_s = time.monotonic() + START_S
         while not (lock.exists() and b"endpoint" in lock.read_bytes()):
-            if self._process.poll() is not None or time.monotonic() > deadline_s:
+            if self.process.poll() is not None or time.monotonic() > deadline_s:
                 raise Bug(f"ostro up did not start:\n{self.tail()}")
             time.sleep(0.02)
 

@@ -10,12 +10,24 @@ from ostro.http.request import Request
 from ostro.http.route import Service
 from ostro.http.schema import STRING, array, shape
 from ostro.http.versions import Version, VersionRange
+from ostro.model.errors import Invalid
 
 ROOT = "/compute/v2.1"
 BOOKMARK = "/compute"
 VERSIONS = VersionRange(
     Version(2, 1), Version(2, 96), ("compute", "nova"), legacy_header="X-OpenStack-Nova-API-Version"
 )
+
+
+def check_project(req: Request) -> None:
+    """A project in the URL must be the token's."""
+    given = req.params.get("url_project_id")
+    if given is not None and given != req.context.project_id:
+        raise Invalid(
+            f"Malformed request URL: URL's project_id '{given}' doesn't match Context's project_id '{req.context.project_id}'"
+        )
+
+
 COMPUTE = Service(
     "compute",
     ("/compute",),
@@ -23,6 +35,8 @@ COMPUTE = Service(
     versions=VERSIONS,
     title="Compute API v2.1",
     id_headers=("x-openstack-request-id", "x-compute-request-id"),
+    check=check_project,
+    project_after="/v2.1",
 )
 
 LINKS = array(shape({"rel": STRING, "href": STRING}))
