@@ -35,8 +35,8 @@ lint: dev  ## formatting, style, types, layers
 bench: dev  ## measure the API, one JSON object a line (BENCH=--libvirt also boots real servers)
 	@$(VENV)/python -m bench.api $(BENCH)
 
-bench-core: dev  ## measure the Rust core
-	@cargo bench --workspace
+bench-core: dev  ## measure the Rust core, one JSON object a line (BENCH=words selects figures)
+	@$(VENV)/python -m bench.core $(BENCH)
 
 fuzz: dev  ## feed random input to the parsers and compilers of the Rust core (CASES=number)
 	@PROPTEST_CASES=$(CASES) cargo test --release --workspace --exclude ostro-python

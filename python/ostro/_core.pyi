@@ -295,6 +295,61 @@ class SwitchEvent:
     def lines(self) -> list[str]:
         """Flows refused (``synced``, ``refilled``), drift (``audited``), why (``disconnected``), name (``port``)."""
 
+# ---- netlink -----------------------------------------------------------------------------------------------------
+
+_Fdb: TypeAlias = tuple[str, str, int | None, int | None]
+"""MAC, where to, the network's number and the UDP port there if they aren't the device's own."""
+
+@final
+class Netlink:
+    """The kernel's links, forwarding tables of VXLAN devices and neighbours, in the network namespace of the thread that made it.
+
+    Each ``sync`` asks how things are and sends only what differs, in batches; one that is refused holds up no other. What the
+    kernel has learned by itself is neither told nor touched. All of them release the interpreter. Raises OSError if the
+    socket fails.
+    """
+
+    def __new__(cls) -> Netlink:
+        """Open a socket. Raises OSError."""
+
+    def links(self) -> dict[str, dict[str, Any]]:
+        """Every link by name: ``index kind mtu mac master up``, of a veth ``peer``, of a vxlan ``vni local port learning``.
+
+        ``kind`` is empty for hardware; ``mtu`` in bytes; ``master`` is the index of its bridge, 0 for none.
+        """
+
+    def sync_links(self, prefix: str, links: Sequence[Mapping[str, Any]]) -> NetlinkReport:
+        """Make the links whose names begin with ``prefix`` be exactly these.
+
+        ``name``, ``kind`` (``bridge``, ``veth`` with ``peer``, ``vxlan`` with ``vni``, ``port`` and perhaps ``local`` and
+        ``learning``), and perhaps ``mtu`` (bytes), ``mac``, ``master`` (a name) and ``up`` (True). One of another kind is made
+        anew. Raises ValueError for a name without the prefix, or what can't be read.
+        """
+
+    def fdb(self, device: str) -> list[_Fdb]:
+        """Where a VXLAN device sends frames, as set. Raises KeyError if there is no such device."""
+
+    def sync_fdb(self, device: str, entries: Sequence[_Fdb]) -> NetlinkReport:
+        """Make it send exactly so; all zeros may have many destinations. Raises KeyError, ValueError for no address."""
+
+    def neighbours(self, device: str) -> list[tuple[str, str]]:
+        """(IP address, MAC) of the neighbours set on a device. Raises KeyError if there is no such device."""
+
+    def sync_neighbours(self, device: str, entries: Sequence[tuple[str, str]]) -> NetlinkReport:
+        """Make the neighbours set on a device be exactly these. Raises KeyError, ValueError for no address."""
+
+@final
+class NetlinkReport:
+    """What a ``sync`` has done."""
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Objects added, changed and removed."""
+
+    @property
+    def refused(self) -> list[tuple[str, str, int]]:
+        """What the kernel would not do, why, in words, and its error number."""
+
 # ---- chunk -----------------------------------------------------------------------------------------------------
 
 IMAGE_HEADER_BYTES: Final[int]

@@ -1,10 +1,11 @@
-//! OpenFlow 1.5 to the local switch.
+//! OpenFlow 1.5 to the local switch, and batches of rtnetlink to the kernel.
 //!
-//! [`wire`] is the format, [`session`] the conversation without a socket, [`link`] the socket and its thread. The only crate that does
-//! I/O; it contains no `unsafe` of its own.
+//! [`wire`] is the format, [`session`] the conversation without a socket, [`link`] the socket and its thread; [`netlink`] is for hosts whose
+//! data plane is the kernel's own. The only crate that does I/O; it contains no `unsafe` of its own.
 #![forbid(unsafe_code)]
 
 pub mod link;
+pub mod netlink;
 pub mod session;
 mod throttle;
 pub mod wire;

@@ -1,6 +1,7 @@
 //! The extension module `ostro._core`: convert, detach from the interpreter, map errors. No logic.
 //!
-//! One file per crate it binds: `placement.rs`, `flow.rs`, `openflow.rs`, `chunk.rs`, each with a `register` function.
+//! One file per crate it binds: `placement.rs`, `flow.rs`, `chunk.rs`, and two for the one that does
+//! I/O, `openflow.rs` and `netlink.rs`; each with a `register` function.
 #![forbid(unsafe_code)]
 use pyo3::prelude::*;
 
@@ -8,6 +9,7 @@ mod buffer;
 mod chunk;
 mod error;
 mod flow;
+mod netlink;
 mod openflow;
 mod placement;
 
@@ -18,5 +20,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     placement::register(module)?;
     flow::register(module)?;
     openflow::register(module)?;
+    netlink::register(module)?;
     chunk::register(module)
 }
