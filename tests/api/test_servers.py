@@ -287,3 +287,22 @@ async def test_the_project_may_stand_in_the_url(cloud: TestCloud, host: SimHost)
     assert foreign.json["badRequest"]["message"].startswith("Malformed request URL: URL's project_id")
     assert (await cloud.anonymous.get(f"{root}/servers")).status == 401
     assert (await admin.get(f"{COMPUTE}/nonsense/servers")).status == 404
+
+
+async def test_an_image_that_is_larger_than_the_flavors_disk(cloud: TestCloud, host: SimHost) -> None:
+    large = IMAGE_ID[:-1] + "2"
+    await cloud.db.run(lambda tx: put_image(tx, id=large, virtual_size_bytes=2 << 30))
+    picky = IMAGE_ID[:-1] + "3"
+    await cloud.db.run(lambda tx: put_image(tx, id=picky, min_disk_gb=2, min_ram_mb=1))
+    hungry = IMAGE_ID[:-1] + "4"
+    await cloud.db.run(lambda tx: put_image(tx, id=hungry, min_ram_mb=4096))
+    client = compute(cloud.as_admin)
+    for image_id, words in (
+        (large, "Flavor's disk is too small for requested image."),
+        (picky, "Flavor's disk is smaller than the minimum size"),
+        (hungry, "Flavor's memory is too small for requested image."),
+    ):
+        answer = await client.post(f"{COMPUTE}/servers", body(imageRef=image_id))
+        assert answer.status == 400
+        assert answer.json["badRequest"]["message"].startswith(words)
+    assert (await client.get(f"{COMPUTE}/servers")).json["servers"] == []

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from ostro.testing.cloud import ADMIN_PASSWORD, ApiClient, TestCloud
+from pathlib import Path
+
+import pytest
+
+from ostro.services.identity import auth
+from ostro.testing.cloud import ADMIN_PASSWORD, ApiClient, TestCloud, open_cloud
+
+EVERY_SERVICE = (
+    "/identity/v3/projects",
+    "/compute/v2.1/servers",
+    "/image/v2/images",
+    "/networking/v2.0/networks",
+    "/volume/v3/volumes",
+    "/placement/resource_providers",
+    "/object-store/v1/AUTH_x",
+)
 
 
 def _login(password: str, scope: object = None) -> dict[str, object]:
@@ -64,3 +79,21 @@ async def test_unknown_path_is_404_in_the_services_shape(cloud: TestCloud) -> No
     answer = await cloud.as_admin.get("/identity/v3/nothing")
     assert answer.status == 404
     assert answer.json["error"]["code"] == 404
+
+
+async def test_expired_token_is_401_everywhere(cloud: TestCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "LIFETIME_US", -1)
+    late = await cloud.login("admin", ADMIN_PASSWORD, "admin")
+    for path in EVERY_SERVICE:
+        answer = await late.get(path)
+        assert answer.status == 401, (path, answer.body)
+    shown = await cloud.as_admin.get("/identity/v3/auth/tokens", headers={"X-Subject-Token": late.token})
+    assert shown.status == 404
+
+
+async def test_another_clouds_token_is_401_everywhere(cloud: TestCloud, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    async with open_cloud(tmp_path / "other", seed=2) as other:
+        stranger = ApiClient(cloud.app, other.as_admin.token)
+        for path in EVERY_SERVICE:
+            assert (await stranger.get(path)).status == 401, path

@@ -24,15 +24,22 @@ DOWN_S = 90.0
 
 
 class Up:
-    """``ostro up`` on ``state``. Leaving the block takes everything down."""
+    """``ostro up`` on ``state``, by way of ``wrapper`` if there is one. Leaving the block takes everything down."""
 
     def __init__(
-        self, state: Path, *, hypervisor: str = "fake", options: tuple[str, ...] = (), log: Path | None = None
+        self,
+        state: Path,
+        *,
+        hypervisor: str = "fake",
+        options: tuple[str, ...] = (),
+        log: Path | None = None,
+        wrapper: tuple[str, ...] = (),
     ) -> None:
         self.state = state
         self.hypervisor = hypervisor
         self.log = log or state.with_suffix(".log")
         self._options = options
+        self._wrapper = wrapper
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,7 +64,7 @@ class Up:
         (self.state / "up.lock").unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ostro", *words],
+                [*self._wrapper, sys.executable, "-m", "ostro", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -90,7 +97,7 @@ class Up:
 
     def down(self) -> None:
         """``ostro down --purge``."""
-        words = [sys.executable, "-m", "ostro", "down", "--state", str(self.state), "--purge"]
+        words = [*self._wrapper, sys.executable, "-m", "ostro", "down", "--state", str(self.state), "--purge"]
         done = subprocess.run(words, capture_output=True, text=True, timeout=DOWN_S, check=False)
         if done.returncode:
             raise Bug(f"ostro down failed:\n{done.stdout}\n{done.stderr}\n{self.tail()}")
