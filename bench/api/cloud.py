@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,11 @@ class Login:
 
 
 class LocalCloud:
-    """``ostro up`` in a directory of its own, on any free port."""
+    """``ostro up`` in a directory of its own, on any free port. ``options`` are more words for ``up``."""
 
-    def __init__(self, hypervisor: str) -> None:
+    def __init__(self, hypervisor: str, options: Sequence[str] = ()) -> None:
         self._hypervisor = hypervisor
+        self._options = options
         self.state = Path(tempfile.mkdtemp(prefix="ostro-bench-"))
         self._log = (self.state.parent / (self.state.name + ".log")).open("wb")
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,7 +74,7 @@ class LocalCloud:
         """Start it; seconds until a request was answered."""
         started_s = time.perf_counter()
         options = ["--state", str(self.state), "--listen", f"127.0.0.1:{free_port()}", "--log-level", "warning"]
-        command = [sys.executable, "-m", "ostro", "up", *options, "--hypervisor", self._hypervisor]
+        command = [sys.executable, "-m", "ostro", "up", *options, "--hypervisor", self._hypervisor, *self._options]
         clouds = self.state / "clouds.yaml"
         clouds.unlink(missing_ok=True)
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, start_new_session=True)
