@@ -1,8 +1,8 @@
 """Ports and what they refer to: networks, security groups and peers.
 
 The network driver holds the whole wish and makes the data plane equal to it at once, so there is no reconciler per object here but one
-loop over all that is to be looked at: hand it to the driver, plug and unplug taps, sync once, report. What is in trouble stays
-to be looked at, and is tried again after a backoff.
+loop over all that is to be looked at: hand it to the driver, plug and unplug taps, sync once, report. What is in trouble, whatever it
+is, stays to be looked at, is tried again after a backoff, and holds up nothing else.
 
 A port's tap is plugged before its server starts, and unplugged after its server is gone. The driver is not synced
 before the first full feed has been poured in.
@@ -17,7 +17,7 @@ import trio
 
 from ostro.agent.host import Host
 from ostro.agent.mirror import Held, Key
-from ostro.model.errors import Invalid, NotFound, OstroError, Unavailable
+from ostro.model.errors import Bug, Invalid, OstroError
 from ostro.model.wishes import Noun, Phase, PortWish, Report
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.doorbell import Bell
@@ -81,7 +81,7 @@ class Ports:
                 self._host.network.drop(*key)
         try:
             await self._host.network.sync()
-        except Unavailable as error:
+        except OstroError as error:
             trouble.update(dict.fromkeys([*here, *gone], error))
         self._host.world.faults.hit("agent.ports.synced")
         for key, held in {**here, **gone}.items():
@@ -112,12 +112,13 @@ class Ports:
         for key, held in here.items():
             assert held.wish.body is not None, "only what is wished is put"
             try:
+                owner = held.body(PortWish).server_id if key[0] is Noun.PORT else ""
                 self._host.network.put(*key, bytes(held.wish.body))
-            except Invalid as error:
+            except (Invalid, Bug) as error:
                 refused[key] = error
                 continue
             if key[0] is Noun.PORT:
-                self._owners[key[1]] = held.body(PortWish).server_id
+                self._owners[key[1]] = owner
         return refused
 
     async def _plug_and_unplug(self, here: Iterable[Key], gone: Iterable[Key], trouble: dict[Key, OstroError]) -> None:
@@ -138,8 +139,11 @@ class Ports:
         async with slots:
             try:
                 await act(key[1])
-            except (NotFound, Unavailable) as error:
+            except OstroError as error:
                 trouble[key] = error
+            except Exception as error:
+                log.exception("a port could not be plugged or unplugged", id=key[1])
+                trouble[key] = Bug("The host's network failed on this port.", detail=repr(error))
 
     def _report(self, key: Key, held: Held | None, error: OstroError | None) -> None:
         if held is None:

@@ -10,13 +10,15 @@ from ostro.model.wishes import Noun
 
 
 class MemoryNetwork:
-    """See `ostro.agent.drivers.network.Network`. ``away`` makes it fail as a switch that doesn't answer."""
+    """See `ostro.agent.drivers.network.Network`. ``away`` makes it fail as a switch that doesn't answer; the ports in ``failing``
+    can't be plugged, for the reasons there."""
 
     def __init__(self) -> None:
         self.held: dict[tuple[Noun, str], bytes] = {}
         self.taps: set[str] = set()
         self.syncs = 0
         self.away = False
+        self.failing: dict[str, Exception] = {}
 
     @property
     def facts(self) -> NetworkFacts:
@@ -40,6 +42,8 @@ class MemoryNetwork:
         await self._reach()
         if (Noun.PORT, port_id) not in self.held:
             raise NotFound("port", port_id)
+        if port_id in self.failing:
+            raise self.failing[port_id]
         self.taps.add(port_id)
 
     async def unplug(self, port_id: str) -> None:
