@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 
 import psycopg
 import pytest
 import trio
 
-from ostro.model.errors import Bug, Conflict, Invalid
+from ostro.model.errors import Bug, Conflict, Invalid, Unavailable
 from ostro.runtime.faults import Crash
 from ostro.runtime.world import World
+from ostro.store import postgres, sqlite
 from ostro.store.database import Database, Duplicate, Tx
 
 
@@ -164,6 +166,45 @@ async def test_a_cancelled_caller_leaves_the_engine_working(db: Database) -> Non
         await db.run(put_setting, "a", "1")
     await db.run(put_setting, "b", "1")
     assert await db.read(find_setting, "b") == "1"
+
+
+@pytest.mark.parametrize("how", ["cancelled", "late"])
+async def test_a_commit_that_nobody_waited_for_is_announced(
+    db: Database, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if how == "late":
+        for engine in (sqlite, postgres):
+            monkeypatch.setattr(engine, "DEADLINE_S", 0.05)
+    in_it, go_on = threading.Event(), threading.Event()
+    hooks: list[str] = []
+
+    def put_slowly(tx: Tx) -> None:
+        put_setting(tx, "a", "1")
+        tx.after_commit(lambda: hooks.append("hook"))
+        tx.ring("topic")
+        in_it.set()
+        go_on.wait(10)
+
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_leave_when, in_it, scope if how == "cancelled" else None)
+            if how == "late":
+                with pytest.raises(Unavailable):
+                    await db.run(put_slowly)
+            else:
+                await db.run(put_slowly)
+    assert hooks == []
+    with db.doorbell.listen("topic") as bell:
+        go_on.set()
+        assert await bell.wait(10)
+    assert hooks == ["hook"]
+    assert await db.read(find_setting, "a") == "1"
+
+
+async def _leave_when(in_it: threading.Event, scope: trio.CancelScope | None) -> None:
+    await trio.to_thread.run_sync(in_it.wait, 10)
+    if scope is not None:
+        scope.cancel()
 
 
 async def test_text_sorts_by_code_point_and_like_minds_case(db: Database) -> None:

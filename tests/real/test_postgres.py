@@ -72,6 +72,33 @@ async def test_rings_reach_other_processes(postgres: PostgresServer, postgres_te
     postgres.drop_database(name)
 
 
+async def test_a_ring_outlives_the_connection_that_should_have_carried_it(
+    postgres: PostgresServer, postgres_template: str
+) -> None:
+    name = postgres.create_database(postgres_template)
+    here, there = (PostgresDatabase(World(random=random.Random(i)), postgres.dsn(name)) for i in (1, 2))
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(here.serve)
+            await nursery.start(there.serve)
+            with there.doorbell.listen("topic") as bell:
+                await here.run(put, "a")
+                assert await bell.wait(30)
+                assert await there.run(end_publishers) == 1
+                await here.run(put, "b")
+                assert await bell.wait(30), "the listener has kept its connection, so somebody must tell it"
+            nursery.cancel_scope.cancel()
+    here.close()
+    there.close()
+    postgres.drop_database(name)
+
+
+def end_publishers(tx: Tx) -> int:
+    """Close every connection that has last rung a bell; how many there were."""
+    sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE ?"
+    return len(tx.all(sql, ("SELECT pg_notify(%",)))
+
+
 def test_payloads_stay_within_what_notify_takes() -> None:
     topics = {f"host:{i:036}" for i in range(500)}
     messages = payloads(topics)

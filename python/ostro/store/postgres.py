@@ -13,6 +13,8 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -81,6 +83,15 @@ class PostgresTx:
         self.effects.hooks.append(hook)
 
 
+@dataclass(slots=True)
+class _After:
+    """What follows the commit of one transaction. The worker sets ``effects`` and then looks whether it was ``abandoned``; the
+    trio thread does it the other way round, so one of them sees the other."""
+
+    effects: Effects | None = None
+    abandoned: bool = False
+
+
 class PostgresDatabase:
     """``Database`` on a PostgreSQL server, by a libpq connection string or URL."""
 
@@ -102,16 +113,33 @@ class PostgresDatabase:
         return connection
 
     async def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        outcome: tuple[T, Effects] = await self._world.threads.run(
-            self._pool, self._attempts, lambda tx: fn(tx, *args, **kwargs), False, deadline_s=DEADLINE_S
-        )
-        result, effects = outcome
+        after = _After()
+        token = trio.lowlevel.current_trio_token()
+
+        def work() -> T:
+            result, after.effects = self._attempts(lambda tx: fn(tx, *args, **kwargs), False)
+            if after.abandoned:
+                with suppress(trio.RunFinishedError):
+                    token.run_sync_soon(self._announce, after)
+            return result
+
+        try:
+            return await self._world.threads.run(self._pool, work, deadline_s=DEADLINE_S)
+        finally:
+            # Cancelled, or out of time, this is reached before the worker has committed; it then has us come back.
+            after.abandoned = True
+            self._announce(after)
+
+    def _announce(self, after: _After) -> None:
+        """Run the hooks and ring the bells of a transaction that has committed, once."""
+        effects, after.effects = after.effects, None
+        if effects is None:
+            return
         effects.run_hooks()
         if effects.topics:
             self.doorbell.ring(effects.topics)
             self._outbox |= effects.topics
             self._outbox_bell.set()
-        return result
 
     async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         outcome: tuple[T, Effects] = await self._world.threads.run(
@@ -188,6 +216,7 @@ class PostgresDatabase:
     async def _publish(self) -> None:
         """Send rung topics to the other processes."""
         connection: Connection | None = None
+        backoff, failures = Backoff(first_s=0.1, most_s=5.0), 0
         try:
             while True:
                 await self._outbox_bell.wait()
@@ -200,11 +229,17 @@ class PostgresDatabase:
                     )
                     await self._world.threads.run(self._aside, _notify, connection, payloads(topics))
                 except (psycopg.Error, Unavailable) as error:
-                    # The listeners ring everything when they reconnect, so these topics need no second try.
-                    log.warning("doorbell not published", error=str(error))
+                    # The listeners may have kept their connections: they have to be told again.
+                    failures += 1
+                    log.warning("doorbell not published", error=str(error), failures=failures)
                     if connection is not None:
                         connection.close()
                     connection = None
+                    self._outbox |= topics
+                    self._outbox_bell.set()
+                    await trio.sleep(backoff.delay_s(failures, self._world.random))
+                else:
+                    failures = 0
         finally:
             if connection is not None:
                 connection.close()

@@ -12,8 +12,10 @@ effects, so running twice is harmless. An in-memory database (simulation, tests)
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -71,6 +73,16 @@ class _Job:
     result: object = None
     error: BaseException | None = None
     effects: Effects | None = None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Transactions that commit together. The worker sets ``committed`` and then looks whether the batch was ``abandoned``; the trio
+    thread does it the other way round, so one of them sees the other."""
+
+    jobs: list[_Job]
+    committed: bool = False
+    abandoned: bool = False
 
 
 class SqliteDatabase:
@@ -156,38 +168,55 @@ class SqliteDatabase:
             await self._settle(jobs)
 
     async def _settle(self, jobs: list[_Job]) -> None:
-        """Run the batch to its end even when this task is cancelled: a commit has no middle."""
+        """Run the batch to its end even when this task is cancelled: a commit has no middle.
+
+        One that passes the deadline may still commit. Its callers have been told that nobody knows; its effects follow then.
+        """
+        batch = _Batch(jobs)
+        run = functools.partial(self._run_batch, batch, trio.lowlevel.current_trio_token())
         with trio.CancelScope(shield=True):
             try:
-                await self._world.threads.run(self._write_pool, self._run_batch, jobs, deadline_s=DEADLINE_S)
+                await self._world.threads.run(self._write_pool, run, deadline_s=DEADLINE_S)
             except BaseException as error:
+                batch.abandoned = True
+                self._announce(batch)
                 for job in jobs:
                     job.error = job.error or error
-                    job.effects = None
                     job.done.set()
                 if not isinstance(error, Unavailable):
                     raise
                 return
-        topics: set[str] = set()
-        for job in jobs:
-            if job.effects is not None:
-                job.effects.run_hooks()
-                topics |= job.effects.topics
         # Caches forget before anybody learns that the change is made.
-        self.doorbell.ring(topics)
+        self._announce(batch)
         for job in jobs:
             job.done.set()
 
-    def _run_batch(self, jobs: list[_Job]) -> None:
+    def _announce(self, batch: _Batch) -> None:
+        """Run the hooks and ring the bells of a batch that has committed, once."""
+        if not batch.committed:
+            return
+        batch.committed = False
+        topics: set[str] = set()
+        for job in batch.jobs:
+            if job.effects is not None:
+                job.effects.run_hooks()
+                topics |= job.effects.topics
+        self.doorbell.ring(topics)
+
+    def _run_batch(self, batch: _Batch, token: trio.lowlevel.TrioToken) -> None:
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            for job in jobs:
+            for job in batch.jobs:
                 self._run_job(job)
             self._writer.execute("COMMIT")
         except sqlite3.OperationalError as error:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
             raise translate(error) from error
+        batch.committed = True
+        if batch.abandoned:
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(self._announce, batch)
 
     def _run_job(self, job: _Job) -> None:
         self._writer.execute("SAVEPOINT job")
