@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import structlog
 import trio
@@ -9,7 +11,9 @@ import trio
 from ostro.agent import link as links
 from ostro.agent.agent import Agent
 from ostro.agent.config import AgentConfig
-from ostro.agent.opening import open_drivers, open_hypervisor, stop_parts
+from ostro.agent.drivers.hypervisor import Hypervisor
+from ostro.agent.opening import SERVERS_AT_ONCE, open_drivers, open_hypervisor, stop_parts
+from ostro.model.errors import OstroError, Unavailable
 from ostro.model.ids import new_uuid
 from ostro.model.wishes import Power
 from ostro.runtime.world import World
@@ -35,6 +39,31 @@ async def run(
         await Agent(world, config, link, drivers, incarnation).run()
 
 
+async def switch_off(hypervisor: Hypervisor, server_ids: Sequence[str]) -> None:
+    """Switch servers off, a few at a time: a call that waits for its turn comes nearer to its deadline, too.
+
+    Raises:
+        Unavailable: one or more don't end; the others are off nevertheless.
+    """
+    waiting, failed = list(server_ids), list[OstroError]()
+
+    async def work() -> None:
+        while waiting:
+            server_id = waiting.pop()
+            log.info("switching a server off", id=server_id)
+            try:
+                await hypervisor.stop(server_id, 0.0)
+            except OstroError as error:
+                log.error("a server could not be switched off", id=server_id, reason=error.message)
+                failed.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(SERVERS_AT_ONCE):
+            nursery.start_soon(work)
+    if failed:
+        raise Unavailable(f"{len(failed)} servers could not be switched off: {failed[0].message}") from failed[0]
+
+
 async def stop(world: World, config: AgentConfig, cloud_id: str, purge: bool = False) -> None:
     """Switch off every server of this cloud on this host, and end the private daemons. No agent may be running.
 
@@ -47,11 +76,7 @@ async def stop(world: World, config: AgentConfig, cloud_id: str, purge: bool = F
     async with open_hypervisor(world, config) as hypervisor:
         hypervisor.watch(cloud_id, lambda _server_id: None)
         domains = await hypervisor.domains()
-        async with trio.open_nursery() as nursery:
-            for domain in domains:
-                if domain.power is not Power.OFF:
-                    log.info("switching a server off", id=domain.server_id)
-                    nursery.start_soon(hypervisor.stop, domain.server_id, 0.0)
+        await switch_off(hypervisor, [domain.server_id for domain in domains if domain.power is not Power.OFF])
         for domain in domains:
             if purge:
                 await hypervisor.delete(domain.server_id)

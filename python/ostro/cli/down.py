@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 
 import click
 import trio
@@ -27,7 +28,8 @@ def stop_holder(lock: Lock, what: str) -> bool:
     pid = lock.holder().get("pid")
     if not isinstance(pid, int):
         raise Usage(f"{what} is running, and {lock.path} does not say as which process.")
-    os.kill(pid, signal.SIGTERM)
+    with suppress(ProcessLookupError):  # it has just ended
+        os.kill(pid, signal.SIGTERM)
     deadline_s = time.monotonic() + STOP_S
     while not lock.acquire():
         if time.monotonic() > deadline_s:

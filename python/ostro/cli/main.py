@@ -26,9 +26,20 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except OstroError as error:
-            click.echo(f"ostro: {error.message}", err=True)
+        except (OstroError, BaseExceptionGroup) as error:
+            messages = [known.message for known in _flatten(error) if isinstance(known, OstroError)]
+            if len(messages) < len(_flatten(error)):
+                raise
+            for message in dict.fromkeys(messages):
+                click.echo(f"ostro: {message}", err=True)
             sys.exit(1)
+
+
+def _flatten(error: BaseException) -> list[BaseException]:
+    """The errors that a group is made of, however deep: tasks' errors come out of their nurseries in groups."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [part for inner in error.exceptions for part in _flatten(inner)]
 
 
 @click.group(cls=Commands)
