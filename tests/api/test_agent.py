@@ -5,6 +5,9 @@ from __future__ import annotations
 import trio
 
 from ostro.model.wishes import AskWish, Noun
+from ostro.services.agents.hosts import is_up
+from ostro.store.database import Tx
+from ostro.store.hosts import HOSTS, Host
 from ostro.store.wishes import set_wish, wish_absence
 from ostro.testing.cloud import ApiClient, TestCloud
 
@@ -97,3 +100,16 @@ async def test_a_report_may_be_large_and_only_an_agents(cloud: TestCloud) -> Non
     assert (answer.status, answer.json) == (200, {"kept": 1})
     assert (await cloud.anonymous.post(path, {"reports": [large]})).status == 401
     assert (await agent.post(path, {"reports": [{**large, "answer": "x" * (17 << 20)}]})).status == 413
+
+
+async def test_a_clock_that_is_set_back_leaves_a_silent_host_down(cloud: TestCloud) -> None:
+    agent, host_id = await _register(cloud)
+
+    def seen(tx: Tx) -> Host:
+        return HOSTS.get(tx, host_id)
+
+    now_us = cloud.world.now_us()
+    await cloud.db.run(lambda tx: HOSTS.update(tx, host_id, seen_at_us=now_us + 3_600_000_000))
+    assert not is_up(await cloud.db.read(seen), now_us)
+    assert (await agent.get(f"/agent/v1/hosts/{host_id}/wishes?since=0")).status == 200
+    assert is_up(await cloud.db.read(seen), cloud.world.now_us())

@@ -10,6 +10,7 @@ by the same id as ever. A host under a new id gets an empty feed, and that must 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,8 @@ log = structlog.get_logger()
 
 INSPECT_EVERY_S = 60.0
 FULL_FEED_EVERY_S = 900.0
+KNOWN_FOR_S = 60.0
+"""An agent that was known for so long registers again without much delay."""
 GATHER_S = 0.01
 """After a change the next poll waits this long: a busy control plane then answers one poll with many changes."""
 
@@ -81,10 +84,16 @@ class Agent:
             for keeper in self.keepers:
                 nursery.start_soon(keeper.run)
             nursery.start_soon(self._inspect_often)
+            backoff, failures = Backoff(first_s=0.5, most_s=15.0), 0
             while True:
                 registered = await self._register()
+                since_s = trio.current_time()
                 await self._follow(registered)
-                log.warning("the control plane does not know this host any more, registering again")
+                failures = failures + 1 if trio.current_time() - since_s < KNOWN_FOR_S else 1
+                # Another agent of the same name may be why: two that took over from each other at once would never rest.
+                delay_s = backoff.delay_s(failures, self._world.random)
+                log.warning("the control plane does not know this agent any more", retry_s=round(delay_s, 1))
+                await trio.sleep(delay_s)
 
     def _wake(self, keys: Iterable[Key]) -> None:
         """Have objects looked at by their keepers. Before the first full feed nothing is: all would seem unwished."""
@@ -146,7 +155,7 @@ class Agent:
         path = self._config.state_dir / "host.json"
         known = _read_identity(path)
         if known is None:
-            path.write_bytes(msgspec.json.encode(registered))
+            _write_identity(path, registered)
         self.host.orphans_may_go = known is None or known.host_id == registered.host_id
         if not self.host.orphans_may_go:
             log.warning(
@@ -221,3 +230,15 @@ def _read_identity(path: Path) -> Registered | None:
         return msgspec.json.decode(path.read_bytes(), type=Registered)
     except FileNotFoundError:
         return None
+    except msgspec.MsgspecError as error:
+        raise Unavailable(f"{path} is damaged. If this host belongs to this cloud, delete the file.") from error
+
+
+def _write_identity(path: Path, registered: Registered) -> None:
+    """Whole or not at all, whatever happens to the machine."""
+    draft = path.with_suffix(".new")
+    with draft.open("wb") as file:
+        file.write(msgspec.json.encode(registered))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)

@@ -95,7 +95,9 @@ class HttpLink:
         with _deadline(REPORT_DEADLINE_S):
             answer = await self._reports.exchange("POST", f"/hosts/{host_id}/reports", body)
         if answer.status in (400, 413):
-            raise Invalid("The control plane can't take these reports.", detail=answer.body[:500].decode(errors="replace"))
+            raise Invalid(
+                "The control plane can't take these reports.", detail=answer.body[:500].decode(errors="replace")
+            )
         _check(answer)
 
     async def image(self, image_id: str) -> AsyncGenerator[bytes, None]:

@@ -11,7 +11,10 @@ from trio.testing import MockClock
 
 from ostro.agent.agent import INSPECT_EVERY_S
 from ostro.agent.drivers.hypervisor import Disk, DomainSpec, Memo
-from ostro.model.wishes import AskWish, AttachmentWish, Noun, Phase, Power, VolumeWish
+from ostro.agent.main import switch_off
+from ostro.agent.opening import SERVERS_AT_ONCE
+from ostro.model.errors import Bug, Unavailable
+from ostro.model.wishes import AskWish, AttachmentWish, Noun, Phase, PortWish, Power, VolumeWish
 from ostro.runtime.faults import Crash, CrashAt, RecordFaults
 from ostro.testing.host import IMAGE, NETWORK, PORT, SERVER, VOLUME, SimulatedHost, open_host
 
@@ -306,3 +309,69 @@ async def agents_until_crash(host: SimulatedHost, point: str) -> None:
         pass
     async with host.agent():
         await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("error", [Bug("Open vSwitch refused a change."), OSError("too many open files")], ids=repr)
+async def test_a_port_that_fails_somehow_holds_up_nothing_else(
+    host: SimulatedHost, clock: MockClock, error: Exception
+) -> None:
+    other = "90000000-0000-4000-8000-000000000002"
+    async with host.agent():
+        host.network.failing[other] = error
+        port = PortWish(other, NETWORK, "project", "fa:16:3e:00:00:03", "tap90000001")
+        host.control.wish(Noun.PORT, other, port)
+        host.wish_server()
+        await host.server_reported()
+        await host.control.reported(Noun.PORT, other, Phase.WORKING)
+        del host.network.failing[other]
+        await host.control.reported(Noun.PORT, other, Phase.READY)
+
+
+async def test_an_agent_that_is_turned_away_again_and_again_does_not_hammer(
+    host: SimulatedHost, clock: MockClock
+) -> None:
+    async with host.agent():
+        for _ in range(600):
+            await trio.sleep(0.1)
+            host.control.knows_host = False
+            host.control.ring()
+    assert 2 < len(host.control.registrations) < 20
+
+
+async def test_an_identity_is_written_whole_and_a_damaged_one_is_told(host: SimulatedHost, clock: MockClock) -> None:
+    async with host.agent():
+        host.wish_server()
+        await host.server_reported()
+    path = host.config.state_dir / "host.json"
+    assert not path.with_suffix(".new").exists()
+    path.write_bytes(b"")
+    damaged = pytest.RaisesExc(Unavailable, match="host.json is damaged")
+    with pytest.RaisesGroup(damaged, flatten_subgroups=True):
+        async with host.agent():
+            await trio.sleep_forever()
+
+
+class SlowHypervisor:
+    """Notes how many servers are being stopped at once; one of them doesn't end."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self.stopped: set[str] = set()
+
+    async def stop(self, server_id: str, grace_s: float) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await trio.sleep(2)
+        self.now -= 1
+        if server_id == "s7":
+            raise Unavailable("It hangs.")
+        self.stopped.add(server_id)
+
+
+async def test_many_servers_are_switched_off_a_few_at_a_time(clock: MockClock) -> None:
+    hypervisor = SlowHypervisor()
+    ids = [f"s{n}" for n in range(500)]
+    with pytest.raises(Unavailable, match="1 servers could not be switched off: It hangs"):
+        await switch_off(hypervisor, ids)  # type: ignore[arg-type]
+    assert hypervisor.most == SERVERS_AT_ONCE
+    assert hypervisor.stopped == {*ids} - {"s7"}

@@ -62,12 +62,13 @@ def check_incarnation(tx: Tx, host_id: str, incarnation: str) -> Host:
 
 
 def touch_host(tx: Tx, host_id: str, now_us: int) -> None:
-    """Note a sign of life."""
+    """Note a sign of life. One that is said to come yet was written before the clock was set back."""
     tx.execute(
-        "UPDATE hosts SET seen_at_us = ? WHERE id = ? AND seen_at_us < ?", (now_us, host_id, now_us - TOUCH_EVERY_US)
+        "UPDATE hosts SET seen_at_us = ? WHERE id = ? AND (seen_at_us < ? OR seen_at_us > ?)",
+        (now_us, host_id, now_us - TOUCH_EVERY_US, now_us + TOUCH_EVERY_US),
     )
 
 
 def is_up(host: Host, now_us: int) -> bool:
-    """Whether the host gave a sign of life within its lease."""
-    return now_us - host.seen_at_us <= LEASE_S * 1_000_000
+    """Whether the host gave a sign of life within its lease; one far ahead of the clock says nothing."""
+    return abs(now_us - host.seen_at_us) <= LEASE_S * 1_000_000

@@ -104,7 +104,7 @@ def guest_size(path: Path, format_: str) -> int:
 
 
 async def copy_disk(source: Stored, target: str, *, onto: bool = False) -> None:
-    """Copy what a guest sees in ``source`` to the raw disk ``target``, as QEMU names it; zeros are left out.
+    """Copy what a guest sees in ``source`` to the raw disk ``target``, as QEMU names it, and flush it; zeros are left out.
 
     ``onto`` copies to a disk that is there and is known to be blank; else the target is a file to be made.
 
@@ -112,7 +112,8 @@ async def copy_disk(source: Stored, target: str, *, onto: bool = False) -> None:
         NoCapacity: the target's disk is full.
         Unavailable: it failed or took too long.
     """
-    command = ["qemu-img", "convert", "-U", "-f", source.format, "-O", "raw"]
+    # By itself qemu-img never flushes what it writes.
+    command = ["qemu-img", "convert", "-U", "-t", "writeback", "-f", source.format, "-O", "raw"]
     command += ["-n", "--target-is-zero", "-W"] if onto else []
     with trio.move_on_after(COPY_DEADLINE_S):
         done = await trio.run_process(

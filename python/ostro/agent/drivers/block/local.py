@@ -224,6 +224,8 @@ class LocalBlock:
                 file.seek(offset)
                 file.write(piece)
             file.truncate(content.size_bytes)
+            file.flush()
+            os.fsync(file.fileno())
 
     def _stored_image(self, image_id: str) -> Stored:
         path, format_ = self._image(image_id)
@@ -256,6 +258,9 @@ def _set_size(path: Path, size_bytes: int) -> None:
 
 
 def _finish(part: Path, target: Path) -> None:
+    """Give a file its name. It is flushed first: what has its name counts as whole, also after the machine has lost its power."""
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
     part.rename(target)
 
 
