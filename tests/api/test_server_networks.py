@@ -137,3 +137,19 @@ async def test_groups_need_port_security(cloud: TestCloud, host: SimHost) -> Non
     server_id = await boot(cloud, host, networks=nics, security_groups=[{"name": "default"}])
     [port] = await listed(cloud.as_admin, f"ports?device_id={server_id}")
     assert (port["security_groups"], port["port_security_enabled"]) == ([], False)
+
+
+async def test_a_port_cannot_pose_as_another_tenants_servers(cloud: TestCloud, host: SimHost) -> None:
+    """Whoever's port names a server would be told that server's metadata, or be shown among its addresses."""
+    network, _ = await make_net(cloud.as_admin)
+    server_id = await boot(cloud, host, networks=[{"uuid": network["id"]}])
+    eve = await cloud.add_user("eve", "evil")
+    own, _ = await make_net(eve, "10.9.0.0/24")
+    port = {"network_id": own["id"], "device_id": server_id, "device_owner": "compute:nova"}
+    answer = await eve.post(f"{ROOT}/ports", {"port": port})
+    assert (answer.status, answer.json["NeutronError"]["type"]) == (409, "DeviceIDNotOwnedByTenant")
+    made = await make(eve, "ports", network_id=own["id"], device_id="my-appliance")
+    answer = await eve.put(f"{ROOT}/ports/{made['id']}", {"port": {"device_id": server_id}})
+    assert (answer.status, answer.json["NeutronError"]["type"]) == (409, "DeviceIDNotOwnedByTenant")
+    answer = await eve.put(f"{ROOT}/ports/{made['id']}", {"port": {"device_id": "another"}})
+    assert answer.status == 200

@@ -40,12 +40,15 @@ FindGuest = Callable[[str], Guest | None]
 
 
 def guest_of(mirror: Mirror, port_id: str) -> Guest | None:
-    """The server that a port belongs to, as wished, or None."""
+    """The server that a port belongs to, as wished, or None. That the port names the server is not enough: whose port it is may
+    write there what they like, so the server must name the port."""
     port = mirror.find(Noun.PORT, port_id)
     server = mirror.find(Noun.SERVER, port.body(PortWish).server_id) if port and not port.absent else None
     if server is None or server.absent:
         return None
     wish = server.body(ServerWish)
+    if port_id not in wish.ports:
+        return None
     found = [mirror.find(Noun.PORT, id_) for id_ in wish.ports]
     ports = [held.body(PortWish) for held in found if held and not held.absent]
     networks = (mirror.find(Noun.NETWORK, port.network_id) for port in ports)

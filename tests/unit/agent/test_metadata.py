@@ -12,10 +12,11 @@ import pytest
 import trio
 
 from ostro.agent.drivers.network import NetworkFacts
-from ostro.agent.metadata import FindGuest, Metadata
+from ostro.agent.metadata import FindGuest, Metadata, guest_of
 from ostro.agent.metadata_pages import Guest
+from ostro.agent.mirror import Mirror
 from ostro.model.errors import Bug
-from ostro.model.wishes import ServerWish
+from ostro.model.wishes import Feed, Noun, PortWish, ServerWish, Wish
 from ostro.runtime.world import World
 from ostro.testing.network import MemoryNetwork
 
@@ -50,6 +51,27 @@ async def guests(network: LoopbackNetwork, nursery: trio.Nursery) -> AsyncIterat
     metadata = Metadata(World(random=random.Random(1)), network, lambda port_id: ways[0](port_id))
     await nursery.start(metadata.run)
     yield ways
+
+
+def test_a_port_that_only_says_so_is_not_the_servers() -> None:
+    mine = PortWish("p1", "n", "victim", "fa:16:3e:00:00:01", "tap1", server_id=GUEST.server.id)
+    forged = PortWish("p2", "n", "eve", "fa:16:3e:00:00:02", "tap2", server_id=GUEST.server.id)
+    server = msgspec.structs.replace(GUEST.server, ports=[mine.id])
+    mirror = Mirror()
+    mirror.take(
+        Feed(
+            1,
+            True,
+            [
+                Wish(Noun.PORT, mine.id, 1, msgspec.Raw(msgspec.json.encode(mine))),
+                Wish(Noun.PORT, forged.id, 1, msgspec.Raw(msgspec.json.encode(forged))),
+                Wish(Noun.SERVER, server.id, 1, msgspec.Raw(msgspec.json.encode(server))),
+            ],
+        )
+    )
+    found = guest_of(mirror, mine.id)
+    assert found is not None and found.server == server and found.ports == [mine]
+    assert guest_of(mirror, forged.id) is None
 
 
 async def fetch(network: LoopbackNetwork, request: bytes = b"GET /latest/meta-data/hostname HTTP/1.0\r\n\r\n") -> bytes:

@@ -25,6 +25,12 @@ def get_port(tx: Tx, context: Context, server_id: str, port_id: str) -> PortView
     raise NotFound("port", port_id, f"Port {port_id} is not attached to instance {server_id}")
 
 
+def is_foreign_server(tx: Tx, device_id: str, project_id: str) -> bool:
+    """Whether this is the id of another project's server."""
+    server = SERVERS.find(tx, id=device_id) if device_id else None
+    return server is not None and not server.deleted_at_us and server.project_id != project_id
+
+
 def forget_port(tx: Tx, server_id: str, port_id: str, now_us: int) -> None:
     """A port was deleted behind its server's back: the server goes on without it. Nothing happens when it hasn't got it."""
     server = SERVERS.find(tx, id=server_id)

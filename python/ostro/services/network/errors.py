@@ -68,6 +68,14 @@ def network_exhausted(network_id: str) -> NetworkConflict:
     return NetworkConflict("IpAddressGenerationFailure", f"No more IP addresses available on network {network_id}.")
 
 
+def device_not_owned(device_id: str) -> NetworkConflict:
+    """A port that names somebody else's server as its own."""
+    return NetworkConflict(
+        "DeviceIDNotOwnedByTenant",
+        f"The following device_id {device_id} is not owned by your tenant or matches another tenants router.",
+    )
+
+
 def mac_taken(network_id: str, mac: str) -> NetworkConflict:
     """Two ports of one network can't have one MAC address."""
     return NetworkConflict(

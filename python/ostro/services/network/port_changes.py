@@ -11,7 +11,7 @@ from typing import Any
 from ostro.model.context import Context
 from ostro.model.errors import NotFound
 from ostro.model.wishes import FixedIp, Noun, Phase, Report
-from ostro.services.compute.interfaces import forget_port
+from ostro.services.compute.interfaces import forget_port, is_foreign_server
 from ostro.services.network.access import owns
 from ostro.services.network.addresses import (
     Claim,
@@ -23,7 +23,7 @@ from ostro.services.network.addresses import (
 )
 from ostro.services.network.changes import change, check_revision
 from ostro.services.network.default_groups import ensure_default_group
-from ostro.services.network.errors import NetworkConflict, NetworkForbidden, mac_taken
+from ostro.services.network.errors import NetworkConflict, NetworkForbidden, device_not_owned, mac_taken
 from ostro.services.network.ports import (
     ACTIVE,
     BUILD,
@@ -89,6 +89,8 @@ def update_port(
     _check_rights(context, port, network, changes)
     if is_service_port(port) and changes.keys() & {"fixed_ips", "mac_address", "device_id", "device_owner", "host_id"}:
         raise _service_port_refusal(port_id)
+    if not context.is_admin and is_foreign_server(tx, changes.get("device_id", ""), port.project_id):
+        raise device_not_owned(changes["device_id"])
     _settle_changes(tx, context, port, network, changes)
     if "fixed_ips" in changes:
         changes["fixed_ips"] = _exchange_addresses(tx, context, port, changes)

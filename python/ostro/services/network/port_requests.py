@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from ostro.model.context import Context
+from ostro.services.compute.interfaces import is_foreign_server
 from ostro.services.network.access import acting_project, owns
-from ostro.services.network.errors import NetworkForbidden
+from ostro.services.network.errors import NetworkForbidden, device_not_owned
 from ostro.services.network.ports import PortSpec, Sources, insert_planned, is_trusted, plan_port
 from ostro.store.database import Tx
 from ostro.store.networks import Network
@@ -29,13 +30,16 @@ class PortRequest(msgspec.Struct, frozen=True):
 def request_ports(tx: Tx, context: Context, requests: Sequence[PortRequest]) -> list[Port]:
     """Make ports, all or none.
 
-    Raises NetworkForbidden for attributes that are not this actor's to set, and as ``create_ports`` does.
+    Raises NetworkForbidden for attributes that are not this actor's to set, NetworkConflict for a device that is another project's
+    server, and as ``create_ports`` does.
     """
     sources = Sources(tx, context)
     planned = []
     for request in requests:
         project_id = acting_project(context, request.spec.project_id, "create_port:project_id")
         check_rights(context, sources.network(request.spec.network_id), request)
+        if not context.is_admin and is_foreign_server(tx, request.spec.device_id, project_id):
+            raise device_not_owned(request.spec.device_id)
         planned.append(plan_port(tx, context, sources, msgspec.structs.replace(request.spec, project_id=project_id)))
     return insert_planned(tx, context, sources, planned)
 
