@@ -166,6 +166,34 @@ async def test_another_tenant(cloud: TestCloud, host: SimHost, pair: Pair) -> No
     assert await pair.volume() == "in-use"
 
 
+async def test_another_tenants_attachment_by_hand_is_not_plugged_in(
+    cloud: TestCloud, host: SimHost, pair: Pair
+) -> None:
+    eve = await cloud.add_user("eve", "evil")
+    first, second = await available(cloud, host, eve), await available(cloud, host, eve)
+    by_hand = {"os-attach": {"instance_uuid": pair.server_id, "mountpoint": "/dev/vdb"}}
+    assert (await eve.post(f"{VOLUMES}/{first}/action", by_hand)).status == 202
+    body = {"attachment": {"volume_uuid": second, "instance_uuid": pair.server_id}}
+    headers = {"OpenStack-API-Version": "volume 3.70"}
+    assert (await eve.post("/volume/v3/attachments", body, headers=headers)).status == 200
+    path = f"{COMPUTE}/servers/{pair.server_id}/metadata"
+    assert (await pair.client.post(path, {"metadata": {"a": "b"}})).status == 200
+    await converge(cloud, host)
+    assert host.things[Noun.SERVER, pair.server_id]["attachments"] == []
+
+
+async def test_what_compute_plugged_in_only_compute_pulls_out(cloud: TestCloud, host: SimHost, pair: Pair) -> None:
+    assert (await pair.attach()).status == 200
+    await converge(cloud, host)
+    headers = {"OpenStack-API-Version": "volume 3.70"}
+    attachments = "/volume/v3/attachments"
+    [attachment] = (await pair.client.get(attachments, headers=headers)).json["attachments"]
+    for action in ({"os-detach": {}}, {"os-begin_detaching": None}):
+        assert (await pair.client.post(f"{VOLUMES}/{pair.volume_id}/action", action)).status == 409
+    assert (await pair.client.delete(f"{attachments}/{attachment['id']}", headers=headers)).status == 409
+    assert await status_of(pair.client, pair.volume_id) == "in-use"
+
+
 async def test_a_volume_in_use_stays(pair: Pair) -> None:
     await pair.attach()
     await pair.settle()

@@ -12,11 +12,12 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from ostro.model.context import Context
-from ostro.model.errors import Invalid, NotFound
+from ostro.model.errors import Conflict, Invalid, NotFound
 from ostro.model.volumes import LOCAL, AttachmentStatus, VolumeStatus, storage_trait
 from ostro.services.block.status import refresh_status
 from ostro.services.block.wishes import lend_volume, take_back_volume
 from ostro.store.attachments import ATTACHMENTS, Attachment
+from ostro.store.block_devices import BLOCK_DEVICES
 from ostro.store.database import Tx
 from ostro.store.paging import Filter, Page, list_page
 from ostro.store.providers import PROVIDER_TRAITS
@@ -133,6 +134,13 @@ def _need(volume: Volume, *statuses: VolumeStatus) -> None:
         raise Invalid(f"Invalid volume: Volume {volume.id} status must be {wanted}, but it is {volume.status}.")
 
 
+def _check_by_hand(tx: Tx, attachments: Iterable[Attachment]) -> None:
+    """Raise Conflict for an attachment of Compute's: the volume is in a server, whatever is noted here (CVE-2023-2088)."""
+    for attachment in attachments:
+        if BLOCK_DEVICES.find(tx, server_id=attachment.server_id, attachment_id=attachment.id) is not None:
+            raise Conflict(f"Detach volume from instance {attachment.server_id} using the Compute API")
+
+
 def set_reserved(tx: Tx, context: Context, volume_id: str, *, reserved: bool) -> None:
     """Keep an available volume for somebody, or let it go. Raises NotFound, Invalid."""
     volume = get_own_volume(tx, context, volume_id)
@@ -168,20 +176,22 @@ def attach_by_hand(tx: Tx, context: Context, volume_id: str, server_id: str, dev
 
 
 def set_detaching(tx: Tx, context: Context, volume_id: str, *, detaching: bool) -> None:
-    """Note that a detach has begun, or was given up. Raises NotFound, Invalid."""
+    """Note that a detach has begun, or was given up. Raises NotFound, Invalid, Conflict for a volume that Compute plugged in."""
     volume = get_own_volume(tx, context, volume_id)
     before, after = AttachmentStatus.ATTACHED, AttachmentStatus.DETACHING
     if not detaching:
         before, after = after, before
     _need(volume, VolumeStatus.IN_USE if detaching else VolumeStatus.DETACHING)
+    _check_by_hand(tx, ATTACHMENTS.list(tx, volume_id=volume_id))
     ATTACHMENTS.update_where(tx, {"status": after}, volume_id=volume_id, status=before)
     refresh_status(tx, volume_id, context.now_us)
 
 
 def detach_by_hand(tx: Tx, context: Context, volume_id: str, attachment_id: str) -> None:
-    """Note that a volume is detached; nothing to detach is fine. Raises NotFound."""
+    """Note that a volume is detached; nothing to detach is fine. Raises NotFound, Conflict for one that Compute plugged in."""
     get_own_volume(tx, context, volume_id)
     conditions = {"id": attachment_id} if attachment_id else {}
+    _check_by_hand(tx, ATTACHMENTS.list(tx, volume_id=volume_id, **conditions))
     ATTACHMENTS.delete_where(tx, volume_id=volume_id, **conditions)
     refresh_status(tx, volume_id, context.now_us)
 
@@ -215,8 +225,9 @@ def list_attachments(tx: Tx, context: Context, page: Page, *, all_tenants: bool 
 
 
 def set_connector(tx: Tx, context: Context, attachment_id: str, connector: dict[str, str]) -> Attachment:
-    """The client says where it will attach to. Raises NotFound, Invalid for one that is attached already."""
+    """The client says where it will attach to. Raises NotFound, Conflict, Invalid for one that is attached already."""
     found = get_attachment(tx, context, attachment_id)
+    _check_by_hand(tx, [found])
     if found.status not in (AttachmentStatus.RESERVED, AttachmentStatus.ATTACHING):
         raise Invalid(f"Invalid volume: attachment {attachment_id} is {found.status}.")
     ATTACHMENTS.update(tx, attachment_id, connector=connector, status=AttachmentStatus.ATTACHING)
@@ -225,8 +236,9 @@ def set_connector(tx: Tx, context: Context, attachment_id: str, connector: dict[
 
 
 def complete_attachment(tx: Tx, context: Context, attachment_id: str) -> None:
-    """The client has attached the volume. Raises NotFound, Invalid."""
+    """The client has attached the volume. Raises NotFound, Conflict, Invalid."""
     found = get_attachment(tx, context, attachment_id)
+    _check_by_hand(tx, [found])
     if found.status is not AttachmentStatus.ATTACHING:
         raise Invalid(f"Invalid volume: attachment {attachment_id} must be attaching, but it is {found.status}.")
     ATTACHMENTS.update(tx, attachment_id, status=AttachmentStatus.ATTACHED, attached_at_us=context.now_us)
@@ -234,8 +246,9 @@ def complete_attachment(tx: Tx, context: Context, attachment_id: str) -> None:
 
 
 def delete_attachment(tx: Tx, context: Context, attachment_id: str) -> list[Attachment]:
-    """The client has detached the volume; what attachments it has left. Raises NotFound."""
+    """The client has detached the volume; what attachments it has left. Raises NotFound, Conflict."""
     found = get_attachment(tx, context, attachment_id)
+    _check_by_hand(tx, [found])
     ATTACHMENTS.delete(tx, attachment_id)
     refresh_status(tx, found.volume_id, context.now_us)
     return ATTACHMENTS.list(tx, volume_id=found.volume_id)

@@ -24,6 +24,7 @@ from ostro.model.wishes import AttachmentWish, Noun, Phase, Power, Report, Serve
 from ostro.services.block.attachments import list_server_volumes, mark_attached, release
 from ostro.services.compute.instance_actions import POWER_ACTIONS, VOLUME_ACTIONS, finish
 from ostro.services.compute.visibility import get_server as get_server
+from ostro.store.attachments import Attachment
 from ostro.store.block_devices import BLOCK_DEVICES
 from ostro.store.database import Tx
 from ostro.store.reports import find_report
@@ -55,7 +56,7 @@ def require_state(
 def put_wish(tx: Tx, server: Server) -> int:
     """Tell the server's host what is wished of it now; the wish's generation."""
     start = SERVER_STARTS.find(tx, server_id=server.id)
-    attachments = list_server_volumes(tx, [server.id])[server.id]
+    attachments = _own_attachments(tx, server.id)
     wish = ServerWish(
         id=server.id,
         name=server.name,
@@ -83,6 +84,12 @@ def put_wish(tx: Tx, server: Server) -> int:
         created_at=iso_z(server.created_at_us),
     )
     return set_wish(tx, server.host_id, Noun.SERVER, server.id, wish)
+
+
+def _own_attachments(tx: Tx, server_id: str) -> list[Attachment]:
+    """The attachments that Compute has made. Others name the server too, but whoever has a volume can make those, for any server."""
+    made = {device.attachment_id for device in BLOCK_DEVICES.list(tx, server_id=server_id)}
+    return [a for a in list_server_volumes(tx, [server_id])[server_id] if a.id in made]
 
 
 def change_wish(tx: Tx, server: Server, now_us: int, **changes: object) -> Server:
@@ -179,7 +186,7 @@ def _settle_volumes(tx: Tx, server: Server, report: Report, now_us: int) -> None
         return
     plugged = {*report.attached, server.root_volume_id}
     mark_attached(tx, server.id, plugged, now_us)
-    for attachment in list_server_volumes(tx, [server.id])[server.id]:
+    for attachment in _own_attachments(tx, server.id):
         if attachment.status is AttachmentStatus.DETACHING and attachment.volume_id not in plugged:
             release_volume(tx, server.id, attachment.volume_id, now_us)
     finish(tx, server.id, VOLUME_ACTIONS, now_us)
@@ -195,7 +202,7 @@ def _settle_failed(tx: Tx, server: Server, report: Report, now_us: int) -> Serve
     """The host has given up on a server that had been running."""
     attaching = [
         attachment
-        for attachment in list_server_volumes(tx, [server.id])[server.id]
+        for attachment in _own_attachments(tx, server.id)
         if attachment.status is AttachmentStatus.ATTACHING and attachment.volume_id not in report.attached
     ]
     if attaching:
