@@ -188,7 +188,8 @@ async def test_what_compute_plugged_in_only_compute_pulls_out(cloud: TestCloud, 
     headers = {"OpenStack-API-Version": "volume 3.70"}
     attachments = "/volume/v3/attachments"
     [attachment] = (await pair.client.get(attachments, headers=headers)).json["attachments"]
-    for action in ({"os-detach": {}}, {"os-begin_detaching": None}):
+    actions: list[dict[str, Any]] = [{"os-detach": {}}, {"os-begin_detaching": None}]
+    for action in actions:
         assert (await pair.client.post(f"{VOLUMES}/{pair.volume_id}/action", action)).status == 409
     assert (await pair.client.delete(f"{attachments}/{attachment['id']}", headers=headers)).status == 409
     assert await status_of(pair.client, pair.volume_id) == "in-use"

@@ -8,6 +8,7 @@ is lent to the server's host, which needs to have that Ceph.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import msgspec
 
@@ -190,7 +191,7 @@ def set_detaching(tx: Tx, context: Context, volume_id: str, *, detaching: bool) 
 def detach_by_hand(tx: Tx, context: Context, volume_id: str, attachment_id: str) -> None:
     """Note that a volume is detached; nothing to detach is fine. Raises NotFound, Conflict for one that Compute plugged in."""
     get_own_volume(tx, context, volume_id)
-    conditions = {"id": attachment_id} if attachment_id else {}
+    conditions: dict[str, Any] = {"id": attachment_id} if attachment_id else {}
     _check_by_hand(tx, ATTACHMENTS.list(tx, volume_id=volume_id, **conditions))
     ATTACHMENTS.delete_where(tx, volume_id=volume_id, **conditions)
     refresh_status(tx, volume_id, context.now_us)
