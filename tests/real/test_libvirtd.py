@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
+from ostro.agent.drivers.hypervisor import DomainSpec, Hypervisor
+from ostro.agent.drivers.hypervisor.kvm import choose_acceleration
+from ostro.agent.drivers.hypervisor.libvirt import LibvirtConfig
+from ostro.agent.drivers.hypervisor.libvirt import open_ as open_hypervisor
 from ostro.agent.parts import libvirtd
 from ostro.agent.parts.libvirtd import LibvirtdConfig
+from ostro.agent.parts.processes import wait_for_end
 from ostro.model.errors import Invalid, Unavailable
+from ostro.model.wishes import Power
 from ostro.runtime.world import World
+from ostro.testing.contracts.hypervisor import CLOUD, ID, MEMO
+from ostro.testing.libvirt import LOOK_EVERY_S, blank_disk
+
+HUNG_S = 8.0
+"""Longer than a daemon takes to look at QEMU when it starts."""
 
 
 @pytest.fixture
@@ -71,3 +85,40 @@ async def test_a_daemon_that_does_not_start_is_told_with_its_words(config: Libvi
     with pytest.raises(Unavailable, match=r"libvirtd did not start: .+"):
         async with libvirtd.open_(World(), config):
             pass
+
+
+async def test_a_daemon_that_hangs_is_replaced_and_its_guest_does_not_notice(
+    config: LibvirtdConfig, tmp_path: Path
+) -> None:
+    hasty = dataclasses.replace(config, hung_s=HUNG_S)
+    choice = await choose_acceleration(tmp_path)
+    async with libvirtd.open_(World(), hasty) as daemon:
+        driver = LibvirtConfig(daemon.uri, choice, tmp_path)
+        async with open_hypervisor(World(), driver) as hypervisor:
+            hypervisor.watch(CLOUD, lambda _id: None)
+            spec = DomainSpec(ID, "guest", "project", 1, 64, [blank_disk(tmp_path, "vda")], [])
+            await hypervisor.define(spec, MEMO)
+            await hypervisor.start(ID)
+            guest = int((config.root / "run" / "qemu" / f"ostro-{ID}.pid").read_text())
+            stopped = pid_of(config)
+            os.kill(stopped, signal.SIGSTOP)
+            with trio.fail_after(60):
+                await wait_for_end(stopped)
+            assert await eventually_found(hypervisor) == Power.ON
+            assert is_running(guest)
+            assert pid_of(config) != stopped
+            await hypervisor.delete(ID)
+    await libvirtd.stop(config)
+
+
+async def eventually_found(hypervisor: Hypervisor) -> Power:
+    """What the guest does, as soon as the daemon is back."""
+    with trio.fail_after(60):
+        while True:
+            try:
+                domain = await hypervisor.find(ID)
+            except Unavailable:
+                await trio.sleep(LOOK_EVERY_S)
+                continue
+            assert domain is not None
+            return domain.power

@@ -3,7 +3,7 @@
 libvirt's directories are compiled into it, so the private daemon runs in a mount namespace of its own where they
 are bound to directories of ours. Nothing is mounted outside. The daemon is detached, in a session of its own: it and the
 QEMU processes it starts outlive the agent, and the next agent adopts them. When the daemon dies it is started again
-and finds its domains by the state files, which are ours too. `stop` ends it.
+and finds its domains by the state files, which are ours too; one that hangs is ended first. `stop` ends it.
 
 Which one is used is settled by what is there: a state directory that has had a private daemon keeps to it, because its
 domains are known only there.
@@ -14,17 +14,18 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
+import struct
 import subprocess
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 import trio
 
+from ostro.agent.parts.processes import answers, end_process, find_process, wait_for_end
 from ostro.model.errors import Invalid, Unavailable
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.world import World
@@ -40,8 +41,10 @@ BOUND = {
     "log": "/var/log/libvirt",
 }
 START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 10.0
 SOCKET_PATH_MAX_BYTES = 107
+PROBES_PER_DEADLINE = 6
+ASK_FOR_AUTHENTICATION = struct.pack(">IIIiiIi", 28, 0x20008086, 1, 66, 0, 1, 0)
+"""libvirt's remote protocol: length, program, version, AUTH_LIST, a call, serial, no error. A thread for urgent calls answers it."""
 
 _DAEMON_CONF = """\
 listen_tls = 0
@@ -85,6 +88,8 @@ class LibvirtdConfig:
     state_dir: Path
     use_kvm: bool
     allow_system: bool = True
+    hung_s: float = 60.0
+    """A private daemon that has been silent for so long is ended and started again; a busy one never is."""
 
     @property
     def root(self) -> Path:
@@ -116,7 +121,7 @@ async def open_(world: World, config: LibvirtdConfig) -> AsyncIterator[Libvirtd]
     """
     if config.allow_system and not config.root.exists():
         for path in SYSTEM_SOCKETS:
-            if _answers(path):
+            if answers(path):
                 yield Libvirtd("qemu:///system", private=False, why=f"the system's libvirt answers at {path}")
                 return
     found = _running_pid(config)
@@ -134,36 +139,15 @@ async def stop(config: LibvirtdConfig) -> None:
     """End the private daemon and any QEMU process it has left; there being none succeeds."""
     pid = _running_pid(config)
     if pid is not None:
-        await _end(pid)
+        await end_process(pid)
     for path in (config.root / "run" / "qemu").glob("*.pid"):
-        qemu = _pid_in(path, "qemu-system-x86_64")
+        qemu = find_process(path, "qemu-system-x86_64")
         if qemu is not None:
-            await _end(qemu)
-
-
-def _answers(path: Path) -> bool:
-    """Whether something accepts connections on the socket. At once: a local socket never waits."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
+            await end_process(qemu)
 
 
 def _running_pid(config: LibvirtdConfig) -> int | None:
-    return _pid_in(config.root / "run" / "libvirtd.pid", "libvirtd")
-
-
-def _pid_in(path: Path, program: str) -> int | None:
-    """The process that a pid file names, if it is alive and runs ``program``: pids are reused."""
-    try:
-        pid = int(path.read_text())
-        comm = Path(f"/proc/{pid}/exe").readlink().name
-    except (OSError, ValueError):
-        return None
-    return pid if comm.startswith(program) else None
+    return find_process(config.root / "run" / "libvirtd.pid", "libvirtd")
 
 
 async def _start(config: LibvirtdConfig) -> None:
@@ -181,7 +165,7 @@ async def _start(config: LibvirtdConfig) -> None:
         done = await trio.run_process(
             command, check=False, capture_stderr=True, env=environment, start_new_session=True, stdin=subprocess.DEVNULL
         )
-        if done.returncode == 0 and _answers(config.socket):
+        if done.returncode == 0 and answers(config.socket):
             return
         raise Unavailable(f"libvirtd did not start: {_last_words(done.stderr, config)}")
     raise Unavailable(f"libvirtd was not ready in {START_TIMEOUT_S:g} s: {_last_words(b'', config)}")
@@ -207,14 +191,14 @@ def _last_words(stderr: bytes, config: LibvirtdConfig) -> str:
 
 
 async def _supervise(world: World, config: LibvirtdConfig) -> None:
-    """Start the daemon again whenever it dies."""
+    """Start the daemon again whenever it dies, and end it when it hangs. Its guests go on either way."""
     backoff = Backoff(first_s=0.2, most_s=30.0)
     failures = 0
     while True:
         pid = _running_pid(config)
         if pid is not None:
             failures = 0
-            await _wait_for_end(pid)
+            await _until_dead_or_hung(config, pid)
         log.warning("libvirtd is gone, starting it again", pid=pid)
         try:
             await _start(config)
@@ -224,26 +208,37 @@ async def _supervise(world: World, config: LibvirtdConfig) -> None:
             await trio.sleep(backoff.delay_s(failures, world.random))
 
 
-async def _wait_for_end(pid: int) -> None:
-    """Return when the process has ended."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
+async def _until_dead_or_hung(config: LibvirtdConfig, pid: int) -> None:
+    """Return when the daemon has ended, by itself or because it has not answered for ``hung_s``."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_when_hung, config, pid)
+        await wait_for_end(pid)
+        nursery.cancel_scope.cancel()
+
+
+async def _end_when_hung(config: LibvirtdConfig, pid: int) -> None:
+    while True:
+        await trio.sleep(config.hung_s / PROBES_PER_DEADLINE)
+        with trio.move_on_after(config.hung_s):
+            await _probe(config.socket)
+            continue
+        log.error("libvirtd hangs, ending it", pid=pid, silent_s=config.hung_s)
+        # Not kindly: what does not answer does not hear either. The state files are written whole, so nothing is lost.
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
         return
+
+
+async def _probe(path: Path) -> None:
+    """Return when the daemon has answered a question that it answers before anything else; never, when it doesn't.
+
+    A daemon that closes the connection instead is alive, too: one that has ended is noticed by its process.
+    """
     try:
-        await trio.lowlevel.wait_readable(fd)
-    finally:
-        os.close(fd)
-
-
-async def _end(pid: int) -> None:
-    """End a process kindly, and after STOP_TIMEOUT_S by force."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            return
-        with trio.move_on_after(STOP_TIMEOUT_S):
-            await _wait_for_end(pid)
-            return
-    raise Unavailable(f"Process {pid} does not end, not even killed.")
+        async with await trio.open_unix_socket(str(path)) as stream:
+            await stream.send_all(ASK_FOR_AUTHENTICATION)
+            await stream.receive_some(1)
+    except OSError:
+        return
+    except trio.BrokenResourceError:
+        return

@@ -19,7 +19,6 @@ import functools
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,7 +28,7 @@ from pathlib import Path
 import structlog
 import trio
 
-from ostro.agent.parts.processes import STOP_TIMEOUT_S, end_process, find_process, wait_for_end
+from ostro.agent.parts.processes import STOP_TIMEOUT_S, answers, end_process, find_process, wait_for_end
 from ostro.model.errors import Invalid, Unavailable
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.beside import beside
@@ -149,17 +148,6 @@ def _system_runs() -> bool:
     return answers(SYSTEM_RUN_DIR / "db.sock") and bool(
         find_process(SYSTEM_RUN_DIR / "ovs-vswitchd.pid", "ovs-vswitchd")
     )
-
-
-def answers(path: Path) -> bool:
-    """Whether something accepts connections on the socket. At once: a local socket never waits."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
 
 
 async def choose_datapath(own: bool) -> tuple[str, str]:

@@ -1,9 +1,10 @@
-"""Daemons by their pid files: found again, waited for, ended."""
+"""Daemons by their pid files and sockets: found again, waited for, ended."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import trio
@@ -50,3 +51,14 @@ async def end_process(pid: int) -> None:
             await wait_for_end(pid)
             return
     raise Unavailable(f"Process {pid} does not end, not even killed.")
+
+
+def answers(path: Path) -> bool:
+    """Whether something accepts connections on the socket. At once: a local socket never waits."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
