@@ -194,7 +194,7 @@ class FlowState:
 
     def __new__(cls) -> FlowState: ...
     def put(self, noun: str, id: str, body: bytes) -> None:
-        """Hold a wish (``network``, ``security_group``, ``port``, ``peer``) in the place of the one held before.
+        """Hold a wish (``network``, ``security_group``, ``port``, ``peer``, ``router``, ``floating_ip``) in the place of the one held before.
 
         Raises ValueError if the body is no such wish, keeping the one held before; KeyError for another noun.
         """

@@ -24,6 +24,8 @@ BODIES: Mapping[Noun, type[msgspec.Struct]] = {
     Noun.SECURITY_GROUP: wishes.SecurityGroupWish,
     Noun.PORT: wishes.PortWish,
     Noun.PEER: wishes.PeerWish,
+    Noun.ROUTER: wishes.RouterWish,
+    Noun.FLOATING_IP: wishes.FloatingIpWish,
     Noun.IMAGE: wishes.ImageWish,
     Noun.VOLUME: wishes.VolumeWish,
     Noun.SNAPSHOT: wishes.SnapshotWish,

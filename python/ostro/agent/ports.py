@@ -1,4 +1,4 @@
-"""Ports and what they refer to: networks, security groups and peers.
+"""Ports and what they refer to: networks, security groups, peers, routers and floating addresses.
 
 The network driver holds the whole wish and makes the data plane equal to it at once, so there is no reconciler per object here but one
 loop over all that is to be looked at: hand it to the driver, plug and unplug taps, sync once, report. What is in trouble, whatever it
@@ -32,7 +32,9 @@ PlugOrUnplug = Callable[[str], Awaitable[None]]
 class Ports:
     """See `ostro.agent.host.Keeper`."""
 
-    nouns = frozenset({Noun.NETWORK, Noun.SECURITY_GROUP, Noun.PORT, Noun.PEER})
+    nouns = frozenset(
+        {Noun.NETWORK, Noun.SECURITY_GROUP, Noun.PORT, Noun.PEER, Noun.ROUTER, Noun.FLOATING_IP},
+    )
 
     def __init__(self, host: Host) -> None:
         self._host = host

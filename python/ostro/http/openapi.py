@@ -33,6 +33,8 @@ AGENT_STRUCTS: Mapping[wishes.Noun, type[msgspec.Struct]] = {
     wishes.Noun.SECURITY_GROUP: wishes.SecurityGroupWish,
     wishes.Noun.PORT: wishes.PortWish,
     wishes.Noun.PEER: wishes.PeerWish,
+    wishes.Noun.ROUTER: wishes.RouterWish,
+    wishes.Noun.FLOATING_IP: wishes.FloatingIpWish,
     wishes.Noun.IMAGE: wishes.ImageWish,
     wishes.Noun.VOLUME: wishes.VolumeWish,
     wishes.Noun.SNAPSHOT: wishes.SnapshotWish,

@@ -24,6 +24,8 @@ class Noun(StrEnum):
     SECURITY_GROUP = "security_group"
     PORT = "port"
     PEER = "peer"
+    ROUTER = "router"
+    FLOATING_IP = "floating_ip"
     IMAGE = "image"
     VOLUME = "volume"
     SNAPSHOT = "snapshot"
@@ -47,7 +49,10 @@ class HostRoute(msgspec.Struct, frozen=True):
 
 
 class SubnetWish(msgspec.Struct, frozen=True):
-    """One subnet of a network. ``service_ip`` is the address of DHCP and the next hop to metadata, empty without DHCP."""
+    """One subnet of a network. ``service_ip`` is the address of DHCP and the next hop to metadata, empty without DHCP.
+
+    ``ra_mode`` and ``address_mode`` are those of IPv6 as Neutron has them: slaac, dhcpv6-stateless, dhcpv6-stateful or empty.
+    """
 
     id: str
     cidr: str
@@ -56,6 +61,8 @@ class SubnetWish(msgspec.Struct, frozen=True):
     service_ip: str = ""
     dns: list[str] = []
     host_routes: list[HostRoute] = []
+    ra_mode: str = ""
+    address_mode: str = ""
 
 
 class NetworkWish(msgspec.Struct, frozen=True):
@@ -134,6 +141,55 @@ class PeerWish(msgspec.Struct, frozen=True):
     tunnel_ip: str
     ips: list[str] = []
     security_groups: list[str] = []
+    address_pairs: list[AddressPair] = []
+
+
+class FaceWish(msgspec.Struct, frozen=True):
+    """Where a router stands in a network. ``ips`` are its addresses there with their prefixes, such as ``10.0.0.1/24``.
+
+    ``mac`` is the same on every host that has the router, and no other router's or network's.
+    """
+
+    network_id: str
+    mac: str
+    ips: list[str] = []
+
+
+class GatewayWish(msgspec.Struct, frozen=True):
+    """A router's way to the outside: where it stands in an external network, and how it goes on from there.
+
+    ``next_hops`` has at most one address of each family. With ``snat`` what has no floating address goes out under the router's first
+    IPv4 address. ``tunnel_ip`` is the host that the router goes out by, empty if it is this one: there alone addresses are translated.
+    That host needs the router's networks, with all their ports as peers, and the external network.
+    """
+
+    network_id: str
+    mac: str
+    ips: list[str] = []
+    next_hops: list[str] = []
+    snat: bool = True
+    tunnel_ip: str = ""
+
+
+class RouterWish(msgspec.Struct, frozen=True):
+    """A router between networks of this host. Each host routes what its own ports send: a host with a port in one of a
+    router's networks needs the router and all of its networks, with their ports elsewhere as peers."""
+
+    id: str
+    name: str
+    admin_up: bool = True
+    interfaces: list[FaceWish] = []
+    gateway: GatewayWish | None = None
+    routes: list[HostRoute] = []
+
+
+class FloatingIpWish(msgspec.Struct, frozen=True):
+    """An address outside that stands for ``fixed_ip`` inside, one to one. Only the host of the router's gateway needs it."""
+
+    id: str
+    router_id: str
+    floating_ip: str
+    fixed_ip: str
 
 
 class ImageWish(msgspec.Struct, frozen=True):

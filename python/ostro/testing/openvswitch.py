@@ -9,9 +9,9 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
@@ -30,6 +30,8 @@ class TestOpenVSwitch:
     __test__ = False
 
     state_dir: Path
+    physical: Mapping[str, str] = field(default_factory=dict)
+    tunnel_ip: str = "127.0.0.1"
 
     @property
     def part(self) -> OpenVSwitchPartConfig:
@@ -51,7 +53,8 @@ class TestOpenVSwitch:
             run_dir=run_dir,
             datapath_type="netdev",
             datapath_why="tests use the userspace datapath",
-            tunnel_ip="127.0.0.1",
+            tunnel_ip=self.tunnel_ip,
+            physical=self.physical,
         )
 
     def open(self) -> AbstractAsyncContextManager[OpenVSwitchNetwork]:
@@ -66,14 +69,19 @@ class TestOpenVSwitch:
 
 
 @contextmanager
-def serve_openvswitch() -> Iterator[TestOpenVSwitch]:
-    """Start one, and end it and remove all of it afterwards. Not from within trio."""
+def serve_openvswitch(
+    physical: Mapping[str, str] | None = None, tunnel_ip: str = "127.0.0.1"
+) -> Iterator[TestOpenVSwitch]:
+    """Start one, and end it and remove all of it afterwards. Not from within trio.
+
+    ``physical`` and ``tunnel_ip`` are as in `OpenVSwitchConfig`.
+    """
 
     async def start() -> None:
         async with parts.open_(World(), switch.part):
             pass
 
-    switch = TestOpenVSwitch(Path(tempfile.mkdtemp(prefix="ostro-net-")))
+    switch = TestOpenVSwitch(Path(tempfile.mkdtemp(prefix="ostro-net-")), physical or {}, tunnel_ip)
     try:
         trio.run(start)
         yield switch

@@ -54,6 +54,7 @@ pub enum Field {
     CtIpv6Dst,
     CtPortSrc,
     CtPortDst,
+    XxReg1,
 }
 
 /// How a person writes a field's value.
@@ -96,7 +97,7 @@ const fn spec(field: Field, class: u16, number: u8, size_bytes: u8, name: &'stat
 }
 
 /// Every field, in the order of the enum. Numbers from the OpenFlow 1.5.1 specification and ovs-fields(7).
-pub const FIELDS: [Spec; 45] = [
+pub const FIELDS: [Spec; 46] = [
     spec(Field::TunId, OPENFLOW, 38, 8, "tun_id", Shape::Number),
     spec(Field::TunDst, NICIRA, 32, 4, "tun_dst", Shape::Ipv4),
     spec(Field::InPort, OPENFLOW, 0, 4, "in_port", Shape::Number),
@@ -142,6 +143,7 @@ pub const FIELDS: [Spec; 45] = [
     spec(Field::CtIpv6Dst, NICIRA, 123, 16, "ct_ipv6_dst", Shape::Ipv6),
     spec(Field::CtPortSrc, NICIRA, 124, 2, "ct_port_src", Shape::Number),
     spec(Field::CtPortDst, NICIRA, 125, 2, "ct_port_dst", Shape::Number),
+    spec(Field::XxReg1, NICIRA, 112, 16, "next_hop", Shape::Ipv6),
 ];
 
 /// The fields of OpenFlow's class and of Nicira's, by number.

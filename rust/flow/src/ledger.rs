@@ -36,6 +36,10 @@ pub enum Unit {
     Port(Id),
     /// A port on another host.
     Peer(Id),
+    /// A router.
+    Router(Id),
+    /// A floating address.
+    Floating(Id),
 }
 
 /// What identifies a flow: table, priority and match. Sorts by them.

@@ -6,20 +6,27 @@
 //! flows, byte for byte.
 #![forbid(unsafe_code)]
 
+pub mod advert;
 mod compile;
 pub mod dhcp;
+pub mod dhcp6;
+pub mod directory;
+pub mod exceeded;
 pub mod field;
 pub mod ledger;
 pub mod matches;
 pub mod numbers;
 pub mod packet;
+pub mod packet6;
 pub mod program;
+pub mod router;
 mod state;
 pub mod tables;
 mod view;
 pub mod wish;
 pub mod words;
 
+pub use directory::{Directory, Question, Reply};
 pub use ledger::{Change, Diff, Flow, FlowMap, Instructions, Key};
-pub use state::{Directory, Noun, State, Stats};
+pub use state::{Noun, State, Stats};
 pub use view::{MetadataPort, Uplinks};

@@ -1,4 +1,4 @@
-//! Small numbers for networks and security groups, which registers and tracking zones have room for.
+//! Small numbers for networks, security groups and routers, which registers and tracking zones have room for.
 //!
 //! A number stays with its id for as long as that is in use, and across restarts: who keeps the state persists
 //! [`Numbers::pairs`] before it sends flows that use them, and gives them back with [`Numbers::restore`] before the first wish. Numbers
@@ -11,9 +11,17 @@ use rustc_hash::FxHashMap;
 use crate::wish::Id;
 
 /// The highest number of a network: tracking zones have 16 bits, and zone 0 is the host's own.
-pub const NETWORK_MOST: u32 = 0xffff;
+pub const NETWORK_MOST: u32 = 0xbfff;
+/// The highest number of a router: its zone is above those of networks.
+pub const ROUTER_MOST: u32 = 0x3fff;
 /// The highest number of a group: two bits of a register are taken by how it is asked.
 pub const GROUP_MOST: u32 = 0x3fff_ffff;
+
+/// The tracking zone of the router of this number.
+#[must_use]
+pub fn router_zone(number: u32) -> u32 {
+    NETWORK_MOST + number
+}
 
 /// Numbers out of 1 to a highest one.
 #[derive(Debug)]
@@ -75,20 +83,23 @@ pub struct Numbers {
     pub networks: Pool,
     /// Of security groups.
     pub groups: Pool,
+    /// Of routers.
+    pub routers: Pool,
 }
 
 impl Default for Numbers {
     fn default() -> Self {
-        Self { networks: Pool::new(NETWORK_MOST), groups: Pool::new(GROUP_MOST) }
+        Self { networks: Pool::new(NETWORK_MOST), groups: Pool::new(GROUP_MOST), routers: Pool::new(ROUTER_MOST) }
     }
 }
 
-/// Whether a number is a network's or a group's.
+/// Whose a number is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum NumberOf {
     Network,
     Group,
+    Router,
 }
 
 impl Numbers {
@@ -98,6 +109,7 @@ impl Numbers {
         let of = |kind, pool: &Pool| pool.by_id.iter().map(move |(id, number)| (kind, id.clone(), *number)).collect();
         let mut all: Vec<_> = of(NumberOf::Network, &self.networks);
         all.extend::<Vec<_>>(of(NumberOf::Group, &self.groups));
+        all.extend::<Vec<_>>(of(NumberOf::Router, &self.routers));
         all.sort_unstable();
         all
     }
@@ -107,6 +119,7 @@ impl Numbers {
         let pool = match kind {
             NumberOf::Network => &mut self.networks,
             NumberOf::Group => &mut self.groups,
+            NumberOf::Router => &mut self.routers,
         };
         if number != 0 && number <= pool.most && !pool.taken.contains(&number) && !pool.by_id.contains_key(&id) {
             pool.put(id, number);
@@ -114,10 +127,22 @@ impl Numbers {
         }
     }
 
-    /// Frees every number whose network or group is not kept. Says whether there was one.
-    pub fn retain(&mut self, network: impl Fn(&Id) -> bool, group: impl Fn(&Id) -> bool) -> bool {
+    /// The tracking zone of a router.
+    #[must_use]
+    pub fn zone_of(&self, router: &str) -> Option<u32> {
+        self.routers.get(router).map(router_zone)
+    }
+
+    /// Frees every number whose network, group or router is not kept. Says whether there was one.
+    pub fn retain(
+        &mut self,
+        network: impl Fn(&Id) -> bool,
+        group: impl Fn(&Id) -> bool,
+        router: impl Fn(&Id) -> bool,
+    ) -> bool {
         let networks = self.networks.retain(network);
-        self.groups.retain(group) || networks
+        let groups = self.groups.retain(group);
+        self.routers.retain(router) || groups || networks
     }
 }
 

@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 
 use crate::wish::Mac;
 
-const ETHERNET_BYTES: usize = 14;
+pub(crate) const ETHERNET_BYTES: usize = 14;
 const IPV4_BYTES: usize = 20;
 const UDP_BYTES: usize = 8;
 const UDP: u8 = 17;
@@ -28,7 +28,7 @@ pub struct Datagram<'a> {
     pub payload: &'a [u8],
 }
 
-fn take<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+pub(crate) fn take<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
@@ -98,13 +98,13 @@ impl<'a> Datagram<'a> {
 }
 
 /// The sum of 16-bit words; an odd byte at the end counts as the high half of one. At most 65,535 bytes.
-fn sum(bytes: &[u8]) -> u32 {
+pub(crate) fn sum(bytes: &[u8]) -> u32 {
     let (words, rest) = bytes.as_chunks::<2>();
     let whole: u32 = words.iter().map(|word| u32::from(u16::from_be_bytes(*word))).sum();
     whole + rest.first().map_or(0, |byte| u32::from(*byte) << 8)
 }
 
-fn fold(mut sum: u32) -> u16 {
+pub(crate) fn fold(mut sum: u32) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

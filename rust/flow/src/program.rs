@@ -23,6 +23,7 @@ const NICIRA: u32 = 0x2320;
 const NX_RESUBMIT_TABLE: u16 = 14;
 const NX_OUTPUT_REG: u16 = 15;
 const NX_CT: u16 = 35;
+const NX_LEARN: u16 = 16;
 const NX_NAT: u16 = 36;
 const NX_CT_CLEAR: u16 = 43;
 
@@ -80,6 +81,12 @@ impl Program {
         self
     }
 
+    /// The actions as they stand in a packet-out.
+    #[must_use]
+    pub fn actions(&self) -> &[u8] {
+        &self.actions
+    }
+
     /// The instructions as they stand in a flow mod. Empty for a drop.
     pub fn write(&self, out: &mut Vec<u8>) {
         debug_assert!(self.actions.len() <= SIZE_MOST_BYTES, "{} bytes of actions", self.actions.len());
@@ -106,7 +113,7 @@ impl Program {
     }
 
     fn nicira(self, subtype: u16, body: &[u8]) -> Self {
-        let mut whole: SmallVec<[u8; 64]> = SmallVec::new();
+        let mut whole: SmallVec<[u8; 96]> = SmallVec::new();
         whole.extend_from_slice(&NICIRA.to_be_bytes());
         whole.extend_from_slice(&subtype.to_be_bytes());
         whole.extend_from_slice(body);
@@ -234,6 +241,29 @@ impl Program {
         self.nicira(NX_CT, &body)
     }
 
+    /// Has the switch learn a flow by itself, in `learnt.table`, each time that a packet comes here.
+    #[must_use]
+    pub fn learn(self, learnt: &Learnt) -> Self {
+        let mut body: SmallVec<[u8; 96]> = SmallVec::new();
+        body.extend_from_slice(&0_u16.to_be_bytes());
+        body.extend_from_slice(&learnt.hard_timeout_s.to_be_bytes());
+        body.extend_from_slice(&learnt.priority.to_be_bytes());
+        body.extend_from_slice(&LEARNT_COOKIE.to_be_bytes());
+        body.extend_from_slice(&DELETE_LEARNT.to_be_bytes());
+        body.extend_from_slice(&[learnt.table.number(), 0, 0, 0, 0, 0]);
+        for step in &learnt.steps {
+            step.write(&mut body);
+        }
+        self.nicira(NX_LEARN, &body)
+    }
+
+    /// The packet has come in by no port, so that it may leave by the one that it did come in by.
+    #[must_use]
+    pub fn forget_port(self) -> Self {
+        // The 16-bit field of OpenFlow 1.0, the one that may be set.
+        self.action(SET_FIELD, &[0, 0, 0, 2, 0, 0])
+    }
+
     /// Forgets what connection tracking found.
     #[must_use]
     pub fn untrack(self) -> Self {
@@ -256,6 +286,84 @@ impl Program {
     #[must_use]
     pub fn pop_vlan(self) -> Self {
         self.action(POP_VLAN, &[0; 4])
+    }
+}
+
+/// The cookie of flows that the switch has learnt: not ours to mend.
+pub const LEARNT_COOKIE: u64 = 0x6f73_7472_6e00_0000;
+/// Learnt flows go with the flow that learns.
+const DELETE_LEARNT: u16 = 2;
+
+/// A flow for the switch to learn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learnt {
+    /// In which table.
+    pub table: Table,
+    /// With which priority.
+    pub priority: u16,
+    /// For how long it stands.
+    pub hard_timeout_s: u16,
+    /// What it matches and does.
+    pub steps: Vec<Learn>,
+}
+
+/// One part of a flow to learn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Learn {
+    /// It matches `field` having this value.
+    Match(Field, Vec<u8>),
+    /// It matches `field` having the value that the second has in the packet at hand.
+    MatchField(Field, Field),
+    /// It sets the one to the value that the other has in the packet at hand.
+    Set(Field, Field),
+    /// It sets one bit of `field`.
+    SetBit(Field, u16),
+}
+
+/// The header by which Open vSwitch itself names a field in what it learns: Nicira's (nicira-ext.h), even where OpenFlow has its own.
+fn nicira_header(field: Field) -> u32 {
+    match field {
+        Field::EthDst => 0x0000_0206,
+        Field::EthSrc => 0x0000_0406,
+        Field::EthType => 0x0000_0602,
+        Field::ArpSpa => 0x0000_2004,
+        Field::ArpSha => 0x0001_2206,
+        Field::NdTarget => 0x0001_2e10,
+        other => other.header(),
+    }
+}
+
+impl Learn {
+    fn write(&self, out: &mut SmallVec<[u8; 96]>) {
+        const IMMEDIATE: u16 = 1 << 13;
+        const LOAD: u16 = 1 << 11;
+        let field = |out: &mut SmallVec<[u8; 96]>, field: Field, bit: u16| {
+            out.extend_from_slice(&nicira_header(field).to_be_bytes());
+            out.extend_from_slice(&bit.to_be_bytes());
+        };
+        let bits = |field: Field| u16::from(field.spec().size_bytes) * 8;
+        match self {
+            Self::Match(to, value) => {
+                out.extend_from_slice(&(bits(*to) | IMMEDIATE).to_be_bytes());
+                out.extend_from_slice(value);
+                field(out, *to, 0);
+            }
+            Self::MatchField(to, from) => {
+                out.extend_from_slice(&bits(*to).to_be_bytes());
+                field(out, *from, 0);
+                field(out, *to, 0);
+            }
+            Self::Set(to, from) => {
+                out.extend_from_slice(&(bits(*to) | LOAD).to_be_bytes());
+                field(out, *from, 0);
+                field(out, *to, 0);
+            }
+            Self::SetBit(to, bit) => {
+                out.extend_from_slice(&(1 | IMMEDIATE | LOAD).to_be_bytes());
+                out.extend_from_slice(&[0, 1]);
+                field(out, *to, *bit);
+            }
+        }
     }
 }
 

@@ -1,16 +1,18 @@
 //! The wished state of this host's network, and its flows.
 
 use core::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use rustc_hash::FxHashMap;
 
+use crate::advert::Advert;
 use crate::compile;
 use crate::dhcp::Offer;
+use crate::dhcp6::Offer6;
+use crate::directory::{Directory, Stand, Voice};
 use crate::ledger::{Diff, Flow, FlowMap, Ledger, Sink, Unit};
 use crate::numbers::NumberOf;
 use crate::view::{Uplinks, View};
-use crate::wish::{Id, WishError, parse};
+use crate::wish::{Id, Router, WishError, parse};
 use crate::words::{FlowInWords, Names, in_words};
 
 /// The nouns that the network is made of.
@@ -21,6 +23,8 @@ pub enum Noun {
     SecurityGroup,
     Port,
     Peer,
+    Router,
+    Floating,
 }
 
 impl Noun {
@@ -32,33 +36,10 @@ impl Noun {
             "security_group" => Some(Self::SecurityGroup),
             "port" => Some(Self::Port),
             "peer" => Some(Self::Peer),
+            "router" => Some(Self::Router),
+            "floating_ip" => Some(Self::Floating),
             _ => None,
         }
-    }
-}
-
-/// What there is to answer to packets that the switch sends up, by the port that they came in by.
-///
-/// Shared with whoever talks to the switch; changes at each commit.
-#[derive(Clone, Default)]
-pub struct Directory(Arc<RwLock<FxHashMap<u32, Arc<Offer>>>>);
-
-impl Directory {
-    /// The answer to `frame` from the OpenFlow port `number`, to go out by that port.
-    #[must_use]
-    pub fn answer(&self, number: u32, frame: &[u8]) -> Option<Vec<u8>> {
-        let offers = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let offer = offers.get(&number).cloned();
-        drop(offers);
-        offer?.answer(frame)
-    }
-
-    fn put(&self, number: u32, offer: Option<Offer>) {
-        let mut offers = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        match offer {
-            Some(offer) => offers.insert(number, Arc::new(offer)),
-            None => offers.remove(&number),
-        };
     }
 }
 
@@ -81,6 +62,7 @@ pub struct State {
     directory: Directory,
     owners: FxHashMap<u32, Id>,
     told: FxHashMap<Id, u32>,
+    zones_told: FxHashMap<Id, u32>,
     stats: Stats,
     started: bool,
 }
@@ -102,6 +84,8 @@ impl State {
             Noun::SecurityGroup => self.view.put_group(parse(id, body)?),
             Noun::Port => self.view.put_port(parse(id, body)?),
             Noun::Peer => self.view.put_peer(parse(id, body)?),
+            Noun::Router => self.view.put_router(parse(id, body)?),
+            Noun::Floating => self.view.put_floating(parse(id, body)?),
         }
         Ok(())
     }
@@ -113,6 +97,8 @@ impl State {
             Noun::SecurityGroup => self.view.drop_group(id),
             Noun::Port => self.view.drop_port(id),
             Noun::Peer => self.view.drop_peer(id),
+            Noun::Router => self.view.drop_router(id),
+            Noun::Floating => self.view.drop_floating(id),
         }
     }
 
@@ -161,8 +147,10 @@ impl State {
         for unit in &dirty {
             compile::unit(&self.view, unit, &mut sink);
             self.stats.flows_computed += self.ledger.replace(unit, &mut sink) as u64;
-            if let Unit::Port(id) = unit {
-                self.tell(id);
+            match unit {
+                Unit::Port(id) => self.tell(id),
+                Unit::Router(id) => self.tell_router(id),
+                _ => {}
             }
         }
         self.stats.units_computed += dirty.len() as u64;
@@ -180,11 +168,35 @@ impl State {
             self.directory.put(old, None);
         }
         if let Some((port, number)) = known {
-            let network = self.view.networks.get(&port.network_id);
-            self.directory.put(number, network.and_then(|network| Offer::of(port, network)));
+            let voice = self.view.networks.get(&port.network_id).map(|network| Voice {
+                dhcp: Offer::of(port, network),
+                dhcp6: Offer6::of(port, network),
+                advert: Advert::of(&self.view, port),
+            });
+            self.directory.put(number, voice);
             self.owners.insert(number, id.clone());
             self.told.insert(id.clone(), number);
         }
+    }
+
+    /// Keeps the directory in step with one router.
+    fn tell_router(&mut self, id: &Id) {
+        let zone = self.view.numbers.zone_of(id);
+        if let Some(old) = self.zones_told.remove(id)
+            && Some(old) != zone
+        {
+            self.directory.stand_in(old, Vec::new());
+        }
+        let Some(zone) = zone else { return };
+        let router = self.view.routers.get(id).filter(|router| router.admin_up);
+        let here = |outside: bool| !outside || router.is_some_and(|router| router.gateway_here().is_some());
+        let faces = router.into_iter().flat_map(Router::faces).filter(|(_, outside)| here(*outside));
+        let stands = faces.filter_map(|(face, _)| {
+            let network = self.view.numbers.networks.get(&face.network_id)?;
+            Some((network, Stand { router: zone, mac: face.mac, ipv4: face.ipv4(), ipv6: face.ipv6() }))
+        });
+        self.directory.stand_in(zone, stands.collect());
+        self.zones_told.insert(id.clone(), zone);
     }
 
     /// What answers packets that the switch sends up.

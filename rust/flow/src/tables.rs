@@ -5,11 +5,15 @@
 //!      |                                                     |
 //!  classify ─ guard ─ arp ─ services ─ send-track ─ send-filter ─ send-verdict
 //!                              |                                   |
-//!                        (controller, metadata)       route-* (between networks)
+//!                        (controller, metadata)                    |
 //!                                                                  |
-//!                                    deliver ── flood, flood-ports, flood-hosts, flood-open
-//!                                       |
+//!                       route-* ───────────────── deliver ── flood, flood-ports, flood-hosts, flood-open
+//!                                                    |
 //!                     receive-track ─ receive-filter ─ receive-verdict ─ commit ─ output
+//!
+//!  route-enter ─ route-local ──────────── route ─ route-out ─ translate ─ next-hop ─ forward (to deliver, in another network)
+//!                     |                     |                                 |
+//!                 route-in (ct, nat) ───────                              neighbours
 //! ```
 //!
 //! `groups`, `members` and `rules` are subroutines that both filters call. **Filtering** works so: a filter flow of a
@@ -22,6 +26,16 @@
 //! packet, and a reply is judged by the rules that its connection was opened under (the receiver's ingress rules for
 //! what it answers). So both directions follow today's rules: taking a rule away cuts the connections that it had let
 //! in, at once, and nothing has to be marked or swept.
+//!
+//! **Routing.** A frame to the link-layer address of a router goes from `deliver` to the route tables and comes back to `deliver` in the
+//! network that it is routed to; each host routes what its own guests send. On the way its connection is committed to the zone of the
+//! network that it leaves and then forgotten, so that each network tracks it in its own zone. What goes outside is sent
+//! to the host of the router's gateway as it is, by the tunnel of the network that it came from, and routed there. That host translates
+//! addresses in a zone that is the router's own: on the way out `route-out` undoes or repeats what is known and `translate` decides
+//! about new connections; on the way in `route-local` and `route-in` do the same. Both also hold established connections against
+//! today's floating addresses, so that taking one away cuts them. `neighbours` says which link-layer address the next hop has: of
+//! ports and peers by their wishes, of others by what the switch itself learns of them from ARP and neighbour discovery; the first packet to
+//! an unknown one goes to the controller, which asks for it.
 
 /// The tables. Numbers leave room; their order is the order of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,12 +57,30 @@ pub enum Table {
     SendFilter = 42,
     /// Goes on only if they said yes.
     SendVerdict = 44,
+    /// Into a router: ends the packet's life in the network that it came from.
+    RouteEnter = 50,
+    /// What a router answers itself, and what has no hops left.
+    RouteLocal = 51,
+    /// From outside, with connections looked up: new ones to floating addresses, and known ones.
+    RouteIn = 52,
+    /// Where to, by the longest prefix.
+    Route = 54,
+    /// To the outside: looks the connection up, or sends it to the gateway's host.
+    RouteOut = 56,
+    /// To the outside, with connections looked up: under which address.
+    Translate = 57,
+    /// One hop less, and on to the next.
+    NextHop = 58,
+    /// The link-layer address of the next hop.
+    Neighbours = 59,
     /// One group of a filter: which remote groups its rules name.
     Groups = 60,
     /// Whether the other side is in the remote group.
     Members = 61,
     /// What a group admits.
     Rules = 62,
+    /// Goes on only if the next hop is known.
+    Forward = 66,
     /// To which port or host the frame goes.
     Deliver = 70,
     /// Frames for all.
@@ -72,7 +104,7 @@ pub enum Table {
 }
 
 /// Every table, with its name.
-pub const TABLES: [(Table, &str); 21] = [
+pub const TABLES: [(Table, &str); 30] = [
     (Table::Classify, "classify"),
     (Table::Guard, "guard"),
     (Table::Arp, "arp"),
@@ -81,9 +113,18 @@ pub const TABLES: [(Table, &str); 21] = [
     (Table::SendTrack, "send-track"),
     (Table::SendFilter, "send-filter"),
     (Table::SendVerdict, "send-verdict"),
+    (Table::RouteEnter, "route-enter"),
+    (Table::RouteLocal, "route-local"),
+    (Table::RouteIn, "route-in"),
+    (Table::Route, "route"),
+    (Table::RouteOut, "route-out"),
+    (Table::Translate, "translate"),
+    (Table::NextHop, "next-hop"),
+    (Table::Neighbours, "neighbours"),
     (Table::Groups, "groups"),
     (Table::Members, "members"),
     (Table::Rules, "rules"),
+    (Table::Forward, "forward"),
     (Table::Deliver, "deliver"),
     (Table::Flood, "flood"),
     (Table::FloodPorts, "flood-ports"),
@@ -116,10 +157,18 @@ pub mod register {
 
     /// The number of the network; also the connection tracking zone.
     pub const NETWORK: Field = Field::Reg0;
+    /// The tracking zone of the router that has the packet.
+    pub const ROUTER: Field = Field::Reg1;
     /// The OpenFlow port that the frame is to leave by.
     pub const OUT: Field = Field::Reg2;
     /// Bits, see [`super::flag`].
     pub const FLAGS: Field = Field::Reg3;
+    /// The next hop, if it is IPv4.
+    pub const NEXT_HOP: Field = Field::Reg4;
+    /// The next hop, if it is IPv6: all of the four registers from `NEXT_HOP` on, which routing has to itself.
+    pub const NEXT_HOP_V6: Field = Field::XxReg1;
+    /// The four.
+    pub const NEXT_HOP_WORDS: [Field; 4] = [Field::Reg4, Field::Reg5, Field::Reg6, Field::Reg7];
     /// Which part of a flood.
     pub const PART: Field = Field::Reg5;
     /// The security group that is being asked, with the direction, see [`super::group_key`].
@@ -136,6 +185,10 @@ pub mod flag {
     pub const ALLOWED: u32 = 2;
     /// A stateful rule has allowed it: its connection is to be committed.
     pub const COMMIT: u32 = 4;
+    /// The next hop's link-layer address is known.
+    pub const RESOLVED: u32 = 8;
+    /// All of them.
+    pub const ALL: u32 = 15;
 }
 
 /// Bits of `ct_state`, from ovs-fields(7).

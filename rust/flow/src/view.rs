@@ -9,9 +9,10 @@ use ipnet::Ipv4Net;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ledger::Unit;
-use crate::numbers::Numbers;
+use crate::numbers::{Numbers, router_zone};
+use crate::router::Face;
 use crate::tables::Lookup;
-use crate::wish::{Direction, Id, Mac, Network, Peer, Port, SecurityGroup, SegmentType};
+use crate::wish::{Direction, Floating, Id, Mac, Network, Peer, Port, Router, SecurityGroup, SegmentType};
 
 /// The port of the switch behind which this host's metadata server listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub struct View {
     pub groups: FxHashMap<Id, SecurityGroup>,
     pub ports: FxHashMap<Id, Port>,
     pub peers: FxHashMap<Id, Peer>,
+    pub routers: FxHashMap<Id, Router>,
+    pub floatings: FxHashMap<Id, Floating>,
     pub uplinks: Uplinks,
     pub numbers: Numbers,
     /// The OpenFlow number of each plugged port.
@@ -101,6 +104,10 @@ pub struct View {
     pub bound_to: FxHashMap<u32, Id>,
     /// The ports and peers of each network.
     pub residents: FxHashMap<Id, FxHashSet<Unit>>,
+    /// The routers that stand in each network.
+    pub standing: FxHashMap<Id, BTreeSet<Id>>,
+    /// The floating addresses of each router.
+    pub floatings_of: FxHashMap<Id, BTreeSet<Id>>,
     /// The ports and peers in each group.
     pub members: FxHashMap<Id, FxHashSet<Unit>>,
     /// How many rules ask for the members of each group, by how they look.
@@ -138,13 +145,20 @@ impl View {
     fn touch_network(&mut self, id: &Id) {
         self.dirty.insert(Unit::Network(id.clone()));
         self.dirty.insert(Unit::Flood(id.clone()));
-        if let Some(residents) = self.residents.get(id) {
-            self.dirty.extend(residents.iter().cloned());
+        self.touch_residents(id);
+        for router in self.standing.get(id).cloned().into_iter().flatten() {
+            self.touch_router(&router);
         }
         if let Some(floods) = self.floods.get(id) {
             self.dirty.extend(floods.ports.keys().map(|part| Unit::FloodPorts(id.clone(), *part)));
             self.dirty.extend(floods.open.keys().map(|part| Unit::FloodOpen(id.clone(), *part)));
             self.dirty.extend(floods.hosts.keys().map(|part| Unit::FloodHosts(id.clone(), *part)));
+        }
+    }
+
+    fn touch_residents(&mut self, network: &Id) {
+        if let Some(residents) = self.residents.get(network) {
+            self.dirty.extend(residents.iter().cloned());
         }
     }
 
@@ -284,6 +298,87 @@ impl View {
         }
     }
 
+    /// Holds a router.
+    pub fn put_router(&mut self, wish: Router) {
+        let id = wish.id.clone();
+        if self.routers.get(&id) == Some(&wish) {
+            return;
+        }
+        if let Some((number, true)) = self.numbers.routers.take(&id) {
+            self.numbers_changed = true;
+            self.fresh_zones.push(router_zone(number) as u16);
+        }
+        let old = self.routers.insert(id.clone(), wish.clone());
+        self.dirty.insert(Unit::Router(id.clone()));
+        if old.as_ref().is_none_or(|old| old.gateway != wish.gateway || old.admin_up != wish.admin_up) {
+            self.touch_floatings(&id);
+        }
+        self.stand_in(&id, old.as_ref(), Some(&wish));
+    }
+
+    /// Forgets a router.
+    pub fn drop_router(&mut self, id: &str) {
+        if let Some((id, old)) = self.routers.remove_entry(id) {
+            self.touch_router(&id);
+            self.stand_in(&id, Some(&old), None);
+        }
+    }
+
+    /// Says where a router stands; who lives where that has changed is computed anew.
+    fn stand_in(&mut self, id: &Id, old: Option<&Router>, new: Option<&Router>) {
+        let before: FxHashSet<_> = old.into_iter().filter(|router| router.admin_up).flat_map(Router::faces).collect();
+        let after: FxHashSet<_> = new.into_iter().filter(|router| router.admin_up).flat_map(Router::faces).collect();
+        for (face, _) in before.difference(&after) {
+            if let Some(routers) = self.standing.get_mut(&face.network_id) {
+                routers.remove(id);
+                if routers.is_empty() {
+                    self.standing.remove(&face.network_id);
+                }
+            }
+            self.touch_residents(&face.network_id);
+        }
+        for (face, _) in &after {
+            self.standing.entry(face.network_id.clone()).or_default().insert(id.clone());
+        }
+        for (face, _) in after.difference(&before) {
+            self.touch_residents(&face.network_id);
+        }
+    }
+
+    fn touch_router(&mut self, id: &Id) {
+        self.dirty.insert(Unit::Router(id.clone()));
+        self.touch_floatings(id);
+    }
+
+    fn touch_floatings(&mut self, router: &Id) {
+        self.dirty.extend(self.floatings_of.get(router).into_iter().flatten().cloned().map(Unit::Floating));
+    }
+
+    /// Holds a floating address.
+    pub fn put_floating(&mut self, wish: Floating) {
+        let id = wish.id.clone();
+        if self.floatings.get(&id) == Some(&wish) {
+            return;
+        }
+        self.drop_floating(&id);
+        self.floatings_of.entry(wish.router_id.clone()).or_default().insert(id.clone());
+        self.floatings.insert(id.clone(), wish);
+        self.dirty.insert(Unit::Floating(id));
+    }
+
+    /// Forgets a floating address.
+    pub fn drop_floating(&mut self, id: &str) {
+        if let Some((id, old)) = self.floatings.remove_entry(id) {
+            if let Some(all) = self.floatings_of.get_mut(&old.router_id) {
+                all.remove(&id);
+                if all.is_empty() {
+                    self.floatings_of.remove(&old.router_id);
+                }
+            }
+            self.dirty.insert(Unit::Floating(id));
+        }
+    }
+
     fn enter(&mut self, unit: &Unit, network: Id, groups: Vec<Id>) {
         self.residents.entry(network).or_default().insert(unit.clone());
         for group in groups {
@@ -316,6 +411,8 @@ impl View {
         self.dirty.extend(self.groups.keys().cloned().map(Unit::Group));
         self.dirty.extend(self.ports.keys().cloned().map(Unit::Port));
         self.dirty.extend(self.peers.keys().cloned().map(Unit::Peer));
+        self.dirty.extend(self.routers.keys().cloned().map(Unit::Router));
+        self.dirty.extend(self.floatings.keys().cloned().map(Unit::Floating));
     }
 
     /// Where a port stands in floods; None while it isn't plugged in or is down.
@@ -388,9 +485,18 @@ impl View {
 
     /// Frees numbers that nothing uses any more.
     pub fn prune_numbers(&mut self) {
-        let Self { networks, groups, lookups, numbers, .. } = self;
+        let Self { networks, groups, lookups, routers, numbers, .. } = self;
         let in_use = |id: &Id| groups.contains_key(id) || lookups.contains_key(id);
-        self.numbers_changed |= numbers.retain(|id| networks.contains_key(id), in_use);
+        self.numbers_changed |= numbers.retain(|id| networks.contains_key(id), in_use, |id| routers.contains_key(id));
+    }
+
+    /// Every place where a router that is up stands in a network, and whether that is its gateway's.
+    pub fn faces_in(&self, network: &str) -> impl Iterator<Item = (&Router, &Face, bool)> {
+        let routers = self.standing.get(network).into_iter().flatten().filter_map(|id| self.routers.get(id));
+        routers.flat_map(move |router| {
+            let here = router.faces().filter(move |(face, _)| &*face.network_id == network);
+            here.map(move |(face, outside)| (router, face, outside))
+        })
     }
 
     /// How frames of `network` leave this host.

@@ -13,6 +13,8 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
+pub use crate::router::{Face, Floating, Gateway, Route, Router};
+
 /// The id of an object of the control plane.
 pub type Id = Arc<str>;
 
@@ -75,12 +77,14 @@ impl FromStr for Mac {
 }
 
 /// Reads a string by `FromStr`; empty is the type's default where the field is optional.
-fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(input: D) -> Result<T, D::Error> {
+pub(crate) fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(input: D) -> Result<T, D::Error> {
     let text = <std::borrow::Cow<'de, str>>::deserialize(input)?;
     text.parse().map_err(|error| D::Error::custom(format!("{text:?}: {error}")))
 }
 
-fn parsed_or_none<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(input: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn parsed_or_none<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
+    input: D,
+) -> Result<Option<T>, D::Error> {
     let text = <std::borrow::Cow<'de, str>>::deserialize(input)?;
     if text.is_empty() {
         return Ok(None);
@@ -89,11 +93,11 @@ fn parsed_or_none<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(inpu
 }
 
 /// Reads an address or a prefix, as a prefix, its host bits cleared.
-fn prefix<'de, D: Deserializer<'de>>(input: D) -> Result<IpNet, D::Error> {
+pub(crate) fn prefix<'de, D: Deserializer<'de>>(input: D) -> Result<IpNet, D::Error> {
     prefix_or_none(input)?.ok_or_else(|| D::Error::custom("an address or prefix is missing"))
 }
 
-fn prefix_or_none<'de, D: Deserializer<'de>>(input: D) -> Result<Option<IpNet>, D::Error> {
+pub(crate) fn prefix_or_none<'de, D: Deserializer<'de>>(input: D) -> Result<Option<IpNet>, D::Error> {
     let text = <std::borrow::Cow<'de, str>>::deserialize(input)?;
     if text.is_empty() {
         return Ok(None);
@@ -102,13 +106,13 @@ fn prefix_or_none<'de, D: Deserializer<'de>>(input: D) -> Result<Option<IpNet>, 
     net.map(|net| Some(net.trunc())).map_err(|error| D::Error::custom(format!("{text:?}: {error}")))
 }
 
-fn addresses<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<IpNet>, D::Error> {
+pub(crate) fn addresses<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<IpNet>, D::Error> {
     #[derive(Deserialize)]
     struct Item(#[serde(deserialize_with = "prefix")] IpNet);
     Ok(Vec::<Item>::deserialize(input)?.into_iter().map(|item| item.0).collect())
 }
 
-fn yes() -> bool {
+pub(crate) fn yes() -> bool {
     true
 }
 
@@ -173,6 +177,30 @@ pub struct Subnet {
     /// Further routes.
     #[serde(default)]
     pub host_routes: Vec<HostRoute>,
+    /// What routers advertise, if it is IPv6.
+    #[serde(default)]
+    pub ra_mode: Ipv6Mode,
+    /// How its ports get their IPv6 addresses.
+    #[serde(default)]
+    pub address_mode: Ipv6Mode,
+}
+
+/// How ports of an IPv6 subnet learn their address and what else there is to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ipv6Mode {
+    /// Not by our doing.
+    #[default]
+    #[serde(rename = "")]
+    None,
+    /// The address is made of the advertised prefix.
+    Slaac,
+    /// The same, and the rest is asked for by DHCPv6.
+    #[serde(rename = "dhcpv6-stateless")]
+    Stateless,
+    /// Everything is asked for by DHCPv6.
+    #[serde(rename = "dhcpv6-stateful")]
+    Stateful,
 }
 
 /// A network that has ports on this host.
@@ -377,10 +405,22 @@ pub struct Peer {
     /// The groups that it is a member of.
     #[serde(default)]
     pub security_groups: Vec<Id>,
+    /// What else it may send as.
+    #[serde(default)]
+    pub address_pairs: Vec<AddressPair>,
 }
 
 /// The most name servers that go into a DHCP answer.
 pub const DNS_MOST: usize = 8;
+
+impl Subnet {
+    /// Whether its ports may ask for anything by DHCPv6.
+    #[must_use]
+    pub fn speaks_dhcpv6(&self) -> bool {
+        let by_dhcp = matches!(self.address_mode, Ipv6Mode::Stateful | Ipv6Mode::Stateless);
+        self.dhcp && by_dhcp && matches!(self.cidr, IpNet::V6(_))
+    }
+}
 
 impl Network {
     /// Its IPv4 subnet of this id, if it is one.
@@ -415,7 +455,7 @@ pub trait Named {
 macro_rules! named {
     ($($wish:ty),*) => { $(impl Named for $wish { fn id(&self) -> &str { &self.id } })* };
 }
-named!(Network, SecurityGroup, Port, Peer);
+named!(Network, SecurityGroup, Port, Peer, Router, Floating);
 
 #[cfg(test)]
 mod tests {

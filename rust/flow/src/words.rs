@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::field::{Field, Shape};
 use crate::ledger::{Flow, Key};
 use crate::matches::{Term, Terms};
+use crate::numbers::NumberOf;
 use crate::program;
 use crate::tables::{Table, ct_state, flag, register};
 use crate::view::View;
@@ -23,6 +24,8 @@ pub trait Lexicon {
     fn network(&self, number: u32) -> String;
     /// The name of a security group.
     fn group(&self, number: u32) -> String;
+    /// The name of the router of a tracking zone.
+    fn router(&self, zone: u32) -> String;
 }
 
 /// Numbers only.
@@ -40,6 +43,10 @@ impl Lexicon for NoNames {
     fn group(&self, number: u32) -> String {
         number.to_string()
     }
+
+    fn router(&self, zone: u32) -> String {
+        zone.to_string()
+    }
 }
 
 /// The names that the wishes give.
@@ -48,6 +55,7 @@ pub struct Names {
     ports: FxHashMap<u32, String>,
     networks: FxHashMap<u32, String>,
     groups: FxHashMap<u32, String>,
+    routers: FxHashMap<u32, String>,
 }
 
 impl Names {
@@ -67,10 +75,18 @@ impl Names {
                 names.networks.insert(number, network.name.clone());
             }
         }
-        for (_, id, number) in view.numbers.pairs() {
+        for router in view.routers.values() {
+            if let Some(zone) = view.numbers.zone_of(&router.id) {
+                names.routers.insert(zone, router.name.clone());
+            }
+        }
+        for (kind, id, number) in view.numbers.pairs() {
+            if kind != NumberOf::Group {
+                continue;
+            }
             if let Some(group) = view.groups.get(&id) {
                 names.groups.insert(number, format!("{}({:.8})", group.name, id));
-            } else if !view.networks.contains_key(&id) {
+            } else {
                 names.groups.insert(number, format!("{id:.8}"));
             }
         }
@@ -93,6 +109,10 @@ impl Lexicon for Names {
 
     fn group(&self, number: u32) -> String {
         named(&self.groups, number)
+    }
+
+    fn router(&self, zone: u32) -> String {
+        named(&self.routers, zone)
     }
 }
 
@@ -158,6 +178,8 @@ fn assignment(field: Field, value: &[u8], mask: Option<&[u8]>, names: &impl Lexi
     match field {
         Field::InPort => format!("from={}", names.port(word)),
         register::NETWORK => format!("network={}", names.network(word)),
+        register::ROUTER => format!("router={}", names.router(word)),
+        register::NEXT_HOP if mask.is_none() => format!("next_hop={}", Ipv4Addr::from(word)),
         register::OUT => format!("to={}", names.port(word)),
         register::PART => format!("part={word}"),
         register::GROUP => {
@@ -185,8 +207,12 @@ fn assignment(field: Field, value: &[u8], mask: Option<&[u8]>, names: &impl Lexi
     }
 }
 
-const FLAG_NAMES: [(u32, &str); 3] =
-    [(flag::FROM_HOST, "from-host"), (flag::ALLOWED, "allowed"), (flag::COMMIT, "commit")];
+const FLAG_NAMES: [(u32, &str); 4] = [
+    (flag::FROM_HOST, "from-host"),
+    (flag::ALLOWED, "allowed"),
+    (flag::COMMIT, "commit"),
+    (flag::RESOLVED, "resolved"),
+];
 const CT_NAMES: [(u32, &str); 6] = [
     (ct_state::NEW, "new"),
     (ct_state::ESTABLISHED, "est"),
@@ -286,6 +312,7 @@ fn action(kind: u16, body: &[u8], names: &impl Lexicon) -> String {
         17 => Some("push vlan".to_owned()),
         18 => Some("pop vlan".to_owned()),
         24 => Some("ttl-1".to_owned()),
+        25 if body.starts_with(&[0, 0, 0, 2]) => Some("forget port".to_owned()),
         25 => set_field(body, names),
         28 => copy_field(body),
         0xffff => nicira(body, names),
@@ -323,6 +350,9 @@ fn nicira(body: &[u8], names: &impl Lexicon) -> Option<String> {
     match (u16::from_be_bytes([*high, *low]), rest) {
         (14, [_, _, table, ..]) => Some(format!("call {}", table_name(*table))),
         (15, _) => Some("output to".to_owned()),
+        (16, [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, table, ..]) => {
+            Some(format!("learn {}", table_name(*table)))
+        }
         (35, [_, flags, _, _, _, _, _, _, table, _, _, _, _, _, nested @ ..]) => {
             let verb = if flags & 1 == 0 { "track" } else { "commit" };
             let nat: String = Blocks(nested).map(|(kind, body)| format!(" {}", action(kind, body, names))).collect();

@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use ostro_flow::ledger::{apply, diff};
+use ostro_flow::program::Program;
 use ostro_flow::words::{self, NoNames};
-use ostro_flow::{Change, Diff, Directory, FlowMap};
+use ostro_flow::{Change, Diff, Directory, FlowMap, Question};
 
 use crate::WireError;
 use crate::throttle::Throttle;
@@ -23,6 +24,10 @@ pub type Ticket = u64;
 const QUIET: Duration = Duration::from_secs(5);
 /// A switch that has said nothing for this long is given up. Swallowing 100,000 flows takes it about 2 s.
 const DEAD: Duration = Duration::from_secs(30);
+/// How often routers advertise themselves unasked; they are believed for half an hour.
+const ADVERTISE: Duration = Duration::from_secs(300);
+/// Marks the number of a router where that of a port is expected.
+const ROUTERS: u32 = 1 << 31;
 /// The most lines in which one drift is told.
 const DRIFT_LINES_MOST: usize = 100;
 
@@ -157,6 +162,7 @@ pub struct Session {
     last_xid: u32,
     heard: Instant,
     asked: bool,
+    advertised: Instant,
 }
 
 impl Session {
@@ -178,6 +184,7 @@ impl Session {
             last_xid: 0,
             heard: now,
             asked: false,
+            advertised: now,
         }
     }
 
@@ -257,6 +264,9 @@ impl Session {
             let xid = self.next_xid();
             self.out.echo(xid);
         }
+        if self.phase == Phase::Ready {
+            self.advertise(now);
+        }
         Ok(())
     }
 
@@ -301,14 +311,33 @@ impl Session {
 
     fn packet_in(&mut self, body: &[u8], now: Instant) -> Result<(), WireError> {
         let packet = wire::packet_in(body)?;
-        if packet.cookie & COOKIE_MASK != COOKIE || !self.throttle.admit(packet.in_port, now) {
+        let [network, router, _, _, next_hop @ ..] = packet.registers;
+        // A routed packet comes from no port any more: then it counts against its router.
+        let payer = if packet.in_port == 0 { ROUTERS | router } else { packet.in_port };
+        if packet.cookie & COOKIE_MASK != COOKIE || !self.throttle.admit(payer, now) {
             return Ok(());
         }
-        if let Some(answer) = self.directory.answer(packet.in_port, packet.frame) {
+        let mut hop = [0; 16];
+        hop.as_chunks_mut().0.iter_mut().zip(next_hop).for_each(|(word, value)| *word = value.to_be_bytes());
+        let (table, in_port, frame) = (packet.table, packet.in_port, packet.frame);
+        let question = Question { table, in_port, network, router, next_hop: hop, frame };
+        if let Some(reply) = self.directory.reply(&question) {
             let xid = self.next_xid();
-            self.out.packet_out(xid, packet.in_port, &answer);
+            self.out.packet_out(xid, &reply.program, &reply.frame);
         }
         Ok(())
+    }
+
+    /// Has routers advertise themselves: to all guests now and then, to those who are to hear news at once.
+    fn advertise(&mut self, now: Instant) {
+        let all = now.saturating_duration_since(self.advertised) >= ADVERTISE;
+        if all {
+            self.advertised = now;
+        }
+        for (port, frame) in self.directory.adverts(all) {
+            let xid = self.next_xid();
+            self.out.packet_out(xid, &Program::new().output(port), &frame);
+        }
     }
 
     /// Starts what is due, if nothing is under way.

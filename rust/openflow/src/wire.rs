@@ -2,7 +2,9 @@
 //!
 //! Numbers and layouts from the OpenFlow 1.5.1 specification; `NX` from Open vSwitch's nicira-ext.h.
 
+use ostro_flow::field::Field;
 use ostro_flow::matches::{Match, Terms};
+use ostro_flow::program::Program;
 use ostro_flow::{Change, Flow, Instructions, Key};
 
 use crate::WireError;
@@ -179,18 +181,15 @@ impl Writer {
         });
     }
 
-    /// Sends `frame` out of `port`, past every table.
-    pub fn packet_out(&mut self, xid: u32, port: u32, frame: &[u8]) {
-        const OUTPUT_BYTES: u16 = 16;
+    /// Has `frame`, which comes from us, done to what `program` says; its table to go on in doesn't count.
+    pub fn packet_out(&mut self, xid: u32, program: &Program, frame: &[u8]) {
         let from = Match::new().in_port(ostro_flow::program::CONTROLLER);
         self.message(kind::PACKET_OUT, xid, |out| {
             out.extend_from_slice(&NO_BUFFER.to_be_bytes());
-            out.extend_from_slice(&OUTPUT_BYTES.to_be_bytes());
+            out.extend_from_slice(&(program.actions().len() as u16).to_be_bytes());
             out.extend_from_slice(&[0; 2]);
             put_match(out, from.as_bytes());
-            out.extend_from_slice(&[0, 0, 0, OUTPUT_BYTES as u8]);
-            out.extend_from_slice(&port.to_be_bytes());
-            out.extend_from_slice(&[0; 8]);
+            out.extend_from_slice(program.actions());
             out.extend_from_slice(frame);
         });
     }
@@ -303,6 +302,10 @@ pub struct PacketIn<'a> {
     pub in_port: u32,
     /// The cookie of the flow that sent it.
     pub cookie: u64,
+    /// The table of that flow.
+    pub table: u8,
+    /// Registers 0 to 7, as the flow found them.
+    pub registers: [u32; 8],
     /// The whole frame.
     pub frame: &'a [u8],
 }
@@ -313,14 +316,26 @@ pub struct PacketIn<'a> {
 /// It is cut off.
 pub fn packet_in(body: &[u8]) -> Result<PacketIn<'_>, WireError> {
     let mut reader = Reader(body);
-    reader.take(8)?;
+    reader.take(4 + 2 + 1)?;
+    let table = reader.u8()?;
     let cookie = reader.u64()?;
-    let oxm = reader.oxm()?;
+    let context = Match::from_oxm(reader.oxm()?);
     reader.take(2)?;
-    let port = Terms::new(oxm).find(|term| term.field == Some(ostro_flow::field::Field::InPort));
-    let in_port = port.and_then(|term| term.value.first_chunk()).map_or(0, |port| u32::from_be_bytes(*port));
-    Ok(PacketIn { in_port, cookie, frame: reader.0 })
+    let mut packet = PacketIn { in_port: 0, cookie, table, registers: [0; 8], frame: reader.0 };
+    for term in Terms::new(context.as_bytes()) {
+        let (Some(field), Some(value)) = (term.field, term.value.first_chunk()) else { continue };
+        let value = u32::from_be_bytes(*value);
+        if field == Field::InPort {
+            packet.in_port = value;
+        } else if let Some(index) = REGISTERS.iter().position(|register| *register == field) {
+            packet.registers[index] = value;
+        }
+    }
+    Ok(packet)
 }
+
+const REGISTERS: [Field; 8] =
+    [Field::Reg0, Field::Reg1, Field::Reg2, Field::Reg3, Field::Reg4, Field::Reg5, Field::Reg6, Field::Reg7];
 
 /// A port that came, went or changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -418,7 +433,6 @@ pub fn error(body: &[u8]) -> Result<(u16, u16), WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostro_flow::program::Program;
     use ostro_flow::tables::Table;
     use proptest::prelude::*;
 

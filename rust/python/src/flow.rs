@@ -54,7 +54,8 @@ fn known(name: &str) -> PyResult<Noun> {
     Noun::named(name).ok_or_else(|| PyKeyError::new_err(format!("{name} is no noun of the network")))
 }
 
-const KINDS: [(NumberOf, &str); 2] = [(NumberOf::Network, "network"), (NumberOf::Group, "security_group")];
+const KINDS: [(NumberOf, &str); 3] =
+    [(NumberOf::Network, "network"), (NumberOf::Group, "security_group"), (NumberOf::Router, "router")];
 
 type Numbers = Vec<(&'static str, String, u32)>;
 

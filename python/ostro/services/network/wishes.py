@@ -131,6 +131,7 @@ def make_peer_wish(port: Port, tunnel_ip: str) -> PeerWish:
         tunnel_ip=tunnel_ip,
         ips=[f.ip for f in port.fixed_ips],
         security_groups=port.security_groups,
+        address_pairs=port.address_pairs,
     )
 
 

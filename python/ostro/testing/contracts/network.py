@@ -17,10 +17,12 @@ from ostro.model.errors import Invalid, NotFound
 from ostro.model.wishes import (
     AddressPair,
     FixedIp,
+    FloatingIpWish,
     NetworkWish,
     Noun,
     PeerWish,
     PortWish,
+    RouterWish,
     RuleWish,
     SecurityGroupWish,
     Segment,
@@ -33,7 +35,7 @@ GROUP = "33000000-0000-4000-8000-000000000001"
 SERVICE_MAC = "fa:16:3e:00:00:fe"
 
 Reopen = Callable[[], AbstractAsyncContextManager[Network]]
-Body = NetworkWish | SecurityGroupWish | PortWish | PeerWish
+Body = NetworkWish | SecurityGroupWish | PortWish | PeerWish | RouterWish | FloatingIpWish
 
 
 def network_wish(id: str = NET, name: str = "private", key: int = 101) -> NetworkWish:
@@ -68,6 +70,8 @@ NOUNS: dict[type[Body], Noun] = {
     SecurityGroupWish: Noun.SECURITY_GROUP,
     PortWish: Noun.PORT,
     PeerWish: Noun.PEER,
+    RouterWish: Noun.ROUTER,
+    FloatingIpWish: Noun.FLOATING_IP,
 }
 
 

@@ -20,6 +20,7 @@ pub fn flows(view: &View, sink: &mut Sink) {
     passage(sink);
     filters(sink);
     super::metadata::base(view, sink);
+    super::router::base(sink);
 }
 
 /// What no filtered port may send, whatever its groups say: answers of DHCP servers and routers, and foreign neighbours.

@@ -1,12 +1,14 @@
 //! From the view to flows: one function per kind of unit, each total and looking at the view alone.
 
 mod base;
+mod floating;
 mod group;
 mod guard;
 mod metadata;
 mod network;
 mod peer;
 mod port;
+mod router;
 
 use crate::field::Field;
 use crate::ledger::{Sink, Unit};
@@ -21,6 +23,10 @@ pub use network::METADATA_IP;
 
 /// Priorities. Within a table, higher ones are looked at first; equal ones never disagree.
 mod rank {
+    /// What goes before every route.
+    pub const NEVER: u16 = 2000;
+    /// Routes: this and more, by how long their prefix is.
+    pub const ROUTE: u16 = 1000;
     /// What nobody may do.
     pub const FORBIDDEN: u16 = 200;
     /// An exception to an exception.
@@ -47,6 +53,8 @@ pub fn unit(view: &View, unit: &Unit, sink: &mut Sink) {
         Unit::Group(id) => group::flows(view, id, sink),
         Unit::Port(id) => port::flows(view, id, sink),
         Unit::Peer(id) => peer::flows(view, id, sink),
+        Unit::Router(id) => router::flows(view, id, sink),
+        Unit::Floating(id) => floating::flows(view, id, sink),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
+
 use super::{Match, from_here, mark_for, numbered, of_network, rank};
 use crate::field::Field;
 use crate::ledger::Sink;
@@ -9,7 +11,7 @@ use crate::matches::ip_proto;
 use crate::program::{CONTROLLER, IN_PORT, Program, VLAN_PRESENT};
 use crate::tables::{Table, flag, register};
 use crate::view::{Carrier, Floods, View};
-use crate::wish::{Id, Mac, Network};
+use crate::wish::{AddressPair, Id, Mac, Network};
 
 /// Where guests look for their metadata.
 pub const METADATA_IP: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -70,11 +72,23 @@ fn services(network: &Network, number: u32, sink: &mut Sink) {
         let ask = of_network(number).ipv4().ip_proto(ip_proto::UDP).u16(Field::UdpSrc, 68).u16(Field::UdpDst, 67);
         sink.flow(Table::Services, rank::USUAL, &ask, &Program::new().output(CONTROLLER));
     }
+    if network.subnets.iter().any(|subnet| subnet.speaks_dhcpv6()) {
+        let ask = of_network(number).ipv6().ip_proto(ip_proto::UDP).u16(Field::UdpSrc, 546).u16(Field::UdpDst, 547);
+        sink.flow(Table::Services, rank::USUAL, &ask, &Program::new().output(CONTROLLER));
+    }
 }
 
 /// Answers ARP requests for `ip`: it is at `mac`.
 pub fn answer_arp(sink: &mut Sink, number: u32, ip: Ipv4Addr, mac: Mac) {
     sink.flow(Table::Arp, rank::USUAL, &arp_request(of_network(number)).v4(Field::ArpTpa, ip), &arp_answer(ip, mac));
+}
+
+/// Leaves requests for addresses that several guests may share to those guests.
+pub fn share_arp(pairs: &[AddressPair], number: u32, sink: &mut Sink) {
+    for pair in pairs.iter().filter(|pair| matches!(pair.ip, IpNet::V4(_))) {
+        let shared = arp_request(of_network(number)).prefix(Field::ArpTpa, Field::Ipv6Dst, pair.ip);
+        sink.flow(Table::Arp, rank::EXCEPTION, &shared, &Program::new().goto(Table::Deliver));
+    }
 }
 
 /// ARP requests among `matches`.

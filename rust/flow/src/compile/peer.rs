@@ -2,7 +2,8 @@
 
 use ipnet::IpNet;
 
-use super::network::answer_arp;
+use super::network::{answer_arp, share_arp};
+use super::router::neighbour;
 use super::{from_here, mark_for, numbered, rank, valid};
 use crate::field::Field;
 use crate::ledger::Sink;
@@ -14,15 +15,21 @@ use crate::wish::Id;
 
 pub fn flows(view: &View, id: &Id, sink: &mut Sink) {
     let Some(peer) = view.peers.get(id) else { return };
-    members(view, &peer.security_groups, &peer.ips, sink);
+    let all: Vec<IpNet> = peer.ips.iter().copied().chain(peer.address_pairs.iter().map(|pair| pair.ip)).collect();
+    members(view, &peer.security_groups, &all, sink);
     let Some((network, number)) = numbered(view, &peer.network_id) else { return };
+    let routed = view.standing.contains_key(&peer.network_id);
     for ip in &peer.ips {
         if let IpNet::V4(net) = ip
             && net.prefix_len() == 32
         {
             answer_arp(sink, number, net.addr(), peer.mac);
         }
+        if routed && ip.prefix_len() == ip.max_prefix_len() {
+            neighbour(number, ip.addr(), peer.mac, sink);
+        }
     }
+    share_arp(&peer.address_pairs, number, sink);
     let carrier = view.carrier(network);
     if let Some(marked) = mark_for(carrier, Program::new()) {
         let sent = match carrier {

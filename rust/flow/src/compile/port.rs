@@ -4,8 +4,9 @@ use core::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::network::{answer_arp, arp_request};
+use super::network::{answer_arp, arp_request, share_arp};
 use super::peer::members;
+use super::router::neighbour;
 use super::{Match, ask_groups, guard, metadata, numbered, of_network, rank, tracked};
 use crate::field::Field;
 use crate::ledger::Sink;
@@ -27,6 +28,11 @@ pub fn flows(view: &View, id: &Id, sink: &mut Sink) {
 
     enter(port, number, net, sink);
     addresses(port, number, net, sink);
+    if view.standing.contains_key(&port.network_id) {
+        for fixed in &port.fixed_ips {
+            neighbour(net, fixed.ip, port.mac, sink);
+        }
+    }
     metadata::flows(view, port, number, network, sink);
     let here = Program::new().set_u32(register::OUT, number).goto(Table::ReceiveTrack);
     sink.flow(Table::Deliver, rank::USUAL, &of_network(net).eth_dst(port.mac), &here);
@@ -59,12 +65,7 @@ fn addresses(port: &Port, number: u32, net: u32, sink: &mut Sink) {
         let own = arp_request(of_network(net).in_port(number)).v4(Field::ArpTpa, ip);
         sink.flow(Table::Arp, rank::SPECIAL, &own, &Program::new());
     }
-    for pair in &port.address_pairs {
-        if matches!(pair.ip, IpNet::V4(_)) {
-            let shared = arp_request(of_network(net)).prefix(Field::ArpTpa, Field::Ipv6Dst, pair.ip);
-            sink.flow(Table::Arp, rank::EXCEPTION, &shared, &Program::new().goto(Table::Deliver));
-        }
-    }
+    share_arp(&port.address_pairs, net, sink);
 }
 
 /// What the port's groups let it send and receive. A port without groups does neither.

@@ -1,6 +1,6 @@
 """The network driver: this host's ports, filtered, addressed and connected.
 
-A driver holds the **wished state** of the network nouns (network, security group, port, peer) in memory, fed by
+A driver holds the **wished state** of the network nouns (network, security group, port, peer, router, floating IP) in memory, fed by
 `Network.put` and `Network.drop` with the JSON bytes of the wish, and makes the host's data plane equal to it with
 `Network.sync`. Putting and dropping touch nothing outside the process and never wait, so an agent may pour ten thousand
 wishes in and sync once. Nothing is ever flushed to be rebuilt: a sync sends the difference only, and a sync with nothing
@@ -102,7 +102,7 @@ class Network(Protocol):
         ...
 
     def put(self, noun: Noun, id: str, body: bytes) -> None:
-        """Hold ``body`` (JSON of a NetworkWish, SecurityGroupWish, PortWish or PeerWish) as the wish for ``(noun, id)``.
+        """Hold ``body`` (JSON of a NetworkWish, SecurityGroupWish, PortWish, PeerWish, RouterWish or FloatingIpWish) as the wish for ``(noun, id)``.
 
         In memory only, atomic, under 0.2 ms; replaces the wish held before. Order doesn't matter: a port may come before its
         network and comes to life with it.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -38,11 +39,12 @@ PORT_ID = "iface-id"
 NUMBER = "ostro-number:"
 PROTOCOL = "OpenFlow15"
 TUNNELS = ("vxlan", "gre", "geneve")
+PHYSICAL = "physical"
 OFPORT_MOST = 0xFEFF
 
 
 class BridgeNames(msgspec.Struct, frozen=True):
-    """The names of a bridge, of its metadata port and of its tunnel ports, at most 15 bytes each, and the tag of all."""
+    """The names of a bridge, of its metadata port, of its tunnel ports and of patches, at most 15 bytes each, and the tag of all."""
 
     tag: str
     bridge: str
@@ -53,6 +55,11 @@ class BridgeNames(msgspec.Struct, frozen=True):
     def metadata_mac(self) -> str:
         """The MAC of this host on the metadata port: always the same, because flows name it."""
         return ":".join(["02", "6f", *(self.tag[at : at + 2] for at in (0, 2, 4)), "01"])
+
+    def patch(self, physical_network: str) -> tuple[str, str]:
+        """The ends of the patch to the bridge of a physical network: on our bridge, and on that one."""
+        digest = hashlib.blake2s(physical_network.encode(), digest_size=1).hexdigest()
+        return f"ostro-{self.tag}{digest}", f"{digest}{self.tag}-ostro"
 
     @staticmethod
     def of(state_dir: Path) -> BridgeNames:
@@ -70,13 +77,21 @@ class BridgeNames(msgspec.Struct, frozen=True):
 class BridgeWish(msgspec.Struct, frozen=True):
     """How the bridge should be. ``datapath_type`` is ``system`` (kernel) or ``netdev`` (userspace).
 
-    ``local_ip`` is where tunnels come from. ``tunnels`` are the kinds that this Open vSwitch can do.
+    ``local_ip`` is where tunnels come from. ``tunnels`` are the kinds that this Open vSwitch can do. ``physical`` says for each
+    physical network which link device leads to it, or which bridge of the same Open vSwitch.
     """
 
     names: BridgeNames
     datapath_type: str
     local_ip: str
     tunnels: list[str]
+    physical: Mapping[str, str] = MappingProxyType({})
+
+    def physical_port(self, replica: Ovsdb, physical_network: str) -> str:
+        """The name of our port to a physical network."""
+        device = self.physical[physical_network]
+        is_bridge = replica.find("Bridge", name=device) is not None
+        return self.names.patch(physical_network)[0] if is_bridge else device
 
 
 def plan(replica: Ovsdb, wish: BridgeWish) -> list[Operation]:
@@ -89,7 +104,8 @@ def plan(replica: Ovsdb, wish: BridgeWish) -> list[Operation]:
     steps: list[Operation] = []
     found = replica.find("Bridge", name=names.bridge)
     columns: Row = {"datapath_type": wish.datapath_type, "fail_mode": "secure", "protocols": PROTOCOL}
-    ports = _own_ports(wish)
+    ports = _own_ports(replica, wish)
+    steps.extend(_patch_ends(replica, wish))
     if found is None:
         inserted = _insert_ports(steps, ports)
         row = {**columns, "name": names.bridge, "external_ids": encode_map({TAG: names.tag})}
@@ -101,9 +117,10 @@ def plan(replica: Ovsdb, wish: BridgeWish) -> list[Operation]:
     if _external_id(bridge, TAG) != names.tag:
         raise Conflict(f"The bridge {names.bridge} of this Open vSwitch is not Ostro's.")
     missing = [port for port in ports if not _is_there(replica, port)]
-    wrong = [port for port in missing if replica.find("Port", name=port.name) is not None]
+    wrong = [port.name for port in missing if replica.find("Port", name=port.name) is not None]
+    wrong += sorted(_physical_ports(replica, names) - {port.name for port in ports})
     if wrong:
-        gone = [uuid_ref(found[0]) for port in wrong if (found := replica.find("Port", name=port.name))]
+        gone = [uuid_ref(found[0]) for name in wrong if (found := replica.find("Port", name=name))]
         steps.append(_mutate("Bridge", where_uuid(uuid), "ports", "delete", gone))
     if missing:
         inserted = _insert_ports(steps, missing)
@@ -126,11 +143,41 @@ class _OwnPort(msgspec.Struct, frozen=True):
     mac: str = ""
 
 
-def _own_ports(wish: BridgeWish) -> list[_OwnPort]:
+def _own_ports(replica: Ovsdb, wish: BridgeWish) -> list[_OwnPort]:
     names = wish.names
     options = {"remote_ip": "flow", "key": "flow", "local_ip": wish.local_ip}
     tunnels = [_OwnPort(names.tunnels[kind], kind, names.tag, kind, options) for kind in wish.tunnels]
-    return [_OwnPort(names.metadata, "internal", names.tag, "metadata", mac=names.metadata_mac), *tunnels]
+    physical = [_physical_port(replica, wish, physical_network) for physical_network in wish.physical]
+    metadata = _OwnPort(names.metadata, "internal", names.tag, "metadata", mac=names.metadata_mac)
+    return [metadata, *tunnels, *physical]
+
+
+def _physical_port(replica: Ovsdb, wish: BridgeWish, physical_network: str) -> _OwnPort:
+    """Our port to a physical network: its device, or the end of a patch."""
+    name, (ours, theirs) = wish.physical_port(replica, physical_network), wish.names.patch(physical_network)
+    if name != ours:
+        return _OwnPort(name, "", wish.names.tag, PHYSICAL)
+    return _OwnPort(ours, "patch", wish.names.tag, PHYSICAL, {"peer": theirs})
+
+
+def _patch_ends(replica: Ovsdb, wish: BridgeWish) -> list[Operation]:
+    """Puts the other ends of patches on the bridges of physical networks, where they are missing."""
+    steps: list[Operation] = []
+    for index, (physical_network, device) in enumerate(wish.physical.items()):
+        ours, theirs = wish.names.patch(physical_network)
+        bridge = replica.find("Bridge", name=device)
+        if bridge is None or replica.find("Interface", name=theirs) is not None:
+            continue
+        interface = {"name": theirs, "type": "patch", "options": encode_map({"peer": ours})}
+        ref = insert_port(steps, theirs, interface, {TAG: wish.names.tag, "role": "patch"}, f"end{index}")
+        steps.append(_mutate("Bridge", where_uuid(bridge[0]), "ports", "insert", [named_ref(ref)]))
+    return steps
+
+
+def _physical_ports(replica: Ovsdb, names: BridgeNames) -> set[str]:
+    """The ports to physical networks that are there."""
+    ours = (row for row in replica.tables["Port"].values() if _external_id(row, TAG) == names.tag)
+    return {str(row["name"]) for row in ours if _external_id(row, "role") == PHYSICAL}
 
 
 def _is_there(replica: Ovsdb, port: _OwnPort) -> bool:
@@ -284,11 +331,15 @@ def unplug_steps(replica: Ovsdb, names: BridgeNames, leaving: list[Guest]) -> li
 
 
 def remove_steps(replica: Ovsdb, names: BridgeNames) -> list[Operation]:
-    """The transaction that deletes the bridge with all its ports; empty if it isn't there."""
+    """The transaction that deletes the bridge with all its ports, and the other ends of its patches; empty if it isn't there."""
     found = replica.find("Bridge", name=names.bridge)
     if found is None or _external_id(found[1], TAG) != names.tag:
         return []
-    return [_mutate("Open_vSwitch", [], "bridges", "delete", [uuid_ref(found[0])])]
+    steps = [_mutate("Open_vSwitch", [], "bridges", "delete", [uuid_ref(found[0])])]
+    for uuid, row in replica.tables["Port"].items():
+        if _external_id(row, TAG) == names.tag and _external_id(row, "role") == "patch":
+            steps.append(_mutate("Bridge", [], "ports", "delete", [uuid_ref(uuid)]))
+    return steps
 
 
 COUNT_CHANGE: list[Operation] = [

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import functools
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import structlog
@@ -31,7 +32,7 @@ from ostro.agent.drivers.network.bridge import BridgeNames, BridgeWish
 from ostro.agent.drivers.network.held import HeldWishes
 from ostro.agent.drivers.network.ovsdb import Operation, Ovsdb
 from ostro.agent.drivers.network.switch import SwitchLink
-from ostro.model.errors import Conflict, Unavailable
+from ostro.model.errors import Conflict, NotFound, Unavailable
 from ostro.model.wishes import Noun
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.beside import beside
@@ -53,7 +54,8 @@ class OpenVSwitchConfig(msgspec.Struct, frozen=True, kw_only=True):
     """``db_socket`` and ``run_dir`` belong to the Open vSwitch to use; ``state_dir`` names what is ours on it.
 
     ``datapath_type`` is ``system`` or ``netdev``, chosen by probing, and ``datapath_why`` says why. ``tunnel_ip`` is this host's
-    address for tunnels, empty for the one that its default route uses.
+    address for tunnels, empty for the one that its default route uses. ``physical`` says for each physical network which link
+    device leads to it, or which bridge of the same Open vSwitch; the device is the bridge's from then on.
     """
 
     state_dir: Path
@@ -63,6 +65,7 @@ class OpenVSwitchConfig(msgspec.Struct, frozen=True, kw_only=True):
     datapath_why: str
     tunnel_ip: str = ""
     metadata_port: int = 8775
+    physical: Mapping[str, str] = MappingProxyType({})
 
 
 class OpenVSwitchNetwork:
@@ -87,6 +90,10 @@ class OpenVSwitchNetwork:
         self._uplinks = uplinks
         self._pool = Pool("links", 4)
         self._synced_once = False
+        self._told_uplinks = uplinks.describe()
+        self._kept_numbers: dict[tuple[str, str], int] = bridge.kept_numbers(database, names)
+        self._lost: set[str] = set()
+        self._bridge_gone = trio.Event()
         self._numbers_moved = trio.Event()
         self._guests = bridge.Guests(database, names.tag)
         for guest in self._guests:
@@ -117,6 +124,7 @@ class OpenVSwitchNetwork:
         await self._database.until(lambda: self._has_number(port_id), f"number the port of {tap}", PLUG_S)
 
     async def unplug(self, port_id: str) -> None:
+        self._lost.discard(port_id)
         guest = self._guests.find(port_id)
         tap = guest.tap if guest else self._held.find_tap(port_id)
         if guest is not None:
@@ -173,8 +181,43 @@ class OpenVSwitchNetwork:
                 await trio.sleep(backoff.delay_s(failures, self._world.random))
             else:
                 failures = 0
-                self._held.state.set_uplinks(self._uplinks.describe())
+                self._tell_uplinks()
+
+    async def rebuild(self) -> None:
+        """Make the bridge again, for ever, whenever someone has deleted it, with every port that was on it."""
+        backoff, failures = Backoff(first_s=0.1, most_s=10.0), 0
+        while True:
+            if not failures:
+                await self._bridge_gone.wait()
+            try:
+                await self._uplinks.build()
+                await self._transact(bridge.keep_numbers_steps, self._kept_numbers)
+                await self._uplinks.settle()
+                self._tell_uplinks()
+                await self._plug_lost()
+            except Unavailable as error:
+                failures += 1
+                log.warning("the bridge can't be made again", reason=error.message, detail=error.detail)
+                await trio.sleep(backoff.delay_s(failures, self._world.random))
+            else:
+                failures = 0
+                self._bridge_gone = trio.Event()
                 self._numbers_moved.set()
+
+    async def _plug_lost(self) -> None:
+        while self._lost:
+            port_id = next(iter(self._lost))
+            with suppress(NotFound):  # no longer wished
+                await self.plug(port_id)
+            self._lost.discard(port_id)
+
+    def _tell_uplinks(self) -> None:
+        """Tell the core which numbers the bridge's own ports have, if they are others than before."""
+        described = self._uplinks.describe()
+        if described != self._told_uplinks:
+            self._told_uplinks = described
+            self._held.state.set_uplinks(described)
+            self._numbers_moved.set()
 
     async def _let_go(self, leaving: list[bridge.Guest]) -> None:
         """Take ports off the bridge; returns when vswitchd has closed their devices."""
@@ -201,17 +244,26 @@ class OpenVSwitchNetwork:
         return guest is not None and guest.number > 0
 
     def _rebind(self, changes: ovsdb.Changes) -> None:
-        """Tell the core which ports have come, gone or been renumbered."""
+        """Tell the core which ports have come, gone or been renumbered. Ports that went with the bridge are remembered."""
+        gone = self._database.find("Bridge", name=self._names.bridge) is None
         for port_id, number in self._guests.take(changes).items():
+            if gone:
+                self._lost.add(port_id)
             if self._held.bind(port_id, number or None):
                 self._numbers_moved.set()
+        if gone:
+            if not self._bridge_gone.is_set():
+                log.error("the bridge has been deleted from Open vSwitch; it is made again", bridge=self._names.bridge)
+            self._bridge_gone.set()
+        elif "Interface" in changes and self._uplinks.are_numbered():
+            self._tell_uplinks()
 
     async def _keep_numbers(self) -> None:
         """Keep the numbers of networks and groups in the database before flows use them."""
         changed = self._held.state.take_changed_numbers()
         if changed is not None:
-            wanted = {(kind, id_): number for kind, id_, number in changed}
-            await self._transact(bridge.keep_numbers_steps, wanted)
+            self._kept_numbers = {(kind, id_): number for kind, id_, number in changed}
+            await self._transact(bridge.keep_numbers_steps, self._kept_numbers)
 
 
 @asynccontextmanager
@@ -225,11 +277,10 @@ async def open_(world: World, config: OpenVSwitchConfig) -> AsyncIterator[OpenVS
     names = BridgeNames.of(config.state_dir)
     async with ovsdb.open_(world, config.db_socket, bridge.WATCH, START_S) as database:
         config = _keep_datapath(config, database, names)
-        wish = BridgeWish(names, config.datapath_type, config.tunnel_ip or default_address(), _tunnels(database))
-        steps = bridge.plan(database, wish)
-        if steps:
-            await database.transact(*steps)
+        tunnel_ip = config.tunnel_ip or default_address()
+        wish = BridgeWish(names, config.datapath_type, tunnel_ip, _tunnels(database), config.physical)
         uplinks = Uplinks(world, config, database, wish)
+        await uplinks.build()
         await uplinks.settle()
         held = HeldWishes(FlowState())
         held.state.set_uplinks(uplinks.describe())
@@ -240,7 +291,7 @@ async def open_(world: World, config: OpenVSwitchConfig) -> AsyncIterator[OpenVS
                 await link.sign()
             facts = uplinks.facts()
             network = OpenVSwitchNetwork(world, names, database, link, held, facts, uplinks)
-            async with beside(network.follow, network.tend):
+            async with beside(network.follow, network.tend, network.rebuild):
                 yield network
 
 
@@ -288,6 +339,21 @@ class Uplinks:
         self._pool = Pool("uplinks", 1)
         self._aliases = ALIAS_RANGES[0]
 
+    async def build(self) -> None:
+        """Make the bridge and these ports, as far as they aren't there.
+
+        Raises:
+            Unavailable: Open vSwitch doesn't answer.
+            Conflict: the bridge of our name belongs to someone else.
+        """
+        steps = bridge.plan(self._database, self._wish)
+        if steps:
+            await self._database.transact(*steps)
+
+    def are_numbered(self) -> bool:
+        """Whether the metadata port, which is always there, has a number; while it has none, Open vSwitch is making the bridge."""
+        return bridge.own_number(self._database, self._wish.names.metadata) != 0
+
     async def settle(self) -> None:
         """Wait until the ports are there, and give the metadata port its address.
 
@@ -310,6 +376,7 @@ class Uplinks:
         if error:
             raise Unavailable("Open vSwitch cannot make its metadata port.", detail=error)
         own = [names.metadata, *(names.tunnels[kind] for kind in self._wish.tunnels)]
+        own += [self._wish.physical_port(self._database, name) for name in self._wish.physical]
         return all(bridge.own_number(self._database, n) or bridge.own_error(self._database, n) for n in own)
 
     def describe(self) -> dict[str, object]:
@@ -323,7 +390,10 @@ class Uplinks:
             "aliases": str(self._aliases),
         }
         tunnels = {kind: bridge.own_number(self._database, names.tunnels[kind]) or None for kind in self._wish.tunnels}
-        return {"metadata": metadata, "physical": {}, **tunnels}
+        ports = {name: self._wish.physical_port(self._database, name) for name in self._wish.physical}
+        numbers = {name: bridge.own_number(self._database, port) for name, port in ports.items()}
+        physical = {name: number for name, number in numbers.items() if number}
+        return {"metadata": metadata, "physical": physical, **tunnels}
 
     def facts(self) -> NetworkFacts:
         """What was found and chosen."""
