@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from ostro.http.faults import swift_page
+from ostro.model.errors import Forbidden
 from ostro.services.object.limits import CHUNK_BYTES, INLINE_MOST_BYTES
 from ostro.services.object.sweeps import sweep_objects, sweep_stray_chunks
 from ostro.testing.cloud import TestCloud
@@ -366,6 +367,33 @@ async def test_who_may_what(cloud: TestCloud, swift: Swift) -> None:
     reader = Swift(await cloud.add_user("rita", "admin", "reader"), owner_id)
     assert (await reader.get("/c/o")).body == b"x"
     assert (await reader.call("DELETE", "/c/o")).status == 403
+
+
+async def test_a_large_object_opens_no_other_container(cloud: TestCloud, swift: Swift) -> None:
+    """Whoever may read and write one container must not read, or delete, the others by manifests that name them."""
+    await swift.put("/secret")
+    await swift.put("/secret/o", b"secret")
+    bob = await cloud.add_user("bob", "blue")
+    lent = f"{await project_of(bob)}:*"
+    await swift.call("POST", "/c", b"", X_Container_Read=lent, X_Container_Write=lent)
+    guest = Swift(bob, swift.project_id)
+    await guest.put("/c/dynamic", b"", X_Object_Manifest="secret/o")
+    assert (await guest.get("/c/dynamic")).status == 403
+    assert (await guest.call("HEAD", "/c/dynamic")).status == 403
+    manifest = orjson.dumps([{"path": "/secret/o"}])
+    assert (await guest.call("PUT", "/c/slo?multipart-manifest=put", manifest)).status == 403
+    await swift.put("/c/slo?multipart-manifest=put", manifest)
+    await swift.put("/c/nested?multipart-manifest=put", orjson.dumps([{"path": "/c/slo"}]))
+    assert (await swift.get("/c/nested")).body == b"secret"
+    assert (await guest.get("/c/slo")).status == 403
+    with pytest.RaisesGroup(Forbidden, flatten_subgroups=True, allow_unwrapped=True):
+        await guest.get("/c/nested")
+    assert (await guest.call("DELETE", "/c/slo?multipart-manifest=delete")).status == 403
+    assert (await guest.call("COPY", "/c/slo", None, Destination="c/copy")).status == 403
+    await swift.call("POST", "/secret", b"", X_Container_Read=lent)
+    assert (await guest.get("/c/slo")).body == (await guest.get("/c/dynamic")).body == b"secret"
+    assert (await guest.call("DELETE", "/c/slo?multipart-manifest=delete")).status == 403
+    assert (await swift.get("/secret/o")).body == b"secret"
 
 
 async def test_info(cloud: TestCloud) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from ostro.http.faults import HTML, RangeNotSatisfiable, swift_page
 from ostro.http.files import Span, parse_ranges
 from ostro.http.object.conditions import judge_read, wants_range
 from ostro.http.object.headers import object_headers, shown_etag
+from ostro.http.object.service import admit_to, admit_to_containers
 from ostro.http.request import Reply, Request
 from ostro.http.route import Headers
 from ostro.model.context import Context
+from ostro.services.object.acls import Access
 from ostro.services.object.objects import Found, Place, get_object
 from ostro.services.object.segments import (
     Segment,
@@ -23,6 +26,7 @@ from ostro.services.object.segments import (
     read_segments,
     static_etag,
 )
+from ostro.services.object.segments import place_of as segment_place
 from ostro.store.database import Tx
 from ostro.store.objects import BodyKind, StoredObject
 
@@ -69,8 +73,14 @@ def _resolve(tx: Tx, context: Context, place: Place, raw: bool) -> Source:
 
 
 async def find_source(req: Request, place: Place, *, raw: bool) -> Source:
-    """The object; ``raw`` for a manifest itself instead of what it stands for. Raises Missing."""
-    return await req.read(_resolve, place, raw)
+    """The object; ``raw`` for a manifest itself instead of what it stands for.
+
+    Raises Missing, and Forbidden or Unauthenticated for segments in containers that whoever asks may not read.
+    """
+    source = await req.read(_resolve, place, raw)
+    segments = source.segments or ()
+    await admit_to_containers(req, Access.READ, (segment_place(place.project_id, s.name) for s in segments))
+    return source
 
 
 async def stream_source(req: Request, source: Source, start: int, end: int) -> AsyncGenerator[bytes, None]:
@@ -78,11 +88,11 @@ async def stream_source(req: Request, source: Source, start: int, end: int) -> A
     if source.manifest is not None:
         yield source.manifest[start:end]
         return
-    project_id = source.place.project_id
+    project_id, admit = source.place.project_id, partial(admit_to, req, Access.READ)
     if source.segments is None:
-        pieces = read_found(req.cloud, req.context, project_id, source.found, start, end)
+        pieces = read_found(req.cloud, req.context, admit, project_id, source.found, start, end)
     else:
-        pieces = read_segments(req.cloud, req.context, project_id, source.segments, start, end)
+        pieces = read_segments(req.cloud, req.context, admit, project_id, source.segments, start, end)
     async with aclosing(pieces):
         async for piece in pieces:
             yield piece

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ostro.http.object.conditions import check_write
 from ostro.http.object.headers import read_details
+from ostro.http.object.service import admit_to_containers
 from ostro.http.request import Reply, Request
 from ostro.model.context import Context
+from ostro.services.object.acls import Access
 from ostro.services.object.errors import BodyTooLarge, FailedPrecondition, Missing, NoLength, Unprocessable
 from ostro.services.object.limits import MANIFEST_MOST_BYTES
 from ostro.services.object.objects import Body, Place, delete_object, get_object, put_object
@@ -25,7 +27,7 @@ from ostro.store.objects import BodyKind, StoredObject
 
 
 async def put_static(req: Request, place: Place, length: int | None) -> StoredObject:
-    """Keep a manifest after looking at every segment. Raises BadManifest with all that is wrong."""
+    """Keep a manifest after looking at every segment, which whoever asks must be allowed to. Raises BadManifest with all that is wrong."""
     if length is None:
         raise NoLength()
     if length > MANIFEST_MOST_BYTES:
@@ -33,6 +35,7 @@ async def put_static(req: Request, place: Place, length: int | None) -> StoredOb
     data = b"".join([part async for part in req.stream()])
     specs = parse_manifest(data)
     details = read_details(req, guess=True)
+    await admit_to_containers(req, Access.READ, (place_of(place.project_id, spec.path) for spec in specs))
     segments, faults = await req.read(resolve_segments, place.project_id, specs)
     if faults:
         raise BadManifest("Errors:\n" + "".join(f"{fault.path}, {fault.reason}\n" for fault in faults))
@@ -46,8 +49,9 @@ async def put_static(req: Request, place: Place, length: int | None) -> StoredOb
 
 
 async def delete_static(req: Request, place: Place) -> Reply:
-    """Delete a static large object and all its segments, and say how that went."""
+    """Delete a static large object and all its segments, which whoever asks must be allowed to, and say how that went."""
     segments = await req.read(_segments, place)
+    await admit_to_containers(req, Access.WRITE, (place_of(place.project_id, s.name) for s in segments))
     deleted = missing = 0
     for target in [*(place_of(place.project_id, s.name) for s in segments), place]:
         try:

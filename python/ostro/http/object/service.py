@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
 from ostro.http.faults import swift_shape
@@ -58,6 +59,12 @@ async def admit(req: Request, access: Access) -> str:
 async def admit_to(req: Request, access: Access, place: Place) -> None:
     """The same for what a header names."""
     await _admit(req, access, place.project_id, place.container)
+
+
+async def admit_to_containers(req: Request, access: Access, places: Iterable[Place]) -> None:
+    """The same for all of these; each container is asked once."""
+    for place in {(place.project_id, place.container): place for place in places}.values():
+        await admit_to(req, access, place)
 
 
 async def _admit(req: Request, access: Access, project_id: str, container: bytes | None) -> None:

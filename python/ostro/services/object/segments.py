@@ -1,12 +1,14 @@
 """Large objects made of others: static ones by a manifest that lists segments, dynamic ones by the segments' common prefix.
 
 Both keep nothing of their segments' bytes: they are looked up when they are read, and a static one says what each segment must still be.
+Who may read a large object may not for that read its segments: whoever may write to one container could otherwise make it tell what
+is in every other. So each segment's own container is asked, too.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -47,6 +49,10 @@ class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
     last_modified: str
     range: str = ""
     sub_slo: bool = False
+
+
+Admit = Callable[[Place], Awaitable[None]]
+"""Raises Forbidden, or Unauthenticated, unless whoever asks may read what is there."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -192,9 +198,19 @@ def _dynamic_segment(container: bytes, stored: StoredObject) -> Segment:
 
 
 async def read_segments(
-    cloud: Cloud, context: Context, project_id: str, segments: Sequence[Segment], start: int, end: int, depth: int = 0
+    cloud: Cloud,
+    context: Context,
+    admit: Admit,
+    project_id: str,
+    segments: Sequence[Segment],
+    start: int,
+    end: int,
+    depth: int = 0,
 ) -> AsyncGenerator[bytes, None]:
-    """Bytes ``start`` up to ``end`` of the segments put together. Raises Conflict when one isn't any more what it was."""
+    """Bytes ``start`` up to ``end`` of the segments put together.
+
+    Raises Conflict when one isn't any more what it was, and what ``admit`` raises.
+    """
     if depth > DEPTH_MOST:
         raise Conflict("Max recursion depth exceeded")
     at = 0
@@ -204,23 +220,32 @@ async def read_segments(
         at += length
         if low >= high:
             continue
-        found = await cloud.db.read(get_object, context, place_of(project_id, segment.name))
+        place = place_of(project_id, segment.name)
+        await admit(place)
+        found = await cloud.db.read(get_object, context, place)
         if found.stored.etag != segment.hash or found.stored.size_bytes != segment.bytes:
             raise Conflict(f"{segment.name} is not what it was when the manifest was made.")
         first = span_of(segment)[0]
         async with aclosing(
-            read_found(cloud, context, project_id, found, first + low, first + high, depth + 1)
+            read_found(cloud, context, admit, project_id, found, first + low, first + high, depth + 1)
         ) as pieces:
             async for piece in pieces:
                 yield piece
 
 
 async def read_found(
-    cloud: Cloud, context: Context, project_id: str, found: Found, start: int, end: int, depth: int = 0
+    cloud: Cloud,
+    context: Context,
+    admit: Admit,
+    project_id: str,
+    found: Found,
+    start: int,
+    end: int,
+    depth: int = 0,
 ) -> AsyncGenerator[bytes, None]:
     """Bytes ``start`` up to ``end`` of any object, large or not."""
     if found.stored.kind is BodyKind.STATIC:
-        source = read_segments(cloud, context, project_id, decode_segments(found.body), start, end, depth)
+        source = read_segments(cloud, context, admit, project_id, decode_segments(found.body), start, end, depth)
     else:
         source = read_extents(cloud.chunks.store, extents_of(found, start, end))
     async with aclosing(source) as pieces:
