@@ -41,7 +41,7 @@ async def test_refusals(cloud: TestCloud) -> None:
     await create(cloud.as_admin, "ann")
     assert (await cloud.as_admin.post(PATH, {"user": {"name": "ann"}})).status == 409
     assert (await cloud.as_admin.post(PATH, {"user": {"name": "bob", "domain_id": "nothing"}})).status == 404
-    assert (await cloud.as_admin.post(PATH, {"user": {"name": "bob", "default_project_id": "nothing"}})).status == 404
+    assert (await cloud.as_admin.post(PATH, {"user": {"name": "bob", "default_project_id": "default"}})).status == 400
     assert (await cloud.as_admin.post(PATH, {"user": {"name": "x" * 256}})).status == 400
     assert (await cloud.as_admin.post(PATH, {"user": {"name": "  "}})).status == 400
 

@@ -18,6 +18,7 @@ import trio
 from quart import Response
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
 
+from ostro.http.access import check_access_rules
 from ostro.http.faults import MethodNotAllowed, UnsupportedMediaType, make_fault
 from ostro.http.policy import Rule, enforce
 from ostro.http.request import Request, SlowBody
@@ -98,13 +99,15 @@ class Endpoint:
         cloud = self._cloud
         actor = await authenticate(cloud, route, raw)
         if route.rule is not Rule.PUBLIC:
-            enforce(route.policy, route.rule, actor)
+            enforce(cloud.policies, route.policy, route.rule, actor)
         if self._service.admit is not None:
             self._service.admit(cloud, raw.headers)
+        if actor.access_rules is not None:
+            check_access_rules(self._service.name, route.rule is Rule.PUBLIC, raw.method, raw.path, actor)
         body = None if route.streams else await self._read_body(route, raw)
         request = Request(
             cloud=cloud,
-            context=Context(actor, request_id, cloud.world.now_us(), cloud.world.random),
+            context=Context(actor, request_id, cloud.world.now_us(), cloud.world.random, cloud.policies),
             route=route,
             params=params,
             query=raw.args,

@@ -30,7 +30,10 @@ HEALTH = Service("health", ("",), identity_shape, title="Health")
     response=shape({"apis": array(shape({"type": STRING, "url": STRING}))}),
 )
 async def list_apis(req: Request) -> Reply:
-    apis = [{"type": entry.type, "url": req.url(entry.path.partition("{")[0].rstrip("/"))} for entry in CATALOG]
+    apis = [
+        {"type": entry.type, "url": req.url(entry.path.partition("$")[0].removesuffix("AUTH_").rstrip("/"))}
+        for entry in CATALOG
+    ]
     return Reply({"apis": apis})
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from ostro.model.errors import Forbidden
 from ostro.model.ids import new_hex, new_uuid
+from ostro.model.policy import NO_POLICIES, Policies
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -31,6 +33,19 @@ class Actor(msgspec.Struct, frozen=True):
     audit_ids: tuple[str, ...] = ()
     issued_at_us: int = 0
     expires_at_us: int = 0
+    password_expires_at_us: int = 0
+    """0 for never."""
+    trust_id: str = ""
+    trustor_id: str = ""
+    trustee_id: str = ""
+    trust_impersonates: bool = False
+    application_credential_id: str = ""
+    unrestricted: bool = True
+    """Whether the token may make and end application credentials and trusts; False for most application credentials."""
+    access_rules: tuple[tuple[str, str, str], ...] | None = None
+    """(service, method, path) that an application credential is limited to; None for everything."""
+    access_token_id: str = ""
+    consumer_id: str = ""
 
 
 NOBODY = Actor(user_id="", user_name="", user_domain_id="", user_domain_name="")
@@ -48,6 +63,7 @@ class Context:
     request_id: str
     now_us: int
     rng: random.Random = field(repr=False)
+    policies: Policies = field(default=NO_POLICIES, repr=False)
 
     @property
     def user_id(self) -> str:
@@ -62,6 +78,16 @@ class Context:
     def is_admin(self) -> bool:
         """Whether the actor has the admin role in whatever scope."""
         return "admin" in self.actor.roles
+
+    def may(self, policy: str, **target: object) -> bool:
+        """Whether a policy allows the actor this; names in ``target`` stand for dots by double underscores."""
+        named = {name.replace("__", "."): value for name, value in target.items()}
+        return self.policies.allows(policy, self.actor, named)
+
+    def enforce(self, policy: str, **target: object) -> None:
+        """Raise Forbidden unless ``may``."""
+        if not self.may(policy, **target):
+            raise Forbidden(f"You are not authorized to perform the requested action: {policy}.")
 
     def new_id(self) -> str:
         """A new UUID."""

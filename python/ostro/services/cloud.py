@@ -6,8 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
+from ostro.model.policy import Policies, read_overrides
 from ostro.runtime.world import World
+from ostro.services.identity.auth import Authenticator
+from ostro.services.identity.catalog import Catalogs
+from ostro.services.identity.compliance import Compliance, read_compliance
 from ostro.services.identity.passwords import Passwords
+from ostro.services.identity.rules import IDENTITY_POLICIES
+from ostro.services.identity.sealing import Sealer
 from ostro.services.identity.tokens import Tokens
 from ostro.services.image.files import ImageFiles, ImageStore
 from ostro.services.object.chunks import ChunkStore
@@ -48,23 +56,50 @@ class Cloud:
     chunks: Collector
     uploads: Uploads
     placement: PlacementEngine
+    policies: Policies
+    authenticator: Authenticator
+    catalogs: Catalogs
+    sealer: Sealer
     ceph: Ceph | None = None
 
 
+def read_identity(state_dir: Path) -> Compliance:
+    """What the operator's ``identity.yaml`` in the state directory demands of passwords and logins. Raises Invalid."""
+    path = state_dir / "identity.yaml"
+    return read_compliance(yaml.safe_load(path.read_text()) if path.exists() else None)
+
+
+def read_policies(state_dir: Path) -> Policies:
+    """The policies as they ship, with what the operator's ``policy.yaml`` in the state directory puts in their place. Raises Invalid."""
+    path = state_dir / "policy.yaml"
+    overrides = read_overrides(yaml.safe_load(path.read_text())) if path.exists() else {}
+    return Policies(IDENTITY_POLICIES, overrides)
+
+
 def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | None = None) -> Cloud:
-    """Put the parts together. Nothing is read or started yet. With ``ceph``, bytes are kept there."""
+    """Put the parts together. Nothing is read from the store or started yet. With ``ceph``, bytes are kept there.
+
+    Raises Invalid for an operator's file that can't be read as what it should be.
+    """
     grace_s = UPLOAD_MOST_S * 1.5 if ceph is not None and db.shared else 0.0
     chunks = Collector(world, db, _chunk_store(world, config, ceph), grace_s)
+    tokens = Tokens(world, db, read_identity(config.state_dir))
+    passwords = Passwords(world, config.password_memory_kib)
+    sealer = Sealer(world, config.state_dir / "credential.keys")
     return Cloud(
         world,
         db,
         config,
-        Tokens(world, db),
-        Passwords(world, config.password_memory_kib),
+        tokens,
+        passwords,
         images=_image_store(config, ceph),
         chunks=chunks,
         uploads=Uploads(chunks),
         placement=PlacementEngine(db),
+        policies=read_policies(config.state_dir),
+        authenticator=Authenticator(world, db, tokens, passwords, sealer),
+        catalogs=Catalogs(db),
+        sealer=sealer,
         ceph=ceph,
     )
 

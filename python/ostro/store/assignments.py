@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from ostro.store.database import Tx
+from ostro.store.groups import list_group_ids_of
 from ostro.store.projects import PROJECTS, Project, list_descendants
 from ostro.store.table import Table
 
@@ -43,43 +45,51 @@ class Assignment(msgspec.Struct, frozen=True):
 ASSIGNMENTS = Table("assignments", Assignment, key="actor_id", noun="role assignment")
 
 
-def list_role_ids(tx: Tx, user_id: str, kind: TargetKind, target_id: str) -> list[str]:
-    """Roles that the user has on the target itself, without implied ones."""
+def list_actor_ids(tx: Tx, user_id: str) -> list[str]:
+    """The user and the groups that it is in: whose roles are the user's."""
+    return [user_id, *list_group_ids_of(tx, user_id)]
+
+
+def _marks(ids: Sequence[str]) -> str:
+    return ", ".join("?" * len(ids))
+
+
+def list_role_ids(tx: Tx, actor_ids: Sequence[str], kind: TargetKind, target_id: str) -> list[str]:
+    """Roles that any of the actors has on the target itself, without implied ones."""
     rows = tx.all(
-        "SELECT role_id FROM assignments WHERE actor_id = ? AND target_kind = ? AND target_id = ? AND inherited = 0",
-        (user_id, kind.value, target_id),
+        f"SELECT role_id FROM assignments WHERE actor_id IN ({_marks(actor_ids)})"
+        " AND target_kind = ? AND target_id = ? AND inherited = 0",
+        (*actor_ids, kind.value, target_id),
     )
     return [row[0] for row in rows]
 
 
-def list_inherited_role_ids(tx: Tx, user_id: str, project_id: str) -> list[str]:
-    """Roles that the user has on the project by inheritance from the projects above it and its domain."""
+def list_inherited_role_ids(tx: Tx, actor_ids: Sequence[str], project_id: str) -> list[str]:
+    """Roles that any of the actors has on the project by inheritance from the projects above it and its domain."""
     out: list[str] = []
     seen: set[str] = set()
-    row = tx.one("SELECT parent_id, domain_id FROM projects WHERE id = ?", (project_id,))
+    row = tx.one("SELECT parent_id FROM projects WHERE id = ?", (project_id,))
     while row is not None and row[0] and row[0] not in seen:
         seen.add(row[0])
         rows = tx.all(
-            "SELECT role_id FROM assignments WHERE actor_id = ? AND target_id = ? AND inherited = 1",
-            (user_id, row[0]),
+            f"SELECT role_id FROM assignments WHERE actor_id IN ({_marks(actor_ids)}) AND target_id = ? AND inherited = 1",
+            (*actor_ids, row[0]),
         )
         out.extend(r[0] for r in rows)
-        row = tx.one("SELECT parent_id, domain_id FROM projects WHERE id = ?", (row[0],))
+        row = tx.one("SELECT parent_id FROM projects WHERE id = ?", (row[0],))
     return out
 
 
-def list_assignments(tx: Tx, *, user_id: str = "") -> list[Assignment]:
-    """Assignments of users, of one or of all, in a stable order."""
-    conditions: dict[str, Any] = {"actor_kind": ActorKind.USER}
-    if user_id:
-        conditions["actor_id"] = user_id
+def list_assignments(tx: Tx, *, actor_ids: Sequence[str] = ()) -> list[Assignment]:
+    """Assignments of these actors, or of all, in a stable order."""
+    conditions: dict[str, Any] = {"actor_id": list(actor_ids)} if actor_ids else {}
     return ASSIGNMENTS.list(tx, order="actor_id, target_kind, target_id, role_id, inherited", **conditions)
 
 
 def list_projects_of(tx: Tx, user_id: str) -> list[Project]:
-    """Enabled and disabled projects on which the user has a role, directly or by inheritance."""
+    """Enabled and disabled projects on which the user has a role, directly, by a group or by inheritance."""
     found: dict[str, Project] = {}
-    for row in list_assignments(tx, user_id=user_id):
+    for row in list_assignments(tx, actor_ids=list_actor_ids(tx, user_id)):
         if row.target_kind is TargetKind.SYSTEM:
             continue
         target = PROJECTS.find(tx, id=row.target_id)
@@ -94,7 +104,8 @@ def list_projects_of(tx: Tx, user_id: str) -> list[Project]:
 
 def list_domains_of(tx: Tx, user_id: str) -> list[Project]:
     """Domains on which the user has a role that holds on the domain itself."""
-    rows = ASSIGNMENTS.list(tx, actor_id=user_id, target_kind=TargetKind.DOMAIN, inherited=False)
+    actor_ids = list_actor_ids(tx, user_id)
+    rows = ASSIGNMENTS.list(tx, actor_id=actor_ids, target_kind=TargetKind.DOMAIN, inherited=False)
     return PROJECTS.list(tx, id={row.target_id for row in rows}, is_domain=True, order="name")
 
 

@@ -19,6 +19,7 @@ class Role(msgspec.Struct, frozen=True):
     domain_id: str
     description: str
     options: dict[str, Any]
+    extra: dict[str, Any] = {}
 
 
 ROLES = Table("roles", Role)

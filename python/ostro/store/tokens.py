@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from ostro.model.context import Actor
-from ostro.store.assignments import SYSTEM_TARGET, TargetKind, list_inherited_role_ids, list_role_ids
+from ostro.store.assignments import SYSTEM_TARGET, TargetKind, list_actor_ids, list_inherited_role_ids, list_role_ids
 from ostro.store.database import Tx
 from ostro.store.projects import PROJECTS, Project
 from ostro.store.roles import ROLES, expand_roles
@@ -28,14 +31,32 @@ def add_fernet_key(tx: Tx, key: str, keep: int, now_us: int) -> None:
     tx.ring(TOPIC)
 
 
-def revoke_audit_id(tx: Tx, audit_id: str, expires_at_us: int, *, whole_chain: bool = False) -> None:
+def revoke_audit_id(tx: Tx, audit_id: str, expires_at_us: int, *, now_us: int, whole_chain: bool = False) -> None:
     """Revoke a token, or every token that came from the same password."""
     tx.execute(
-        "INSERT INTO revocations (audit_id, whole_chain, expires_at_us) VALUES (?, ?, ?)"
+        "INSERT INTO revocations (audit_id, whole_chain, expires_at_us, revoked_at_us) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (audit_id) DO NOTHING",
-        (audit_id, int(whole_chain), expires_at_us),
+        (audit_id, int(whole_chain), expires_at_us, now_us),
     )
     tx.ring(TOPIC)
+
+
+class Revocation(NamedTuple):
+    """One revoked token, or chain of tokens."""
+
+    audit_id: str
+    whole_chain: bool
+    revoked_at_us: int
+
+
+def list_revocations(tx: Tx, since_us: int, most: int) -> list[Revocation]:
+    """Revocations since then, the oldest first."""
+    rows = tx.all(
+        "SELECT audit_id, whole_chain, revoked_at_us FROM revocations WHERE revoked_at_us >= ?"
+        " ORDER BY revoked_at_us, audit_id LIMIT ?",
+        (since_us, most),
+    )
+    return [Revocation(row[0], bool(row[1]), row[2]) for row in rows]
 
 
 def sweep_revocations(tx: Tx, now_us: int) -> int:
@@ -66,49 +87,63 @@ def _enabled_project(tx: Tx, project_id: str) -> Project | None:
     return project
 
 
+class Scope(NamedTuple):
+    """What a token is for: one of these, or nothing."""
+
+    project_id: str = ""
+    domain_id: str = ""
+    system: bool = False
+
+
+def load_roles(tx: Tx, user_id: str, scope: Scope) -> set[str]:
+    """Ids of the roles that the user has on the scope: directly, by groups, by inheritance and by implication."""
+    actor_ids = list_actor_ids(tx, user_id)
+    role_ids: list[str] = []
+    if scope.project_id:
+        role_ids = list_role_ids(tx, actor_ids, TargetKind.PROJECT, scope.project_id)
+        role_ids += list_inherited_role_ids(tx, actor_ids, scope.project_id)
+    elif scope.domain_id:
+        role_ids = list_role_ids(tx, actor_ids, TargetKind.DOMAIN, scope.domain_id)
+    elif scope.system:
+        role_ids = list_role_ids(tx, actor_ids, TargetKind.SYSTEM, SYSTEM_TARGET)
+    return expand_roles(tx, role_ids)
+
+
 def load_actor(
-    tx: Tx,
-    user_id: str,
-    *,
-    project_id: str = "",
-    domain_id: str = "",
-    system: bool = False,
-    methods: tuple[str, ...] = (),
-    audit_ids: tuple[str, ...] = (),
-    issued_at_us: int = 0,
-    expires_at_us: int = 0,
+    tx: Tx, user_id: str, scope: Scope, *, issued_at_us: int = 0, roles_of: str = "", only: Sequence[str] | None = None
 ) -> Actor | None:
     """The actor as the rows are now; None when the user, its domain or the scope is gone or disabled, the scope gives
-    no role, or the password was changed after the token was issued."""
+    no role, or the password was changed after the token was issued.
+
+    The roles are those of ``roles_of`` (the user itself unless a trust says otherwise), of these ``only`` and what they imply. A domain's own
+    roles are not shown; what they imply is.
+    """
     user = USERS.find(tx, id=user_id, enabled=True)
     user_domain = user and _enabled_domain(tx, user.domain_id)
     if user is None or user_domain is None or (issued_at_us and user.password_set_at_us > issued_at_us):
         return None
     project = domain = project_domain = None
-    role_ids: list[str] = []
-    if project_id:
-        project = _enabled_project(tx, project_id)
+    if scope.project_id:
+        project = _enabled_project(tx, scope.project_id)
         project_domain = project and _enabled_domain(tx, project.domain_id)
         if project is None or project_domain is None:
             return None
-        role_ids = list_role_ids(tx, user_id, TargetKind.PROJECT, project_id)
-        role_ids += list_inherited_role_ids(tx, user_id, project_id)
-    elif domain_id:
-        domain = _enabled_domain(tx, domain_id)
+    elif scope.domain_id:
+        domain = _enabled_domain(tx, scope.domain_id)
         if domain is None:
             return None
-        role_ids = list_role_ids(tx, user_id, TargetKind.DOMAIN, domain_id)
-    elif system:
-        role_ids = list_role_ids(tx, user_id, TargetKind.SYSTEM, SYSTEM_TARGET)
-    if (project_id or domain_id or system) and not role_ids:
+    role_ids = load_roles(tx, roles_of or user_id, scope)
+    if only is not None:
+        role_ids &= expand_roles(tx, only)
+    roles = ROLES.list(tx, id=role_ids, domain_id="", order="name")
+    if (scope.project_id or scope.domain_id or scope.system) and not roles:
         return None
-    roles = ROLES.list(tx, id=expand_roles(tx, role_ids), order="name")
     return Actor(
         user_id=user.id,
         user_name=user.name,
         user_domain_id=user_domain.id,
         user_domain_name=user_domain.name,
-        roles=frozenset(role.name for role in roles),
+        roles=frozenset(role.name.lower() for role in roles),
         role_ids=tuple((role.id, role.name) for role in roles),
         project_id=project.id if project else "",
         project_name=project.name if project else "",
@@ -116,9 +151,6 @@ def load_actor(
         project_domain_name=project_domain.name if project_domain else "",
         domain_id=domain.id if domain else "",
         domain_name=domain.name if domain else "",
-        system=system,
-        methods=methods,
-        audit_ids=audit_ids,
+        system=scope.system,
         issued_at_us=issued_at_us,
-        expires_at_us=expires_at_us,
     )

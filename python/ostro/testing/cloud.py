@@ -27,6 +27,7 @@ from ostro.runtime.world import World
 from ostro.saga.engine import Engine
 from ostro.services.cloud import Cloud, CloudConfig, build_cloud
 from ostro.services.identity.bootstrap import Administrator, bootstrap
+from ostro.services.identity.catalog import seed_catalog
 from ostro.services.sagas import make_sagas
 from ostro.store.assignments import ASSIGNMENTS, ActorKind, Assignment, TargetKind
 from ostro.store.database import Database, Tx
@@ -188,7 +189,7 @@ class TestCloud:
     def admin_context(self) -> Context:
         """The context of an administrator without a project, for calling services directly."""
         admin = Actor("admin", "admin", "default", "Default", roles=frozenset(("admin", "manager", "member", "reader")))
-        return Context(admin, "req-test", self.world.now_us(), self.world.random)
+        return Context(admin, "req-test", self.world.now_us(), self.world.random, self.cloud.policies)
 
     @property
     def as_agent(self) -> ApiClient:
@@ -230,6 +231,7 @@ async def open_cloud(
         await migrate(database)
         password_hash = await cloud.passwords.hash(ADMIN_PASSWORD)
         await database.run(bootstrap, world, Administrator(password_hash))
+        await database.run(seed_catalog, cloud.config.region)
         anonymous = ApiClient(app)
         test_cloud = TestCloud(
             world, database, cloud, app, nursery, anonymous, anonymous, Engine(world, database, make_sagas(cloud))

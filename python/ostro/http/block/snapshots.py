@@ -214,6 +214,6 @@ async def act_on_snapshot(req: Request) -> Reply:
     if name not in _ACTIONS:
         raise Invalid(f"There is no such action: {name}")
     action, policy, _schema = _ACTIONS[name]
-    enforce(policy, Rule.ADMIN, req.context.actor)
+    enforce(req.cloud.policies, policy, Rule.ADMIN, req.context.actor)
     await action(req, req.params["snapshot_id"], given)
     return Reply()

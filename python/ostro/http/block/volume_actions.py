@@ -188,5 +188,5 @@ async def act_on_volume(req: Request) -> Reply:
     if name not in _ACTIONS:
         raise Invalid(f"There is no such action: {name}")
     action, rule, policy, _schema = _ACTIONS[name]
-    enforce(policy, rule, req.context.actor)
+    enforce(req.cloud.policies, policy, rule, req.context.actor)
     return await action(req, req.params["volume_id"], given)

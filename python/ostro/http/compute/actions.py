@@ -174,6 +174,6 @@ async def act_on_server(req: Request) -> Reply:
     if name not in ACTIONS:
         raise Invalid(f"There is no such action: {name}")
     action = ACTIONS[name]
-    enforce(action.policy, action.rule, req.context.actor)
+    enforce(req.cloud.policies, action.policy, action.rule, req.context.actor)
     action.value.check(value)
     return await action.act(req, req.params["server_id"], value)

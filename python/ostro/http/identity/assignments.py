@@ -17,69 +17,85 @@ from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, STRING, shape
 from ostro.model.errors import Invalid
 from ostro.services.identity import assignments
-from ostro.services.identity.assignments import Names, Shown, Target, Wanted
-from ostro.store.assignments import SYSTEM_TARGET, TargetKind
+from ostro.services.identity.assignments import Holder, Names, Shown, Target, Wanted
+from ostro.store.assignments import SYSTEM_TARGET, ActorKind, Assignment, TargetKind
 
 ASSIGNMENT = shape({"scope": ANY_OBJECT, "role": ANY_OBJECT, "links": ANY_OBJECT})
 
 
-def declare(kind: TargetKind, prefix: str, suffix: str = "", *, inherited: bool = False) -> None:
-    """Declare the routes of one kind of target."""
+def declare(
+    kind: TargetKind, holder_kind: ActorKind, prefix: str, suffix: str = "", *, inherited: bool = False
+) -> None:
+    """Declare the routes of one kind of target for one kind of holder."""
     what = f"the {kind}" if kind is TargetKind.SYSTEM else f"a {kind}"
     below = ", inherited to the projects below" if inherited else ""
-    name = f"{kind}_{'inherited_' if inherited else ''}"
-    one = f"{prefix}/users/{{user_id}}/roles/{{role_id}}{suffix}"
+    name = f"{kind}_{'inherited_' if inherited else ''}{holder_kind}_"
+    many = f"{prefix}/{holder_kind}s/{{holder_id}}/roles"
+    one = f"{many}/{{role_id}}{suffix}"
 
     def target(req: Request) -> Target:
         return Target(kind, req.params.get("target_id", SYSTEM_TARGET), inherited)
 
+    def holder(req: Request) -> Holder:
+        return Holder(holder_kind, req.params["holder_id"])
+
     async def grant(req: Request) -> Reply:
-        await req.run(assignments.grant_role, target(req), req.params["user_id"], req.params["role_id"])
+        await req.run(assignments.grant_role, target(req), holder(req), req.params["role_id"])
         return Reply()
 
     async def check(req: Request) -> Reply:
-        await req.read(assignments.check_grant, target(req), req.params["user_id"], req.params["role_id"])
+        await req.read(assignments.check_grant, target(req), holder(req), req.params["role_id"])
         return Reply()
 
     async def revoke(req: Request) -> Reply:
-        await req.run(assignments.revoke_role, target(req), req.params["user_id"], req.params["role_id"])
+        await req.run(assignments.revoke_role, target(req), holder(req), req.params["role_id"])
         return Reply()
 
     async def list_(req: Request) -> Reply:
-        found = await req.read(assignments.list_grants, target(req), req.params["user_id"])
+        found = await req.read(assignments.list_grants, target(req), holder(req))
         return Reply(list_body(req, "roles", [role_view(req, role) for role in found]))
 
-    for verb, handler, method, rule, summary in (
-        ("create", grant, "PUT", Rule.ADMIN, f"Give a user a role on {what}{below}"),
-        ("check", check, "GET", Rule.READER, f"Check that a user was given a role on {what}{below}"),
-        ("revoke", revoke, "DELETE", Rule.ADMIN, f"Take a role on {what} from a user{below}"),
+    system = kind is TargetKind.SYSTEM
+    for verb, handler, method, summary in (
+        ("create", grant, "PUT", f"Give a {holder_kind} a role on {what}{below}"),
+        ("check", check, "GET", f"Check that a {holder_kind} was given a role on {what}{below}"),
+        ("revoke", revoke, "DELETE", f"Take a role on {what} from a {holder_kind}{below}"),
     ):
         handler.__name__ = f"{verb}_{name}grant"
-        policy = f"identity:{verb}_{'system_grant_for_user' if kind is TargetKind.SYSTEM else 'grant'}"
-        IDENTITY.route(method, one, policy=policy, rule=rule, status=204, summary=summary)(handler)
+        policy = f"identity:{verb}_{f'system_grant_for_{holder_kind}' if system else 'grant'}"
+        IDENTITY.route(method, one, policy=policy, rule=Rule.POLICY, status=204, summary=summary)(handler)
     list_.__name__ = f"list_{name}grants"
     IDENTITY.route(
         "GET",
-        f"{prefix}/users/{{user_id}}/roles{suffix}",
-        policy="identity:list_grants",
-        rule=Rule.READER,
+        many + suffix,
+        policy=f"identity:list_{f'system_grants_for_{holder_kind}' if system else 'grants'}",
+        rule=Rule.POLICY,
         response=list_shape("roles", ROLE),
-        summary=f"List the roles that a user was given on {what}{below}",
+        summary=f"List the roles that a {holder_kind} was given on {what}{below}",
     )(list_)
 
 
-declare(TargetKind.PROJECT, "/v3/projects/{target_id}")
-declare(TargetKind.DOMAIN, "/v3/domains/{target_id}")
-declare(TargetKind.SYSTEM, "/v3/system")
-declare(TargetKind.PROJECT, "/v3/OS-INHERIT/projects/{target_id}", "/inherited_to_projects", inherited=True)
-declare(TargetKind.DOMAIN, "/v3/OS-INHERIT/domains/{target_id}", "/inherited_to_projects", inherited=True)
+for _kind in ActorKind:
+    declare(TargetKind.PROJECT, _kind, "/v3/projects/{target_id}")
+    declare(TargetKind.DOMAIN, _kind, "/v3/domains/{target_id}")
+    declare(TargetKind.SYSTEM, _kind, "/v3/system")
+    declare(TargetKind.PROJECT, _kind, "/v3/OS-INHERIT/projects/{target_id}", "/inherited_to_projects", inherited=True)
+    declare(TargetKind.DOMAIN, _kind, "/v3/OS-INHERIT/domains/{target_id}", "/inherited_to_projects", inherited=True)
 
 
 def parse_wanted(req: Request) -> Wanted:
     """The filters of the list. A flag without a value is set."""
     query = req.query
-    if query.get("group.id"):
-        raise Invalid("This cloud has no groups.")
+    effective, subtree = is_set(req, "effective"), is_set(req, "include_subtree")
+    if query.get("user.id") and query.get("group.id"):
+        raise Invalid("Specify a user or a group, not both")
+    if effective and query.get("group.id"):
+        raise Invalid("Combining effective and group filter will always result in an empty list.")
+    scopes = [name for name in ("scope.project.id", "scope.domain.id", "scope.system") if query.get(name)]
+    if len(scopes) > 1:
+        raise Invalid("Specify a domain, a project or the system, not several")
+    if effective and scopes == ["scope.domain.id"] and "scope.OS-INHERIT:inherited_to" in query:
+        raise Invalid("Combining effective, domain and inherited filters will always result in an empty list.")
     if query.get("scope.project.id"):
         kind, target_id = TargetKind.PROJECT, query["scope.project.id"]
     elif query.get("scope.domain.id"):
@@ -88,11 +104,11 @@ def parse_wanted(req: Request) -> Wanted:
         kind, target_id = TargetKind.SYSTEM, SYSTEM_TARGET
     else:
         kind, target_id = None, ""
-    effective, subtree = is_set(req, "effective"), is_set(req, "include_subtree")
     if subtree and kind is not TargetKind.PROJECT:
         raise Invalid("scope.project.id must be specified if include_subtree is also specified")
     return Wanted(
         user_id=query.get("user.id", ""),
+        group_id=query.get("group.id", ""),
         role_id=query.get("role.id", ""),
         target_kind=kind,
         target_id=target_id,
@@ -129,30 +145,34 @@ def view(req: Request, line: Shown, names: Names, *, named: bool) -> dict[str, A
             scope[line.target_kind.value] |= about
     if row.inherited and row.target_id == line.target_id:
         scope["OS-INHERIT:inherited_to"] = "projects"
-    user, role = {"id": row.actor_id}, {"id": line.role_id}
+    holder, role = {"id": line.holder.id}, {"id": line.role_id}
     if named:
-        if row.actor_id in names.users:
-            user |= _named(names.users[row.actor_id], names)
+        known = names.users.get(line.holder.id) or names.groups.get(line.holder.id)
+        if known is not None:
+            holder |= _named(known, names)
         if line.role_id in names.roles:
-            role |= {"name": names.roles[line.role_id].name}
-    links = {"assignment": req.url(_path(row.target_kind, row.target_id, row.actor_id, row.role_id, row.inherited))}
+            role |= _named(names.roles[line.role_id], names)
+    links = {"assignment": req.url(_path(row))}
+    if line.holder.id != row.actor_id:
+        links["membership"] = req.url(f"/identity/v3/groups/{row.actor_id}/users/{line.holder.id}")
     if line.role_id != row.role_id:
         links["prior_role"] = req.url(f"/identity/v3/roles/{row.role_id}/implies/{line.role_id}")
-    return {"scope": scope, "user": user, "role": role, "links": links}
+    return {"scope": scope, line.holder.kind.value: holder, "role": role, "links": links}
 
 
-def _path(kind: TargetKind, target_id: str, user_id: str, role_id: str, inherited: bool) -> str:
-    where = "system" if kind is TargetKind.SYSTEM else f"{kind}s/{target_id}"
-    if inherited:
-        return f"/identity/v3/OS-INHERIT/{where}/users/{user_id}/roles/{role_id}/inherited_to_projects"
-    return f"/identity/v3/{where}/users/{user_id}/roles/{role_id}"
+def _path(row: Assignment) -> str:
+    where = "system" if row.target_kind is TargetKind.SYSTEM else f"{row.target_kind}s/{row.target_id}"
+    what = f"{row.actor_kind}s/{row.actor_id}/roles/{row.role_id}"
+    if row.inherited:
+        return f"/identity/v3/OS-INHERIT/{where}/{what}/inherited_to_projects"
+    return f"/identity/v3/{where}/{what}"
 
 
 @IDENTITY.route(
     "GET",
     "/v3/role_assignments",
     policy="identity:list_role_assignments",
-    rule=Rule.AUTHENTICATED,
+    rule=Rule.POLICY,
     response=list_shape("role_assignments", ASSIGNMENT),
     query=dict.fromkeys(
         (
@@ -172,6 +192,7 @@ def _path(kind: TargetKind, target_id: str, user_id: str, role_id: str, inherite
     summary="List role assignments, as they are or as they take effect",
 )
 async def list_role_assignments(req: Request) -> Reply:
-    lines, names = await req.read(assignments.list_role_assignments, parse_wanted(req))
+    wanted = parse_wanted(req)
+    lines, names = await req.read(assignments.list_role_assignments, wanted)
     named = is_set(req, "include_names")
     return Reply(list_body(req, "role_assignments", [view(req, line, names, named=named) for line in lines]))

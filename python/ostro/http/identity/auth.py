@@ -9,7 +9,7 @@ from ostro.http.identity.views import LIST_LINKS, list_body, list_shape
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, array, shape
-from ostro.services.identity.catalog import build_catalog
+from ostro.model.errors import Forbidden
 from ostro.services.identity.scopes import list_own_domains, list_own_projects, may_use_system
 
 
@@ -17,7 +17,7 @@ from ostro.services.identity.scopes import list_own_domains, list_own_projects, 
     "GET",
     "/v3/auth/projects",
     policy="identity:get_auth_projects",
-    rule=Rule.AUTHENTICATED,
+    rule=Rule.POLICY,
     response=list_shape("projects", project_routes.PROJECT),
     summary="List the projects that the caller can scope to",
 )
@@ -30,7 +30,7 @@ async def list_auth_projects(req: Request) -> Reply:
     "GET",
     "/v3/auth/domains",
     policy="identity:get_auth_domains",
-    rule=Rule.AUTHENTICATED,
+    rule=Rule.POLICY,
     response=list_shape("domains", domain_routes.DOMAIN),
     summary="List the domains that the caller can scope to",
 )
@@ -43,7 +43,7 @@ async def list_auth_domains(req: Request) -> Reply:
     "GET",
     "/v3/auth/system",
     policy="identity:get_auth_system",
-    rule=Rule.AUTHENTICATED,
+    rule=Rule.POLICY,
     response=list_shape("system", ANY_OBJECT),
     summary="Say whether the caller can scope to the system",
 )
@@ -55,10 +55,37 @@ async def list_auth_system(req: Request) -> Reply:
     "GET",
     "/v3/auth/catalog",
     policy="identity:get_auth_catalog",
-    rule=Rule.AUTHENTICATED,
+    rule=Rule.POLICY,
     response=shape({"catalog": array(ANY_OBJECT), "links": LIST_LINKS}),
     summary="Show the catalogue of the caller's token",
 )
 async def show_auth_catalog(req: Request) -> Reply:
-    catalog = build_catalog(req.context.actor, req.base_url, req.cloud.config.region)
+    actor = req.context.actor
+    if not (actor.project_id or actor.domain_id or actor.system):
+        raise Forbidden("You are not authorized to perform the requested action: the token has no scope.")
+    catalog = await req.cloud.catalogs.show(actor, req.base_url)
     return Reply(list_body(req, "catalog", catalog))
+
+
+@IDENTITY.route(
+    "GET",
+    "/v3/OS-FEDERATION/projects",
+    policy="identity:list_projects_for_user",
+    rule=Rule.POLICY,
+    response=list_shape("projects", project_routes.PROJECT),
+    summary="List the projects that the caller can scope to, by its older path",
+)
+async def list_federated_projects(req: Request) -> Reply:
+    return await list_auth_projects(req)
+
+
+@IDENTITY.route(
+    "GET",
+    "/v3/OS-FEDERATION/domains",
+    policy="identity:list_domains_for_user",
+    rule=Rule.POLICY,
+    response=list_shape("domains", domain_routes.DOMAIN),
+    summary="List the domains that the caller can scope to, by its older path",
+)
+async def list_federated_domains(req: Request) -> Reply:
+    return await list_auth_domains(req)

@@ -1,149 +1,146 @@
-"""``/v3/services``, ``/v3/endpoints`` and ``/v3/regions``: read-only, because this program is all of them."""
+"""``/v3/regions``, ``/v3/services`` and ``/v3/endpoints``."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ostro.http.identity.resources import Wire, declare_resource
 from ostro.http.identity.service import IDENTITY
-from ostro.http.identity.views import LINKS, list_body, list_shape, self_link
+from ostro.http.identity.views import DESCRIPTION, ID, NAME_255, check_id
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import BOOLEAN, STRING, nullable, shape
-from ostro.model.errors import NotFound
-from ostro.services.identity.catalog import CATALOG, INTERFACES, CatalogService
+from ostro.model.errors import Invalid
+from ostro.services.identity.catalog import ENDPOINT, REGION, SERVICE, ensure_region, show_url
+from ostro.store.catalog import Endpoint
 
-SERVICE = shape({"id": STRING, "type": STRING, "name": STRING, "enabled": BOOLEAN, "links": LINKS})
-ENDPOINT = shape(
+REGION_ID = {"type": "string", "maxLength": 255}
+REGIONS = Wire(
+    REGION,
+    "regions",
+    {"id": nullable(REGION_ID), "description": DESCRIPTION, "parent_region_id": nullable(REGION_ID)},
+    shown={"description": STRING, "parent_region_id": nullable(STRING)},
+    nullable=("parent_region_id",),
+    filters=("parent_region_id",),
+)
+SERVICES = Wire(
+    SERVICE,
+    "services",
+    {"type": NAME_255, "name": nullable(STRING), "description": DESCRIPTION, "enabled": BOOLEAN},
+    required=("type",),
+    filters=("type",),
+    names=("name",),
+)
+INTERFACE = {"type": "string", "enum": ["public", "internal", "admin"]}
+URL = {"type": "string", "minLength": 1, "maxLength": 2048, "pattern": r"^(/|[a-zA-Z0-9+.-]+:.+)"}
+
+
+def _decorate(req: Request, row: Endpoint) -> dict[str, Any]:
+    """The old name of the region, and the whole URL of a path of ours."""
+    return {"region": row.region_id or None, "url": show_url(row.url, req.base_url)}
+
+
+ENDPOINTS = Wire(
+    ENDPOINT,
+    "endpoints",
     {
-        "id": STRING,
-        "interface": STRING,
-        "region": nullable(STRING),
-        "region_id": nullable(STRING),
-        "service_id": STRING,
-        "url": STRING,
+        "service_id": ID,
+        "interface": INTERFACE,
+        "region_id": nullable(REGION_ID),
+        "region": nullable(REGION_ID),
+        "url": URL,
         "enabled": BOOLEAN,
-        "links": LINKS,
-    }
+        "name": nullable(STRING),
+        "description": DESCRIPTION,
+    },
+    required=("service_id", "interface", "url"),
+    shown={name: {} for name in ("service_id", "interface", "region_id", "region", "url", "enabled")},
+    nullable=("region_id",),
+    filters=("interface", "service_id", "region_id"),
+    decorate=_decorate,
 )
-REGION = shape({"id": STRING, "description": STRING, "parent_region_id": nullable(STRING), "links": LINKS})
+declare_resource(SERVICES)
 
 
-def service_view(req: Request, entry: CatalogService) -> dict[str, Any]:
-    """A service as Identity shows it."""
-    links = self_link(req, "services", entry.id)
-    return {"id": entry.id, "type": entry.type, "name": entry.name, "enabled": True, "links": links}
+async def _split_endpoint(req: Request) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The body's fields; the old ``region`` is the region's id, and makes the region when it isn't there."""
+    given, extra = ENDPOINTS.split(req)
+    old = extra.pop("region", None)
+    if old and not given.get("region_id"):
+        req.context.enforce("identity:create_endpoint")
+        await req.run(ensure_region, old)
+        given["region_id"] = old
+    return given, extra
 
 
-def endpoint_view(req: Request, entry: CatalogService, interface: str) -> dict[str, Any]:
-    """An endpoint as Identity shows it; its URL is a template."""
-    region, id_ = req.cloud.config.region, entry.endpoint_id(interface)
-    return {
-        "id": id_,
-        "interface": interface,
-        "region": region,
-        "region_id": region,
-        "service_id": entry.id,
-        "url": entry.url(req.base_url, "$(project_id)s"),
-        "enabled": True,
-        "links": self_link(req, "endpoints", id_),
-    }
-
-
-def region_view(req: Request) -> dict[str, Any]:
-    """The one region."""
-    region = req.cloud.config.region
-    return {"id": region, "description": "", "parent_region_id": None, "links": self_link(req, "regions", region)}
-
-
-def _pick(items: list[dict[str, Any]], noun: str, id_: str) -> dict[str, Any]:
-    for item in items:
-        if item["id"] == id_:
-            return item
-    raise NotFound(noun, id_, f"Could not find {noun}: {id_}.")
-
-
-def _matching(req: Request, items: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
-    wanted = {name: req.query[name] for name in names if name in req.query}
-    return [item for item in items if all(item[name] == value for name, value in wanted.items())]
-
-
-def _endpoints(req: Request) -> list[dict[str, Any]]:
-    return [endpoint_view(req, entry, interface) for entry in CATALOG for interface in INTERFACES]
+ONE_ENDPOINT = shape({"endpoint": ENDPOINTS.schema})
+ONE_REGION = shape({"region": REGIONS.schema})
 
 
 @IDENTITY.route(
-    "GET",
-    "/v3/services",
-    policy="identity:list_services",
-    rule=Rule.READER,
-    response=list_shape("services", SERVICE),
-    query={"type": STRING, "name": STRING},
-    summary="List services",
-)
-async def list_services(req: Request) -> Reply:
-    services = [service_view(req, entry) for entry in CATALOG]
-    return Reply(list_body(req, "services", _matching(req, services, "type", "name")))
-
-
-@IDENTITY.route(
-    "GET",
-    "/v3/services/{service_id}",
-    policy="identity:get_service",
-    rule=Rule.READER,
-    response=shape({"service": SERVICE}),
-    summary="Show a service",
-)
-async def show_service(req: Request) -> Reply:
-    services = [service_view(req, entry) for entry in CATALOG]
-    return Reply({"service": _pick(services, "service", req.params["service_id"])})
-
-
-@IDENTITY.route(
-    "GET",
+    "POST",
     "/v3/endpoints",
-    policy="identity:list_endpoints",
-    rule=Rule.READER,
-    response=list_shape("endpoints", ENDPOINT),
-    query={"interface": STRING, "service_id": STRING, "region_id": STRING},
-    summary="List endpoints",
+    policy="identity:create_endpoint",
+    rule=Rule.POLICY,
+    status=201,
+    body=ENDPOINTS.body(required=list(ENDPOINTS.required)),
+    response=ONE_ENDPOINT,
+    summary="Create an endpoint",
 )
-async def list_endpoints(req: Request) -> Reply:
-    found = _matching(req, _endpoints(req), "interface", "service_id", "region_id")
-    return Reply(list_body(req, "endpoints", found))
+async def create_endpoint(req: Request) -> Reply:
+    given, extra = await _split_endpoint(req)
+    return Reply({"endpoint": ENDPOINTS.view(req, await req.run(ENDPOINT.create, given, extra))})
 
 
 @IDENTITY.route(
-    "GET",
-    "/v3/endpoints/{endpoint_id}",
-    policy="identity:get_endpoint",
-    rule=Rule.READER,
-    response=shape({"endpoint": ENDPOINT}),
-    summary="Show an endpoint",
+    "PATCH",
+    "/v3/endpoints/{id}",
+    policy="identity:update_endpoint",
+    rule=Rule.POLICY,
+    body=ENDPOINTS.body(minProperties=1),
+    response=ONE_ENDPOINT,
+    summary="Change an endpoint",
 )
-async def show_endpoint(req: Request) -> Reply:
-    return Reply({"endpoint": _pick(_endpoints(req), "endpoint", req.params["endpoint_id"])})
+async def update_endpoint(req: Request) -> Reply:
+    check_id(req.body["endpoint"], req.params["id"])
+    given, extra = await _split_endpoint(req)
+    return Reply({"endpoint": ENDPOINTS.view(req, await req.run(ENDPOINT.update, req.params["id"], given, extra))})
+
+
+async def _create_region(req: Request, id_: str) -> Reply:
+    given, extra = REGIONS.split(req)
+    return Reply({"region": REGIONS.view(req, await req.run(REGION.create, given, extra, id_))})
 
 
 @IDENTITY.route(
-    "GET",
+    "POST",
     "/v3/regions",
-    policy="identity:list_regions",
-    rule=Rule.AUTHENTICATED,
-    response=list_shape("regions", REGION),
-    query={"parent_region_id": STRING},
-    summary="List regions",
+    policy="identity:create_region",
+    rule=Rule.POLICY,
+    status=201,
+    body=REGIONS.body(),
+    response=ONE_REGION,
+    summary="Create a region",
 )
-async def list_regions(req: Request) -> Reply:
-    return Reply(list_body(req, "regions", [] if req.query.get("parent_region_id") else [region_view(req)]))
+async def create_region(req: Request) -> Reply:
+    return await _create_region(req, req.body["region"].get("id") or "")
 
 
 @IDENTITY.route(
-    "GET",
-    "/v3/regions/{region_id}",
-    policy="identity:get_region",
-    rule=Rule.AUTHENTICATED,
-    response=shape({"region": REGION}),
-    summary="Show a region",
+    "PUT",
+    "/v3/regions/{id}",
+    policy="identity:create_region",
+    rule=Rule.POLICY,
+    status=201,
+    body=REGIONS.body(),
+    response=ONE_REGION,
+    summary="Create a region under an id of one's own",
 )
-async def show_region(req: Request) -> Reply:
-    return Reply({"region": _pick([region_view(req)], "region", req.params["region_id"])})
+async def create_region_with_id(req: Request) -> Reply:
+    if req.body["region"].get("id", req.params["id"]) != req.params["id"]:
+        raise Invalid("The id in the body is not the one in the path.")
+    return await _create_region(req, req.params["id"])
+
+
+declare_resource(REGIONS, without=("create",))
+declare_resource(ENDPOINTS, without=("create", "update"))

@@ -29,9 +29,10 @@ from ostro.http.schema import ANY_OBJECT, BOOLEAN, STRING, array, shape, wrapped
 from ostro.services.identity import domains
 from ostro.store.projects import Project
 
-KNOWN = ("name", "description", "enabled", "tags", "options")
+KNOWN = ("name", "description", "enabled", "tags", "options", "explicit_domain_id")
 GIVEN = {"name": NAME_64, "description": DESCRIPTION, "enabled": BOOLEAN, "tags": array(STRING), "options": OPTIONS}
-CREATE = wrapped("domain", {**reference(GIVEN), "required": ["name"]})
+EXPLICIT_ID = {"type": "string", "pattern": "^[a-f0-9]{32}$"}
+CREATE = wrapped("domain", {**reference({**GIVEN, "explicit_domain_id": EXPLICIT_ID}), "required": ["name"]})
 UPDATE = wrapped("domain", {**reference(GIVEN), "minProperties": 1})
 DOMAIN = shape(
     {
@@ -65,7 +66,7 @@ def view(req: Request, domain: Project) -> dict[str, Any]:
     "POST",
     "/v3/domains",
     policy="identity:create_domain",
-    rule=Rule.ADMIN,
+    rule=Rule.POLICY,
     status=201,
     body=CREATE,
     response=ONE,
@@ -80,7 +81,7 @@ async def create_domain(req: Request) -> Reply:
     "GET",
     "/v3/domains",
     policy="identity:list_domains",
-    rule=Rule.READER,
+    rule=Rule.POLICY,
     response=list_shape("domains", DOMAIN),
     query={**NAME_QUERY, **PAGE_QUERY, "enabled": STRING},
     summary="List domains",
@@ -95,7 +96,7 @@ async def list_domains(req: Request) -> Reply:
     "GET",
     "/v3/domains/{domain_id}",
     policy="identity:get_domain",
-    rule=Rule.AUTHENTICATED,
+    rule=Rule.POLICY,
     response=ONE,
     summary="Show a domain",
 )
@@ -107,7 +108,7 @@ async def show_domain(req: Request) -> Reply:
     "PATCH",
     "/v3/domains/{domain_id}",
     policy="identity:update_domain",
-    rule=Rule.ADMIN,
+    rule=Rule.TARGET,
     body=UPDATE,
     response=ONE,
     summary="Change a domain",
@@ -122,7 +123,7 @@ async def update_domain(req: Request) -> Reply:
     "DELETE",
     "/v3/domains/{domain_id}",
     policy="identity:delete_domain",
-    rule=Rule.ADMIN,
+    rule=Rule.TARGET,
     status=204,
     summary="Delete a disabled domain and all that it holds",
 )

@@ -20,13 +20,13 @@ from ostro.http.identity.views import (
     page_of,
     reference,
     self_link,
+    split_extra,
 )
 from ostro.http.paging import cut
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, STRING, array, nullable, shape, wrapped
 from ostro.services.identity import roles
-from ostro.store.paging import Filter
 from ostro.store.roles import Role
 
 GIVEN = {"name": NAME_255, "description": DESCRIPTION, "domain_id": nullable(ID), "options": OPTIONS}
@@ -51,6 +51,7 @@ IMPLICATIONS = {"prior_role": SHORT_ROLE, "implies": array(SHORT_ROLE)}
 def view(req: Request, role: Role) -> dict[str, Any]:
     """A role as Identity shows it."""
     return {
+        **role.extra,
         "id": role.id,
         "name": role.name,
         "domain_id": role.domain_id or None,
@@ -69,28 +70,29 @@ def short(req: Request, role: Role) -> dict[str, Any]:
     "POST",
     "/v3/roles",
     policy="identity:create_role",
-    rule=Rule.ADMIN,
+    rule=Rule.POLICY,
     status=201,
     body=CREATE,
     response=ONE,
     summary="Create a role",
 )
 async def create_role(req: Request) -> Reply:
-    return Reply({"role": view(req, await req.run(roles.create_role, req.body["role"]))})
+    given, extra = split_extra(req.body["role"], tuple(GIVEN))
+    return Reply({"role": view(req, await req.run(roles.create_role, given, extra))})
 
 
 @IDENTITY.route(
     "GET",
     "/v3/roles",
     policy="identity:list_roles",
-    rule=Rule.READER,
+    rule=Rule.POLICY,
     response=list_shape("roles", ROLE),
     query={**NAME_QUERY, **PAGE_QUERY, "domain_id": STRING},
     summary="List roles: the global ones, or those of a domain",
 )
 async def list_roles(req: Request) -> Reply:
-    page = page_of(req, *name_filters(req, "roles"), Filter("domain_id", req.query.get("domain_id", "")))
-    rows = await req.read(roles.list_roles, page)
+    page = page_of(req, *name_filters(req, "roles"))
+    rows = await req.read(roles.list_roles, page, req.query.get("domain_id", ""))
     return Reply(page_body(req, "roles", rows, page, [view(req, row) for row in cut(rows, page)[0]]))
 
 
@@ -98,7 +100,7 @@ async def list_roles(req: Request) -> Reply:
     "GET",
     "/v3/roles/{role_id}",
     policy="identity:get_role",
-    rule=Rule.READER,
+    rule=Rule.TARGET,
     response=ONE,
     summary="Show a role",
 )
@@ -110,21 +112,22 @@ async def show_role(req: Request) -> Reply:
     "PATCH",
     "/v3/roles/{role_id}",
     policy="identity:update_role",
-    rule=Rule.ADMIN,
+    rule=Rule.TARGET,
     body=UPDATE,
     response=ONE,
     summary="Change a role",
 )
 async def update_role(req: Request) -> Reply:
     check_id(req.body["role"], req.params["role_id"])
-    return Reply({"role": view(req, await req.run(roles.update_role, req.params["role_id"], req.body["role"]))})
+    given, extra = split_extra(req.body["role"], tuple(GIVEN))
+    return Reply({"role": view(req, await req.run(roles.update_role, req.params["role_id"], given, extra))})
 
 
 @IDENTITY.route(
     "DELETE",
     "/v3/roles/{role_id}",
     policy="identity:delete_role",
-    rule=Rule.ADMIN,
+    rule=Rule.TARGET,
     status=204,
     summary="Delete a role",
 )
@@ -137,7 +140,7 @@ async def delete_role(req: Request) -> Reply:
     "GET",
     "/v3/roles/{prior_id}/implies",
     policy="identity:list_implied_roles",
-    rule=Rule.READER,
+    rule=Rule.POLICY,
     response=shape({"role_inference": shape(IMPLICATIONS), "links": LINKS}),
     summary="List the roles that a role implies directly",
 )
@@ -151,7 +154,7 @@ async def list_implied_roles(req: Request) -> Reply:
     "GET",
     "/v3/roles/{prior_id}/implies/{implied_id}",
     policy="identity:get_implied_role",
-    rule=Rule.READER,
+    rule=Rule.POLICY,
     response=shape({"role_inference": shape(IMPLICATION), "links": LINKS}),
     summary="Check that a role implies another directly",
 )
@@ -162,10 +165,23 @@ async def show_implied_role(req: Request) -> Reply:
 
 
 @IDENTITY.route(
+    "HEAD",
+    "/v3/roles/{prior_id}/implies/{implied_id}",
+    policy="identity:check_implied_role",
+    rule=Rule.POLICY,
+    status=204,
+    summary="Check that a role implies another directly, without an answer's body",
+)
+async def check_implied_role(req: Request) -> Reply:
+    await req.read(roles.get_implied, req.params["prior_id"], req.params["implied_id"])
+    return Reply()
+
+
+@IDENTITY.route(
     "PUT",
     "/v3/roles/{prior_id}/implies/{implied_id}",
     policy="identity:create_implied_role",
-    rule=Rule.ADMIN,
+    rule=Rule.POLICY,
     status=201,
     response=shape({"role_inference": shape(IMPLICATION), "links": LINKS}),
     summary="Make a role imply another",
@@ -180,7 +196,7 @@ async def create_implied_role(req: Request) -> Reply:
     "DELETE",
     "/v3/roles/{prior_id}/implies/{implied_id}",
     policy="identity:delete_implied_role",
-    rule=Rule.ADMIN,
+    rule=Rule.POLICY,
     status=204,
     summary="Make a role imply another no more",
 )
@@ -193,7 +209,7 @@ async def delete_implied_role(req: Request) -> Reply:
     "GET",
     "/v3/role_inferences",
     policy="identity:list_role_inference_rules",
-    rule=Rule.READER,
+    rule=Rule.POLICY,
     response=shape({"role_inferences": array(shape(IMPLICATIONS)), "links": LINKS}),
     summary="List every implication",
 )

@@ -11,11 +11,9 @@ from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, STRING, array, shape
 from ostro.model.context import Actor
-from ostro.model.errors import Forbidden, NotFound, Unauthenticated
+from ostro.model.errors import Invalid, NotFound, Unauthenticated
 from ostro.model.times import iso_micro_z
-from ostro.services.identity.auth import DomainRef, Scope, UserRef, find_login, grant
-from ostro.services.identity.catalog import build_catalog
-from ostro.services.identity.tokens import REFUSED, Payload
+from ostro.services.identity.auth import DomainRef, NeedsMore, Scope, UserRef
 from ostro.store.database import Tx
 from ostro.store.tokens import revoke_audit_id
 
@@ -49,6 +47,27 @@ ISSUE = {
                             },
                         },
                         "token": {"type": "object", "required": ["id"], "properties": {"id": STRING}},
+                        "totp": {
+                            "type": "object",
+                            "required": ["user"],
+                            "properties": {
+                                "user": {
+                                    "type": "object",
+                                    "required": ["passcode"],
+                                    "properties": {**_REFERENCE, "passcode": {"type": ["string", "integer"]}},
+                                }
+                            },
+                        },
+                        "application_credential": {
+                            "type": "object",
+                            "required": ["secret"],
+                            "properties": {
+                                "id": STRING,
+                                "name": STRING,
+                                "secret": {"type": "string", "maxLength": 4096},
+                                "user": _NAMED,
+                            },
+                        },
                     },
                 },
                 "scope": {
@@ -60,6 +79,7 @@ ISSUE = {
                                 "project": _NAMED,
                                 "domain": _DOMAIN,
                                 "system": {"type": "object", "properties": {"all": {"type": "boolean"}}},
+                                "OS-TRUST:trust": {"type": "object", "required": ["id"], "properties": {"id": STRING}},
                                 "unscoped": ANY_OBJECT,
                             },
                         },
@@ -82,9 +102,15 @@ TOKEN = shape(
         )
     }
 )
+RECEIPT = shape(
+    {
+        "receipt": shape({"methods": array(STRING), "user": ANY_OBJECT, "expires_at": STRING, "issued_at": STRING}),
+        "required_auth_methods": array(array(STRING)),
+    }
+)
 
 
-def token_view(req: Request, actor: Actor, *, catalog: bool) -> dict[str, Any]:
+def token_view(req: Request, actor: Actor, catalog: list[dict[str, Any]] | None) -> dict[str, Any]:
     """A token as Identity shows it."""
     view: dict[str, Any] = {
         "methods": list(actor.methods),
@@ -92,7 +118,7 @@ def token_view(req: Request, actor: Actor, *, catalog: bool) -> dict[str, Any]:
             "id": actor.user_id,
             "name": actor.user_name,
             "domain": {"id": actor.user_domain_id, "name": actor.user_domain_name},
-            "password_expires_at": None,
+            "password_expires_at": iso_micro_z(actor.password_expires_at_us) if actor.password_expires_at_us else None,
         },
         "audit_ids": list(actor.audit_ids),
         "expires_at": iso_micro_z(actor.expires_at_us),
@@ -111,54 +137,59 @@ def token_view(req: Request, actor: Actor, *, catalog: bool) -> dict[str, Any]:
         view["system"] = {"all": True}
     if actor.role_ids:
         view["roles"] = [{"id": id_, "name": name} for id_, name in actor.role_ids]
-    if catalog and actor.role_ids:
-        view["catalog"] = build_catalog(actor, req.base_url, req.cloud.config.region)
+    _show_delegation(view, actor)
+    if catalog is not None and actor.role_ids:
+        view["catalog"] = catalog
     return {"token": view}
 
 
+def _show_delegation(view: dict[str, Any], actor: Actor) -> None:
+    """What the token came from, if not from its user."""
+    if actor.trust_id:
+        view["OS-TRUST:trust"] = {
+            "id": actor.trust_id,
+            "trustor_user": {"id": actor.trustor_id},
+            "trustee_user": {"id": actor.trustee_id},
+            "impersonation": actor.trust_impersonates,
+        }
+    if actor.application_credential_id:
+        view["application_credential"] = {
+            "id": actor.application_credential_id,
+            "restricted": not actor.unrestricted,
+        }
+        if actor.access_rules is not None:
+            view["application_credential"]["access_rules"] = [
+                {"service": service, "method": method, "path": path} for service, method, path in actor.access_rules
+            ]
+    if actor.access_token_id:
+        view["OS-OAUTH1"] = {"access_token_id": actor.access_token_id, "consumer_id": actor.consumer_id}
+
+
+async def token_reply(req: Request, actor: Actor, token: str, *, status: int = 0) -> Reply:
+    """The answer that shows a token, with its catalogue unless ``nocatalog`` was asked for."""
+    catalog = None if "nocatalog" in req.query else await req.cloud.catalogs.show(actor, req.base_url)
+    headers = [("X-Subject-Token", token), ("Vary", "X-Auth-Token")]
+    return Reply(token_view(req, actor, catalog), status, headers=headers)
+
+
 def parse_scope(auth: dict[str, Any]) -> Scope:
-    """The wished scope of an ``auth`` body."""
+    """The wished scope of an ``auth`` body. Raises Invalid for more than one."""
     scope = auth.get("scope", {})
     if scope == "unscoped" or "unscoped" in scope:
         return Scope(unscoped=True)
+    if len(scope) > 1:
+        raise Invalid("A token has one scope.")
     if "system" in scope:
+        if not scope["system"].get("all"):
+            raise Invalid("The scope of the system is all of it.")
         return Scope(system=True)
     if "project" in scope:
         return Scope(project=msgspec.convert(scope["project"], UserRef))
     if "domain" in scope:
         return Scope(domain=msgspec.convert(scope["domain"], DomainRef))
+    if "OS-TRUST:trust" in scope:
+        return Scope(trust_id=scope["OS-TRUST:trust"]["id"])
     return Scope()
-
-
-async def _by_password(req: Request, given: dict[str, Any]) -> str:
-    """The id of the user whose password this is. Raises Unauthenticated."""
-    user = given.get("user", {})
-    login = await req.cloud.db.read(find_login, msgspec.convert(user, UserRef))
-    if not await req.cloud.passwords.verify(login.password_hash, user.get("password", "")):
-        raise Unauthenticated(REFUSED, detail="wrong user or password")
-    return login.user_id
-
-
-async def _authenticate(req: Request, identity: dict[str, Any]) -> tuple[str, tuple[str, ...], Payload | None]:
-    """(user id, methods, parent token). Every named method must agree on the user."""
-    user_ids: set[str] = set()
-    parent: Payload | None = None
-    methods = tuple(dict.fromkeys(identity["methods"]))
-    for method in methods:
-        given = identity.get(method)
-        if method == "password" and given:
-            user_ids.add(await _by_password(req, given))
-        elif method == "token" and given:
-            await req.cloud.tokens.validate(given["id"])
-            parent = await req.cloud.tokens.read(given["id"])
-            user_ids.add(parent.user_id)
-        else:
-            raise Unauthenticated(REFUSED, detail=f"method {method}")
-    if len(user_ids) != 1:
-        raise Unauthenticated(REFUSED, detail="the methods disagree")
-    if parent is not None:
-        methods = tuple(dict.fromkeys((*methods, *parent.methods)))
-    return user_ids.pop(), methods, parent
 
 
 @IDENTITY.route(
@@ -168,38 +199,48 @@ async def _authenticate(req: Request, identity: dict[str, Any]) -> tuple[str, tu
     rule=Rule.PUBLIC,
     status=201,
     body=ISSUE,
-    response=TOKEN,
+    response={"anyOf": [TOKEN, RECEIPT]},
     query={"nocatalog": STRING},
     summary="Issue a token",
 )
 async def issue_token(req: Request) -> Reply:
     auth = req.body["auth"]
-    user_id, methods, parent = await _authenticate(req, auth["identity"])
-    payload, actor = await req.cloud.db.read(
-        grant,
-        user_id,
-        parse_scope(auth),
-        methods=methods,
-        audit_id=req.cloud.tokens.new_audit_id(),
-        parent=parent,
-        now_us=req.context.now_us,
-    )
-    token = await req.cloud.tokens.issue(payload)
-    return Reply(
-        token_view(req, actor, catalog="nocatalog" not in req.query),
-        headers=[("X-Subject-Token", token), ("Vary", "X-Auth-Token")],
-    )
+    receipt = req.headers.get("Openstack-Auth-Receipt", "")
+    try:
+        token, actor = await req.cloud.authenticator.authenticate(auth["identity"], parse_scope(auth), receipt)
+    except NeedsMore as more:
+        return await _receipt_reply(req, more)
+    return await token_reply(req, actor, token)
 
 
-async def _subject(req: Request) -> tuple[str, Actor]:
+async def _receipt_reply(req: Request, more: NeedsMore) -> Reply:
+    """The user must show more: what so far was shown is remembered in a receipt."""
+    actor, receipt = more.actor, more.receipt
+    body = {
+        "receipt": {
+            "methods": list(receipt.methods),
+            "user": {
+                "id": actor.user_id,
+                "name": actor.user_name,
+                "domain": {"id": actor.user_domain_id, "name": actor.user_domain_name},
+            },
+            "expires_at": iso_micro_z(receipt.expires_at_us),
+            "issued_at": iso_micro_z(receipt.issued_at_us),
+        },
+        "required_auth_methods": more.rules,
+    }
+    return Reply(body, 401, headers=[("Openstack-Auth-Receipt", await req.cloud.tokens.issue_receipt(receipt))])
+
+
+async def _subject(req: Request, policy: str) -> tuple[str, Actor]:
     """The token that the request is about. Raises NotFound for one that is worth nothing."""
     token = req.headers.get("X-Subject-Token", "")
     try:
         actor = await req.cloud.tokens.validate(token)
     except Unauthenticated as error:
+        req.context.enforce(policy, target__token__user_id=req.context.user_id)
         raise NotFound("token", "", "Could not find token.") from error
-    if actor.user_id != req.context.user_id and not req.context.is_admin and "service" not in req.context.actor.roles:
-        raise Forbidden("You are not authorized to perform the requested action: identity:validate_token.")
+    req.context.enforce(policy, target__token__user_id=actor.user_id)
     return token, actor
 
 
@@ -207,32 +248,41 @@ async def _subject(req: Request) -> tuple[str, Actor]:
     "GET",
     "/v3/auth/tokens",
     policy="identity:validate_token",
-    rule=Rule.AUTHENTICATED,
+    rule=Rule.POLICY,
     response=TOKEN,
-    query={"nocatalog": STRING},
+    query={"nocatalog": STRING, "allow_expired": STRING},
     summary="Validate and show a token",
 )
 async def validate_token(req: Request) -> Reply:
-    token, actor = await _subject(req)
-    return Reply(
-        token_view(req, actor, catalog="nocatalog" not in req.query),
-        headers=[("X-Subject-Token", token), ("Vary", "X-Auth-Token")],
-    )
+    token, actor = await _subject(req, "identity:validate_token")
+    return await token_reply(req, actor, token)
+
+
+@IDENTITY.route(
+    "HEAD",
+    "/v3/auth/tokens",
+    policy="identity:check_token",
+    rule=Rule.POLICY,
+    summary="Check a token",
+)
+async def check_token(req: Request) -> Reply:
+    token, _actor = await _subject(req, "identity:check_token")
+    return Reply(headers=[("X-Subject-Token", token), ("Vary", "X-Auth-Token")])
 
 
 @IDENTITY.route(
     "DELETE",
     "/v3/auth/tokens",
     policy="identity:revoke_token",
-    rule=Rule.AUTHENTICATED,
+    rule=Rule.POLICY,
     status=204,
     summary="Revoke a token",
 )
 async def revoke_token(req: Request) -> Reply:
-    _token, actor = await _subject(req)
-    await req.cloud.db.run(_revoke, actor)
+    _token, actor = await _subject(req, "identity:revoke_token")
+    await req.cloud.db.run(_revoke, actor, req.context.now_us)
     return Reply()
 
 
-def _revoke(tx: Tx, actor: Actor) -> None:
-    revoke_audit_id(tx, actor.audit_ids[0], actor.expires_at_us)
+def _revoke(tx: Tx, actor: Actor, now_us: int) -> None:
+    revoke_audit_id(tx, actor.audit_ids[0], actor.expires_at_us, now_us=now_us)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ostro.http.identity import domains as domain_routes
 from ostro.http.identity import projects as project_routes
 from ostro.http.identity.service import IDENTITY
 from ostro.http.identity.views import (
@@ -29,9 +30,9 @@ from ostro.http.paging import cut
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, BOOLEAN, STRING, nullable, shape, wrapped
-from ostro.model.errors import Unauthenticated
+from ostro.model.errors import Invalid
+from ostro.model.times import iso_micro_z
 from ostro.services.identity import users
-from ostro.services.identity.tokens import REFUSED
 from ostro.store.paging import Filter
 from ostro.store.users import User
 
@@ -69,6 +70,12 @@ ONE = shape({"user": USER})
 
 def view(req: Request, user: User) -> dict[str, Any]:
     """A user as Identity shows it; what was never set is not there."""
+    expires_at_us = 0
+    if user.password_hash:
+        compliance = req.cloud.tokens.compliance
+        expires_at_us = compliance.expires_at_us(
+            user.password_set_at_us, user.options, first_use=user.password_by_admin
+        )
     optional = {"default_project_id": user.default_project_id, "email": user.email, "description": user.description}
     return {
         **user.extra,
@@ -76,7 +83,7 @@ def view(req: Request, user: User) -> dict[str, Any]:
         "name": user.name,
         "domain_id": user.domain_id,
         "enabled": user.enabled,
-        "password_expires_at": None,
+        "password_expires_at": iso_micro_z(expires_at_us) if expires_at_us else None,
         "options": user.options,
         **{name: value for name, value in optional.items() if value},
         "links": self_link(req, "users", user.id),
@@ -85,6 +92,8 @@ def view(req: Request, user: User) -> dict[str, Any]:
 
 async def _hash(req: Request, given: dict[str, Any]) -> str:
     password = given.get("password")
+    if password:
+        req.cloud.tokens.compliance.check_strength(password)
     return await req.cloud.passwords.hash(password) if password else ""
 
 
@@ -92,7 +101,7 @@ async def _hash(req: Request, given: dict[str, Any]) -> str:
     "POST",
     "/v3/users",
     policy="identity:create_user",
-    rule=Rule.ADMIN,
+    rule=Rule.POLICY,
     status=201,
     body=CREATE,
     response=ONE,
@@ -108,9 +117,9 @@ async def create_user(req: Request) -> Reply:
     "GET",
     "/v3/users",
     policy="identity:list_users",
-    rule=Rule.READER,
+    rule=Rule.POLICY,
     response=list_shape("users", USER),
-    query={**NAME_QUERY, **PAGE_QUERY, "domain_id": STRING, "enabled": STRING},
+    query={**NAME_QUERY, **PAGE_QUERY, "domain_id": STRING, "enabled": STRING, "password_expires_at": STRING},
     summary="List users",
 )
 async def list_users(req: Request) -> Reply:
@@ -125,7 +134,7 @@ async def list_users(req: Request) -> Reply:
     "GET",
     "/v3/users/{user_id}",
     policy="identity:get_user",
-    rule=Rule.AUTHENTICATED,
+    rule=Rule.POLICY,
     response=ONE,
     summary="Show a user",
 )
@@ -137,7 +146,7 @@ async def show_user(req: Request) -> Reply:
     "PATCH",
     "/v3/users/{user_id}",
     policy="identity:update_user",
-    rule=Rule.ADMIN,
+    rule=Rule.POLICY,
     body=UPDATE,
     response=ONE,
     summary="Change a user; a new password ends the tokens of the old one",
@@ -153,7 +162,7 @@ async def update_user(req: Request) -> Reply:
     "DELETE",
     "/v3/users/{user_id}",
     policy="identity:delete_user",
-    rule=Rule.ADMIN,
+    rule=Rule.POLICY,
     status=204,
     summary="Delete a user",
 )
@@ -173,10 +182,17 @@ async def delete_user(req: Request) -> Reply:
 )
 async def change_password(req: Request) -> Reply:
     user_id, given = req.params["user_id"], req.body["user"]
-    old_hash = await req.read(users.find_password_hash, user_id)
-    if not await req.cloud.passwords.verify(old_hash, given["original_password"]):
-        raise Unauthenticated(REFUSED, detail="wrong user or password")
-    await req.run(users.change_password, user_id, old_hash, await req.cloud.passwords.hash(given["password"]))
+    passwords, compliance = req.cloud.passwords, req.cloud.tokens.compliance
+    present = await req.cloud.authenticator.verify_own_password(user_id, given["original_password"])
+    change = await req.read(users.find_password_change, user_id, compliance)
+    compliance.check_strength(given["password"])
+    for past in change.past:
+        if await passwords.verify(past, given["password"]):
+            count = compliance.unique_last_password_count
+            raise Invalid(
+                f"The new password cannot be identical to a previous password. The last {count} are remembered."
+            )
+    await req.run(users.change_password, user_id, present, await passwords.hash(given["password"]), compliance)
     return Reply()
 
 
@@ -184,10 +200,23 @@ async def change_password(req: Request) -> Reply:
     "GET",
     "/v3/users/{user_id}/projects",
     policy="identity:list_user_projects",
-    rule=Rule.AUTHENTICATED,
+    rule=Rule.POLICY,
     response=list_shape("projects", project_routes.PROJECT),
     summary="List the projects on which a user has a role",
 )
 async def list_user_projects(req: Request) -> Reply:
     found = await req.read(users.list_user_projects, req.params["user_id"])
     return Reply(list_body(req, "projects", [project_routes.view(req, project) for project in found]))
+
+
+@IDENTITY.route(
+    "GET",
+    "/v3/users/{user_id}/domains",
+    policy="identity:list_user_projects",
+    rule=Rule.POLICY,
+    response=list_shape("domains", domain_routes.DOMAIN),
+    summary="List the domains on which a user has a role",
+)
+async def list_user_domains(req: Request) -> Reply:
+    found = await req.read(users.list_user_domains, req.params["user_id"])
+    return Reply(list_body(req, "domains", [domain_routes.view(req, domain) for domain in found]))

@@ -11,6 +11,7 @@ from ostro.http.paging import cut, link_to, parse_page
 from ostro.http.request import Request
 from ostro.http.schema import BOOLEAN, STRING, array, nullable, shape
 from ostro.model.errors import Invalid, TooLarge
+from ostro.model.times import parse_iso
 from ostro.store.paging import Filter, Op, Page, Sort, Where, escape_like
 
 EXTRA_MOST_BYTES = 16_384
@@ -22,7 +23,14 @@ NAME_255 = {"type": "string", "minLength": 1, "maxLength": 255}
 DESCRIPTION = nullable({"type": "string", "maxLength": 65_535})
 OPTIONS = {"type": "object", "maxProperties": 32, "properties": {"immutable": nullable(BOOLEAN)}}
 COMPARISONS = ("contains", "startswith", "endswith", "icontains", "istartswith", "iendswith", "iexact")
-NAME_QUERY = {"name": STRING, **{f"name__{how}": STRING for how in COMPARISONS}}
+
+
+def name_query(name: str) -> dict[str, Mapping[str, Any]]:
+    """The query parameters of a field that may be asked for inexactly."""
+    return {name: STRING, **{f"{name}__{how}": STRING for how in COMPARISONS}}
+
+
+NAME_QUERY = name_query("name")
 PAGE_QUERY = {"limit": STRING, "marker": STRING}
 
 
@@ -51,18 +59,18 @@ def page_body(req: Request, name: str, rows: list[Any], page: Page, views: Seque
     return list_body(req, name, views, link_to(req, shown[-1].id) if more and shown else None)
 
 
-def page_of(req: Request, *filters: Filter | Where) -> Page:
-    """The page that the query asks for, by name."""
-    return parse_page(req, sort_keys={}, default_sort=(Sort("name"),), filters=filters)
+def page_of(req: Request, *filters: Filter | Where, sort: str = "name") -> Page:
+    """The page that the query asks for, by name unless something else is said."""
+    return parse_page(req, sort_keys={}, default_sort=(Sort(sort),), filters=filters)
 
 
-def name_filters(req: Request, table: str) -> list[Filter | Where]:
+def name_filters(req: Request, table: str, column: str = "name") -> list[Filter | Where]:
     """``name`` and its inexact forms."""
     out: list[Filter | Where] = []
-    if "name" in req.query:
-        out.append(Filter("name", req.query["name"]))
+    if column in req.query:
+        out.append(Filter(column, req.query[column]))
     for how in COMPARISONS:
-        text = req.query.get(f"name__{how}")
+        text = req.query.get(f"{column}__{how}")
         if text is None:
             continue
         insensitive = how.startswith("i")
@@ -71,9 +79,9 @@ def name_filters(req: Request, table: str) -> list[Filter | Where]:
         pattern = pattern if kind in ("startswith", "exact") else "%" + pattern
         pattern = pattern if kind in ("endswith", "exact") else pattern + "%"
         if insensitive:
-            out.append(Where(f"lower({table}.name) LIKE ? ESCAPE '\\'", (pattern.lower(),)))
+            out.append(Where(f"lower({table}.{column}) LIKE ? ESCAPE '\\'", (pattern.lower(),)))
         else:
-            out.append(Filter("name", pattern, Op.LIKE))
+            out.append(Filter(column, pattern, Op.LIKE))
     return out
 
 
@@ -102,3 +110,13 @@ def check_id(body: Mapping[str, Any], id_: str) -> None:
 def reference(given: Mapping[str, Any]) -> dict[str, Any]:
     """A body's schema: these fields and, as upstream has it, any others."""
     return {"type": "object", "properties": dict(given)}
+
+
+def parse_time(name: str, text: str | None) -> int:
+    """A time of a body in microseconds; 0 when it isn't given. Raises Invalid."""
+    if not text:
+        return 0
+    try:
+        return parse_iso(text)
+    except ValueError as error:
+        raise Invalid(f"Invalid input for field '{name}': {text} is not a time in the form of ISO 8601.") from error

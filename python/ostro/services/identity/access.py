@@ -1,4 +1,7 @@
-"""Who may see whose objects, who may change what is marked immutable, and how Identity words what it can't find."""
+"""Reaching objects: look one up, ask its policy, and only then admit that it isn't there.
+
+Whoever may not do something to any such object is refused alike whether it exists or not; only who may learns that it is missing.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,12 @@ from typing import Any
 from ostro.model.context import Context
 from ostro.model.errors import Forbidden, NotFound
 from ostro.store.database import Tx
+from ostro.store.groups import GROUPS, Group
 from ostro.store.projects import PROJECTS, Project
 from ostro.store.roles import ROLES, Role
 from ostro.store.users import USERS, User
+
+Target = dict[str, object]
 
 
 def forbidden(action: str) -> Forbidden:
@@ -18,22 +24,9 @@ def forbidden(action: str) -> Forbidden:
     return Forbidden(f"You are not authorized to perform the requested action: {action}.")
 
 
-def readable_domain(context: Context, action: str) -> str | None:
-    """The domain whose objects the actor may read; None for every domain.
-
-    Administrators and system scope read everything, domain scope its own domain. Raises Forbidden for anybody else.
-    """
-    if context.is_admin or context.actor.system:
-        return None
-    if context.actor.domain_id:
-        return context.actor.domain_id
-    raise forbidden(action)
-
-
-def may_read(context: Context, domain_id: str) -> bool:
-    """Whether the actor may read objects of a domain."""
-    actor = context.actor
-    return context.is_admin or actor.system or (bool(actor.domain_id) and actor.domain_id == domain_id)
+def missing(noun: str, id_: str) -> NotFound:
+    """What can't be found, as Identity words it."""
+    return NotFound(noun, id_, f"Could not find {noun}: {id_}.")
 
 
 def check_mutable(noun: str, id_: str, options: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> None:
@@ -42,15 +35,83 @@ def check_mutable(noun: str, id_: str, options: Mapping[str, Any], changes: Mapp
         raise Forbidden(f"Cannot change or delete {noun} {id_}: its option immutable is set. Unset the option first.")
 
 
-def _missing(noun: str, id_: str) -> NotFound:
-    return NotFound(noun, id_, f"Could not find {noun}: {id_}.")
+def listed_domain(context: Context, policy: str) -> str:
+    """The domain that a list is narrowed to, empty for every domain: a token of a domain shows that domain only.
+
+    Raises Forbidden unless the policy lets the actor list it.
+    """
+    domain_id = context.actor.domain_id
+    target = {"target__domain_id": domain_id, "target__domain__id": domain_id} if domain_id else {}
+    context.enforce(policy, **target)
+    return domain_id
+
+
+def user_target(user: User | None, user_id: str) -> Target:
+    """What policies may say about a user."""
+    out: Target = {"user_id": user_id, "target__user__id": user_id}
+    return out | {"target__user__domain_id": user.domain_id} if user else out
+
+
+def group_target(group: Group | None) -> Target:
+    """What policies may say about a group."""
+    return {"target__group__domain_id": group.domain_id, "target__group__id": group.id} if group else {}
+
+
+def project_target(project: Project | None) -> Target:
+    """What policies may say about a project, or about a domain that is taken for one."""
+    if project is None:
+        return {}
+    return {"target__project__id": project.id, "target__project__domain_id": project.domain_id or None}
+
+
+def role_target(role: Role | None) -> Target:
+    """What policies may say about a role."""
+    return {"target__role__name": role.name, "target__role__domain_id": role.domain_id or None} if role else {}
+
+
+def reach_user(tx: Tx, context: Context, user_id: str, policy: str) -> User:
+    """The user, if the policy lets the actor. Raises Forbidden, then NotFound."""
+    user = USERS.find(tx, id=user_id)
+    context.enforce(policy, **user_target(user, user_id))
+    if user is None:
+        raise missing("user", user_id)
+    return user
+
+
+def reach_group(tx: Tx, context: Context, group_id: str, policy: str) -> Group:
+    """The group, if the policy lets the actor. Raises Forbidden, then NotFound."""
+    group = GROUPS.find(tx, id=group_id)
+    context.enforce(policy, **group_target(group))
+    if group is None:
+        raise missing("group", group_id)
+    return group
+
+
+def reach_project(tx: Tx, context: Context, project_id: str, policy: str) -> Project:
+    """The project, or the domain acting as one, if the policy lets the actor. Raises Forbidden, then NotFound."""
+    project = PROJECTS.find(tx, id=project_id)
+    context.enforce(policy, **project_target(project))
+    if project is None:
+        raise missing("project", project_id)
+    return project
+
+
+def reach_domain(tx: Tx, context: Context, domain_id: str, policy: str) -> Project:
+    """The domain, if the policy lets the actor. Raises Forbidden, then NotFound."""
+    domain = PROJECTS.find(tx, id=domain_id, is_domain=True)
+    if domain is None and policy != "identity:get_domain":
+        raise missing("domain", domain_id)
+    context.enforce(policy, target__domain__id=domain_id)
+    if domain is None:
+        raise missing("domain", domain_id)
+    return domain
 
 
 def need_project(tx: Tx, id_: str) -> Project:
     """The project. Raises NotFound, for a domain too."""
     project = PROJECTS.find(tx, id=id_, is_domain=False)
     if project is None:
-        raise _missing("project", id_)
+        raise missing("project", id_)
     return project
 
 
@@ -58,7 +119,7 @@ def need_domain(tx: Tx, id_: str) -> Project:
     """The domain. Raises NotFound."""
     domain = PROJECTS.find(tx, id=id_, is_domain=True)
     if domain is None:
-        raise _missing("domain", id_)
+        raise missing("domain", id_)
     return domain
 
 
@@ -66,13 +127,21 @@ def need_user(tx: Tx, id_: str) -> User:
     """The user. Raises NotFound."""
     user = USERS.find(tx, id=id_)
     if user is None:
-        raise _missing("user", id_)
+        raise missing("user", id_)
     return user
+
+
+def need_group(tx: Tx, id_: str) -> Group:
+    """The group. Raises NotFound."""
+    group = GROUPS.find(tx, id=id_)
+    if group is None:
+        raise missing("group", id_)
+    return group
 
 
 def need_role(tx: Tx, id_: str) -> Role:
     """The role. Raises NotFound."""
     role = ROLES.find(tx, id=id_)
     if role is None:
-        raise _missing("role", id_)
+        raise missing("role", id_)
     return role

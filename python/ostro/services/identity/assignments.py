@@ -1,30 +1,51 @@
 """Role assignments: grant, check, revoke, and the list of them as they are or as they take effect.
 
-An assignment takes effect where its target is, on every project below when it is inherited, and for every role that its role implies.
+An assignment takes effect where its target is, on every project below when it is inherited, for every member when it is a group's, and for every
+role that its role implies. A domain's own role has no effect by itself, only by what it implies.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 
 from ostro.model.context import Context
-from ostro.model.errors import NotFound
-from ostro.services.identity.access import forbidden, may_read, need_domain, need_project, need_role, need_user
+from ostro.model.errors import Forbidden, NotFound
+from ostro.services.identity.access import (
+    Target as Attributes,
+)
+from ostro.services.identity.access import (
+    group_target,
+    need_domain,
+    need_group,
+    need_project,
+    need_role,
+    need_user,
+    project_target,
+    role_target,
+    user_target,
+)
 from ostro.store.assignments import (
     ASSIGNMENTS,
     SYSTEM_TARGET,
     ActorKind,
     Assignment,
     TargetKind,
+    list_actor_ids,
     list_assignments,
 )
 from ostro.store.database import Tx
+from ostro.store.delegation import forget_user_on_project
+from ostro.store.groups import GROUPS, Group, list_member_ids
 from ostro.store.projects import PROJECTS, Project, list_descendants
 from ostro.store.roles import ROLES, Role, list_implications
-from ostro.store.tokens import TOPIC
+from ostro.store.table import Table
+from ostro.store.tokens import TOPIC, Scope, load_roles
 from ostro.store.users import USERS, User
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True)
@@ -37,10 +58,19 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Holder:
+    """Who has the role: a user or a group."""
+
+    kind: ActorKind
+    id: str
+
+
+@dataclass(frozen=True)
 class Wanted:
     """Which assignments to list; empty fields match everything."""
 
     user_id: str = ""
+    group_id: str = ""
     role_id: str = ""
     target_kind: TargetKind | None = None
     target_id: str = ""
@@ -51,9 +81,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Shown:
-    """One line of the list: where the role holds, and the assignment that it comes from."""
+    """One line of the list: whose role holds where, and the assignment that it comes from."""
 
     assignment: Assignment
+    holder: Holder
     target_kind: TargetKind
     target_id: str
     role_id: str
@@ -64,113 +95,155 @@ class Names:
     """What ids in a list are called."""
 
     users: dict[str, User]
+    groups: dict[str, Group]
     roles: dict[str, Role]
     projects: dict[str, Project]
 
 
-def _need_target(tx: Tx, target: Target) -> str:
-    """Check that the target is there; the id of its domain, empty for the system."""
-    match target.kind:
-        case TargetKind.PROJECT:
-            return need_project(tx, target.id).domain_id
-        case TargetKind.DOMAIN:
-            return need_domain(tx, target.id).id
-        case TargetKind.SYSTEM:
-            return ""
+def _enforce(tx: Tx, context: Context, verb: str, target: Target, holder: Holder, role_id: str = "") -> None:
+    """Ask the policy, then see that everything is there. Raises Forbidden, then NotFound."""
+    role = ROLES.find(tx, id=role_id) if role_id else None
+    if target.kind is TargetKind.SYSTEM:
+        context.enforce(f"identity:{verb}_system_grant{'s' if verb == 'list' else ''}_for_{holder.kind}")
+    else:
+        attributes: Attributes = role_target(role)
+        if holder.kind is ActorKind.USER:
+            attributes |= user_target(USERS.find(tx, id=holder.id), holder.id)
+        else:
+            attributes |= group_target(GROUPS.find(tx, id=holder.id))
+        if target.kind is TargetKind.DOMAIN:
+            attributes |= {"target__domain__id": target.id}
+        else:
+            attributes |= project_target(PROJECTS.find(tx, id=target.id, is_domain=False))
+        context.enforce(f"identity:{verb}_grant{'s' if verb == 'list' else ''}", **attributes)
+    if role_id:
+        need_role(tx, role_id)
+    if holder.kind is ActorKind.USER and verb != "revoke":
+        need_user(tx, holder.id)
+    elif verb != "revoke":
+        need_group(tx, holder.id)
+    if target.kind is TargetKind.PROJECT:
+        need_project(tx, target.id)
+    elif target.kind is TargetKind.DOMAIN:
+        need_domain(tx, target.id)
 
 
-def _assignment(target: Target, user_id: str, role_id: str) -> Assignment:
-    return Assignment(ActorKind.USER, user_id, target.kind, target.id, role_id, target.inherited)
+def _assignment(target: Target, holder: Holder, role_id: str) -> Assignment:
+    return Assignment(holder.kind, holder.id, target.kind, target.id, role_id, target.inherited)
 
 
-def grant_role(tx: Tx, context: Context, target: Target, user_id: str, role_id: str) -> None:
-    """Give the user the role on the target. Idempotent. Raises NotFound for whatever is not there."""
-    _need_target(tx, target)
-    need_user(tx, user_id)
-    need_role(tx, role_id)
-    ASSIGNMENTS.insert_new(tx, _assignment(target, user_id, role_id))
+def grant_role(tx: Tx, context: Context, target: Target, holder: Holder, role_id: str) -> None:
+    """Give the role on the target. Idempotent. Raises NotFound for whatever is not there, Forbidden for a role of another domain."""
+    _enforce(tx, context, "create", target, holder, role_id)
+    role = need_role(tx, role_id)
+    if role.domain_id and target.kind is TargetKind.SYSTEM:
+        raise Forbidden(f"Role {role_id} belongs to a domain and can't be given on the system.")
+    if role.domain_id and role.domain_id != _domain_of(tx, target):
+        raise Forbidden(f"Role {role_id} belongs to another domain.")
+    ASSIGNMENTS.insert_new(tx, _assignment(target, holder, role_id))
     tx.ring(TOPIC)
 
 
-def _conditions(assignment: Assignment) -> dict[str, object]:
-    return msgspec.structs.asdict(assignment)
+def _domain_of(tx: Tx, target: Target) -> str:
+    return target.id if target.kind is TargetKind.DOMAIN else need_project(tx, target.id).domain_id
 
 
-def check_grant(tx: Tx, context: Context, target: Target, user_id: str, role_id: str) -> None:
-    """Raise NotFound unless the user was given just this role on just this target."""
-    _check_reader(context, _need_target(tx, target), "identity:check_grant")
-    if ASSIGNMENTS.find(tx, **_conditions(_assignment(target, user_id, role_id))) is None:
-        raise NotFound(
-            "role assignment", role_id, f"Could not find role assignment with role: {role_id}, user or group: {user_id}"
-        )
+def _no_grant(holder: Holder, role_id: str) -> NotFound:
+    return NotFound(
+        "role assignment", role_id, f"Could not find role assignment with role: {role_id}, user or group: {holder.id}."
+    )
 
 
-def revoke_role(tx: Tx, context: Context, target: Target, user_id: str, role_id: str) -> None:
-    """Take the role away again. Raises NotFound when the user did not have it."""
-    _need_target(tx, target)
-    if not ASSIGNMENTS.delete_where(tx, **_conditions(_assignment(target, user_id, role_id))):
-        raise NotFound(
-            "role assignment", role_id, f"Could not find role assignment with role: {role_id}, user or group: {user_id}"
-        )
+def check_grant(tx: Tx, context: Context, target: Target, holder: Holder, role_id: str) -> None:
+    """Raise NotFound unless just this role was given on just this target."""
+    _enforce(tx, context, "check", target, holder, role_id)
+    if ASSIGNMENTS.find(tx, **msgspec.structs.asdict(_assignment(target, holder, role_id))) is None:
+        raise _no_grant(holder, role_id)
+
+
+def revoke_role(tx: Tx, context: Context, target: Target, holder: Holder, role_id: str) -> None:
+    """Take the role away again, and the application credentials that rest on it. Raises NotFound when it was not given."""
+    _enforce(tx, context, "revoke", target, holder, role_id)
+    if not ASSIGNMENTS.delete_where(tx, **msgspec.structs.asdict(_assignment(target, holder, role_id))):
+        raise _no_grant(holder, role_id)
+    if target.kind is TargetKind.PROJECT:
+        for user_id in [holder.id] if holder.kind is ActorKind.USER else list_member_ids(tx, holder.id):
+            forget_user_on_project(tx, user_id, target.id)
     tx.ring(TOPIC)
 
 
-def list_grants(tx: Tx, context: Context, target: Target, user_id: str) -> list[Role]:
-    """Roles that the user was given on just this target."""
-    _check_reader(context, _need_target(tx, target), "identity:list_grants")
-    need_user(tx, user_id)
+def list_grants(tx: Tx, context: Context, target: Target, holder: Holder) -> list[Role]:
+    """Roles that were given on just this target."""
+    _enforce(tx, context, "list", target, holder)
     rows = ASSIGNMENTS.list(
-        tx, actor_id=user_id, target_kind=target.kind, target_id=target.id, inherited=target.inherited
+        tx, actor_id=holder.id, target_kind=target.kind, target_id=target.id, inherited=target.inherited
     )
     return ROLES.list(tx, id=[row.role_id for row in rows], order="name")
 
 
-def _check_reader(context: Context, domain_id: str, action: str) -> None:
-    if not may_read(context, domain_id or "-"):
-        raise forbidden(action)
+def list_role_ids_on(tx: Tx, user_id: str, project_id: str) -> set[str]:
+    """Every role that a user has on a project, however it came by it."""
+    return load_roles(tx, user_id, Scope(project_id))
 
 
 def list_role_assignments(tx: Tx, context: Context, wanted: Wanted) -> tuple[list[Shown], Names]:
-    """The assignments that match, and what their ids are called."""
-    _check_list(tx, context, wanted)
-    rows = list_assignments(tx, user_id=wanted.user_id)
-    shown = _effective(tx, rows) if wanted.effective else [_direct(row) for row in rows]
+    """The assignments that match, and what their ids are called. A domain's token shows what is on that domain and its projects."""
     targets = {wanted.target_id}
-    if wanted.subtree and wanted.target_kind is TargetKind.PROJECT:
+    if wanted.subtree:
+        root = PROJECTS.find(tx, id=wanted.target_id)
+        domain_id = (root.domain_id or root.id) if root else context.actor.domain_id
+        context.enforce("identity:list_role_assignments_for_tree", **_in_domain(domain_id))
         targets |= {project.id for project in list_descendants(tx, need_project(tx, wanted.target_id))}
-    matching = [line for line in shown if _matches(line, wanted, targets)]
-    return matching, _names(tx, matching)
+    else:
+        context.enforce("identity:list_role_assignments", **_in_domain(context.actor.domain_id))
+    lines = [line for line in _lines(tx, wanted) if _matches(line, wanted, targets)]
+    names = _names(tx, lines)
+    if context.actor.domain_id:
+        lines = [line for line in lines if _is_within(line, names, context.actor.domain_id)]
+    return lines, names
 
 
-def _check_list(tx: Tx, context: Context, wanted: Wanted) -> None:
-    """Everybody may list their own; a domain's readers what is on that domain and its projects."""
-    if context.is_admin or context.actor.system or wanted.user_id == context.user_id:
-        return
-    if wanted.target_kind in (TargetKind.PROJECT, TargetKind.DOMAIN) and wanted.target_id:
-        target = PROJECTS.find(tx, id=wanted.target_id)
-        if target is not None and may_read(context, target.domain_id or target.id):
-            return
-    raise forbidden("identity:list_role_assignments")
+def _in_domain(domain_id: str) -> Attributes:
+    """A target in a domain; without one the target has no such attribute, so that no rule can match None with None."""
+    return {"target__domain_id": domain_id} if domain_id else {}
 
 
-def _direct(row: Assignment) -> Shown:
-    return Shown(row, row.target_kind, row.target_id, row.role_id)
+def _is_within(line: Shown, names: Names, domain_id: str) -> bool:
+    target = names.projects.get(line.target_id)
+    return line.target_id == domain_id or (target is not None and target.domain_id == domain_id)
+
+
+def _lines(tx: Tx, wanted: Wanted) -> list[Shown]:
+    holder_id = wanted.user_id or wanted.group_id
+    if not wanted.effective:
+        rows = list_assignments(tx, actor_ids=[holder_id] if holder_id else [])
+        return [Shown(r, Holder(r.actor_kind, r.actor_id), r.target_kind, r.target_id, r.role_id) for r in rows]
+    lines = _effective(tx, list_assignments(tx, actor_ids=list_actor_ids(tx, holder_id) if holder_id else []))
+    return [line for line in lines if wanted.user_id in ("", line.holder.id)]
 
 
 def _effective(tx: Tx, rows: list[Assignment]) -> list[Shown]:
-    """Where each assignment takes effect, and for which roles."""
+    """Where each assignment takes effect, for whom, and for which roles."""
     implied: dict[str, list[str]] = {}
     for prior_id, implied_id in list_implications(tx):
         implied.setdefault(prior_id, []).append(implied_id)
+    of_domains = {role.id for role in ROLES.list(tx) if role.domain_id}
+    members: dict[str, list[str]] = {}
     seen: set[tuple[str, TargetKind, str, str]] = set()
     out: list[Shown] = []
     for row in rows:
+        user_ids = [row.actor_id]
+        if row.actor_kind is ActorKind.GROUP:
+            if row.actor_id not in members:
+                members[row.actor_id] = list_member_ids(tx, row.actor_id)
+            user_ids = members[row.actor_id]
         for kind, target_id in _places(tx, row):
             for role_id in _closure(row.role_id, implied):
-                key = (row.actor_id, kind, target_id, role_id)
-                if key not in seen:
-                    seen.add(key)
-                    out.append(Shown(row, kind, target_id, role_id))
+                for user_id in user_ids:
+                    key = (user_id, kind, target_id, role_id)
+                    if key not in seen and role_id not in of_domains:
+                        seen.add(key)
+                        out.append(Shown(row, Holder(ActorKind.USER, user_id), kind, target_id, role_id))
     return out
 
 
@@ -198,10 +271,23 @@ def _matches(line: Shown, wanted: Wanted, targets: set[str]) -> bool:
     )
 
 
+NAMED_AT_ONCE = 500
+
+
+def _named(tx: Tx, table: Table[T], ids: set[str]) -> dict[str, T]:
+    """Rows by id, in statements of bounded length."""
+    wanted = sorted(ids)
+    out: dict[str, T] = {}
+    for start in range(0, len(wanted), NAMED_AT_ONCE):
+        out |= table.by_key(table.list(tx, id=wanted[start : start + NAMED_AT_ONCE]))
+    return out
+
+
 def _names(tx: Tx, lines: list[Shown]) -> Names:
-    projects = PROJECTS.by_key(PROJECTS.list(tx, id={line.target_id for line in lines}))
-    users = USERS.by_key(USERS.list(tx, id={line.assignment.actor_id for line in lines}))
-    domains = {p.domain_id for p in projects.values()} | {u.domain_id for u in users.values()}
-    projects |= PROJECTS.by_key(PROJECTS.list(tx, id=domains - set(projects)))
-    roles = ROLES.by_key(ROLES.list(tx))
-    return Names(users, roles, projects)
+    holder_ids = {line.holder.id for line in lines}
+    users = _named(tx, USERS, holder_ids)
+    groups = _named(tx, GROUPS, holder_ids - set(users))
+    projects = _named(tx, PROJECTS, {line.target_id for line in lines})
+    domains = {item.domain_id for found in (projects, users, groups) for item in found.values()}
+    projects |= _named(tx, PROJECTS, domains - set(projects))
+    return Names(users, groups, ROLES.by_key(ROLES.list(tx)), projects)

@@ -1,5 +1,7 @@
 """Passwords: argon2id at rest, and a short-lived memory of what was verified.
 
+Hashes that Keystone made, bcrypt and scrypt, are verified too; ``is_outdated`` tells the caller to put an argon2id hash in their place.
+
 Hashing is slow on purpose, so it runs in bounded workers, outside any transaction. A password verified a moment ago is
 remembered as a keyed BLAKE2 digest (random key of this process, never written, at most ``REMEMBER_S`` seconds, forgotten when the user's
 hash changes because the hash is part of the digest): a returning user costs microseconds. What that trades: who can read this process's
@@ -8,10 +10,14 @@ memory can test guesses against the digest faster than against argon2id; such a 
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
+import re
 from collections import OrderedDict
 
+import bcrypt
 import trio
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
@@ -72,8 +78,61 @@ class Passwords:
     def _digest(self, password_hash: str, password: str) -> bytes:
         return hmac.digest(self._key, password_hash.encode() + b"\0" + password.encode(), hashlib.blake2b)
 
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whether the hash is of another kind, or cheaper, than those made today."""
+        if not password_hash.startswith("$argon2id$"):
+            return True
+        return self._hasher.check_needs_rehash(password_hash)
+
     def _check(self, password_hash: str, password: str) -> bool:
+        if password_hash.startswith("$2"):
+            return _check_bcrypt(password_hash, password)
+        if password_hash.startswith("$scrypt$"):
+            return _check_scrypt(password_hash, password)
         try:
             return self._hasher.verify(password_hash, password)
         except (VerifyMismatchError, InvalidHashError):
             return False
+
+
+BCRYPT_MOST_BYTES = 72
+_SCRYPT = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,3}),p=(\d{1,2})\$([^$]+)\$([^$]+)")
+SCRYPT_MOST_BYTES = 256 << 20
+"""A stored hash may not ask for more memory than this."""
+
+
+def _check_bcrypt(password_hash: str, password: str) -> bool:
+    """Keystone hashes the first 72 bytes."""
+    try:
+        return bcrypt.checkpw(password.encode()[:BCRYPT_MOST_BYTES], password_hash.encode())
+    except ValueError:
+        return False
+
+
+def _plain_base64(text: str) -> bytes:
+    """Base64 as passlib writes it: dots for pluses, no padding."""
+    return base64.b64decode(text.replace(".", "+") + "=" * (-len(text) % 4))
+
+
+def _check_scrypt(password_hash: str, password: str) -> bool:
+    """``$scrypt$ln=16,r=8,p=1$salt$digest``, as passlib writes it."""
+    found = _SCRYPT.fullmatch(password_hash)
+    if found is None:
+        return False
+    cost, block, lanes = 1 << int(found[1]), int(found[2]), int(found[3])
+    if 128 * cost * block > SCRYPT_MOST_BYTES:
+        return False
+    try:
+        salt, digest = _plain_base64(found[4]), _plain_base64(found[5])
+        made = hashlib.scrypt(
+            password.encode(),
+            salt=salt,
+            n=cost,
+            r=block,
+            p=lanes,
+            maxmem=SCRYPT_MOST_BYTES * 2,
+            dklen=len(digest),
+        )
+    except (ValueError, binascii.Error):
+        return False
+    return hmac.compare_digest(made, digest)

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from ostro.model.context import Context
-from ostro.store.assignments import SYSTEM_TARGET, TargetKind, list_domains_of, list_projects_of, list_role_ids
+from ostro.store.assignments import (
+    SYSTEM_TARGET,
+    TargetKind,
+    list_actor_ids,
+    list_domains_of,
+    list_projects_of,
+    list_role_ids,
+)
 from ostro.store.database import Tx
 from ostro.store.projects import Project
 
@@ -20,4 +27,4 @@ def list_own_domains(tx: Tx, context: Context) -> list[Project]:
 
 def may_use_system(tx: Tx, context: Context) -> bool:
     """Whether the caller has a role on the system."""
-    return bool(list_role_ids(tx, context.user_id, TargetKind.SYSTEM, SYSTEM_TARGET))
+    return bool(list_role_ids(tx, list_actor_ids(tx, context.user_id), TargetKind.SYSTEM, SYSTEM_TARGET))

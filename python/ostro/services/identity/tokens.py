@@ -17,8 +17,11 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from ostro.model.context import Actor
 from ostro.model.errors import Unauthenticated
 from ostro.runtime.world import World
+from ostro.services.identity.compliance import AS_SHIPPED, Compliance
+from ostro.services.identity.delegation import Delegation, find_limits
 from ostro.store.database import Database, Tx
-from ostro.store.tokens import TOPIC, add_fernet_key, is_revoked, list_fernet_keys, load_actor
+from ostro.store.tokens import TOPIC, Scope, add_fernet_key, is_revoked, list_fernet_keys, load_actor
+from ostro.store.users import USERS
 
 FRESH_S = 1.0
 REMEMBER_MOST = 20_000
@@ -39,29 +42,65 @@ class Payload(msgspec.Struct, frozen=True, array_like=True):
     issued_at_us: int
     expires_at_us: int
     audit_ids: tuple[str, ...]
+    trust_id: str = ""
+    application_credential_id: str = ""
+    access_token_id: str = ""
+
+    @property
+    def is_delegated(self) -> bool:
+        """Whether it came from a delegation: such a token can't be exchanged for another."""
+        return bool(self.trust_id or self.application_credential_id or self.access_token_id)
 
 
-def resolve_actor(tx: Tx, payload: Payload) -> Actor | None:
-    """The actor behind a payload, None when the token is worth nothing any more."""
+RECEIPT_MARK = b"receipt:"
+"""What a receipt's plain text begins with, and a token's never does: one can't be taken for the other."""
+
+
+class Receipt(msgspec.Struct, frozen=True, array_like=True):
+    """The methods by which a user has authenticated so far."""
+
+    user_id: str
+    methods: tuple[str, ...]
+    issued_at_us: int
+    expires_at_us: int
+
+
+def resolve_actor(tx: Tx, payload: Payload, compliance: Compliance, now_us: int) -> Actor | None:
+    """The actor behind a payload, None when the token is worth nothing any more: also when what it was delegated by is gone."""
     if is_revoked(tx, payload.audit_ids):
         return None
-    return load_actor(
+    delegation = Delegation(payload.trust_id, payload.application_credential_id, payload.access_token_id)
+    limits = find_limits(tx, delegation, payload.user_id, payload.project_id, now_us)
+    if limits is None:
+        return None
+    scope = Scope(payload.project_id, payload.domain_id, payload.system)
+    actor = load_actor(
         tx,
         payload.user_id,
-        project_id=payload.project_id,
-        domain_id=payload.domain_id,
-        system=payload.system,
+        scope,
+        issued_at_us=payload.issued_at_us,
+        roles_of=limits.roles_of,
+        only=limits.role_ids,
+    )
+    if actor is None or (limits.needs_all and not set(limits.role_ids or ()) <= {id_ for id_, _ in actor.role_ids}):
+        return None
+    user = USERS.get(tx, payload.user_id)
+    expires_at_us = compliance.expires_at_us(user.password_set_at_us, user.options, first_use=user.password_by_admin)
+    return msgspec.structs.replace(
+        actor,
         methods=payload.methods,
         audit_ids=payload.audit_ids,
-        issued_at_us=payload.issued_at_us,
         expires_at_us=payload.expires_at_us,
+        password_expires_at_us=expires_at_us if user.password_hash else 0,
+        **limits.shown,
     )
 
 
 class Tokens:
     """Issues and validates tokens for one process. Call ``load_keys`` before anything else."""
 
-    def __init__(self, world: World, db: Database) -> None:
+    def __init__(self, world: World, db: Database, compliance: Compliance = AS_SHIPPED) -> None:
+        self.compliance = compliance
         self._world = world
         self._db = db
         self._fernet: MultiFernet | None = None
@@ -106,6 +145,25 @@ class Tokens:
         issued_s = payload.issued_at_us // 1_000_000
         return self._signer.encrypt_at_time(msgspec.msgpack.encode(payload), issued_s).decode().rstrip("=")
 
+    async def issue_receipt(self, receipt: Receipt) -> str:
+        """The receipt of a login that is not complete."""
+        await self.load_keys()
+        assert self._signer is not None, "load_keys sets it"
+        return self._signer.encrypt(RECEIPT_MARK + msgspec.msgpack.encode(receipt)).decode().rstrip("=")
+
+    async def read_receipt(self, text: str) -> Receipt:
+        """A receipt of ours that has not expired. Raises Unauthenticated."""
+        try:
+            data = await self._decrypt(text[:TOKEN_MOST_CHARS] + "=" * (-len(text) % 4))
+            if not data.startswith(RECEIPT_MARK):
+                raise Unauthenticated(REFUSED, detail="not a receipt")
+            receipt = msgspec.msgpack.decode(data[len(RECEIPT_MARK) :], type=Receipt)
+        except (InvalidToken, ValueError, msgspec.DecodeError) as error:
+            raise Unauthenticated(REFUSED, detail=repr(error)) from error
+        if receipt.expires_at_us <= self._world.now_us():
+            raise Unauthenticated(REFUSED, detail="receipt expired")
+        return receipt
+
     async def read(self, token: str) -> Payload:
         """The payload of a token of ours that has not expired. Raises Unauthenticated."""
         if len(token) > TOKEN_MOST_CHARS:
@@ -140,7 +198,7 @@ class Tokens:
                 return actor
         payload = await self.read(token)
         forgotten = self._forgotten
-        found = await self._db.read(resolve_actor, payload)
+        found = await self._db.read(resolve_actor, payload, self.compliance, self._world.now_us())
         if found is None:
             self._actors.pop(token, None)
             raise Unauthenticated(REFUSED, detail="revoked, disabled or without a role")

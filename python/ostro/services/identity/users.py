@@ -9,22 +9,18 @@ import msgspec
 
 from ostro.model.context import Context
 from ostro.model.errors import Conflict, Forbidden, Invalid, Unauthenticated
-from ostro.services.identity.access import (
-    check_mutable,
-    forbidden,
-    may_read,
-    need_domain,
-    need_project,
-    need_user,
-    readable_domain,
-)
+from ostro.services.identity.access import check_mutable, listed_domain, need_domain, reach_user
+from ostro.services.identity.compliance import DAY_US, Compliance
 from ostro.services.identity.projects import merge
-from ostro.store.assignments import ActorKind, forget_actor, list_projects_of
+from ostro.store.assignments import ActorKind, forget_actor, list_domains_of, list_projects_of
 from ostro.store.database import Tx
 from ostro.store.paging import Filter, Page, list_page
-from ostro.store.projects import DEFAULT_DOMAIN_ID, Project
+from ostro.store.projects import DEFAULT_DOMAIN_ID, PROJECTS, Project
 from ostro.store.tokens import TOPIC
-from ostro.store.users import USERS, User
+from ostro.store.users import FAILURES, USERS, User, add_past_password, list_past_passwords
+
+PASSWORDS_KEPT = 25
+"""Given-up passwords that are remembered of a user, whatever the operator's count is today."""
 
 
 def create_user(
@@ -32,27 +28,35 @@ def create_user(
 ) -> User:
     """Add a user; without a password the hash is empty and nobody can log in by it."""
     actor = context.actor
-    domain_id = given.get("domain_id") or actor.domain_id or actor.project_domain_id or DEFAULT_DOMAIN_ID
+    domain_id = given.get("domain_id") or ""
+    context.enforce("identity:create_user", **({"target__user__domain_id": domain_id} if domain_id else {}))
+    domain_id = domain_id or actor.domain_id or actor.project_domain_id or DEFAULT_DOMAIN_ID
     need_domain(tx, domain_id)
     name = given["name"].strip()
     _check_name(tx, name, domain_id)
-    if default_project_id := given.get("default_project_id") or "":
-        need_project(tx, default_project_id)
     user = User(
         id=context.new_hex_id(),
         name=name,
         domain_id=domain_id,
-        default_project_id=default_project_id,
+        default_project_id=_default_project(tx, given.get("default_project_id") or ""),
         enabled=given.get("enabled", True),
         password_hash=password_hash,
         password_set_at_us=context.now_us,
         email=given.get("email") or "",
         description=given.get("description") or "",
-        options=dict(given.get("options", {})),
+        options=merge({}, given.get("options", {})),
         extra=dict(extra),
         created_at_us=context.now_us,
+        password_by_admin=True,
     )
     return USERS.insert(tx, user)
+
+
+def _default_project(tx: Tx, project_id: str) -> str:
+    """A default project may be one that isn't there (yet), but not a domain."""
+    if project_id and PROJECTS.find(tx, id=project_id, is_domain=True) is not None:
+        raise Invalid(f"The default project {project_id} is a domain.")
+    return project_id
 
 
 def _check_name(tx: Tx, name: str, domain_id: str) -> None:
@@ -63,19 +67,14 @@ def _check_name(tx: Tx, name: str, domain_id: str) -> None:
 
 
 def get_user(tx: Tx, context: Context, user_id: str) -> User:
-    """The user, if the actor may see it: itself, or one of a domain that it reads."""
-    user = need_user(tx, user_id)
-    if context.user_id != user_id and not may_read(context, user.domain_id):
-        raise forbidden("identity:get_user")
-    return user
+    """The user."""
+    return reach_user(tx, context, user_id, "identity:get_user")
 
 
 def list_users(tx: Tx, context: Context, page: Page) -> list[User]:
     """One page of the users that the actor may read."""
-    domain_id = readable_domain(context, "identity:list_users")
-    if domain_id is not None:
-        page = page.with_filters(Filter("domain_id", domain_id))
-    return list_page(tx, USERS, page)
+    domain_id = listed_domain(context, "identity:list_users")
+    return list_page(tx, USERS, page.with_filters(Filter("domain_id", domain_id)) if domain_id else page)
 
 
 def update_user(
@@ -87,19 +86,25 @@ def update_user(
     password_hash: str,
 ) -> User:
     """Change a user; an empty ``password_hash`` leaves the password as it is."""
-    user = need_user(tx, user_id)
+    user = reach_user(tx, context, user_id, "identity:update_user")
     check_mutable("user", user_id, user.options, {**given, **extra})
     if given.get("domain_id", user.domain_id) != user.domain_id:
         raise Forbidden("Cannot change domain_id of a user.")
     changes: dict[str, Any] = {"enabled": given["enabled"]} if "enabled" in given else {}
-    changes |= {k: given[k] or "" for k in ("email", "description", "default_project_id") if k in given}
-    if changes.get("default_project_id"):
-        need_project(tx, changes["default_project_id"])
+    changes |= {k: given[k] or "" for k in ("email", "description") if k in given}
+    if "default_project_id" in given:
+        changes["default_project_id"] = _default_project(tx, given["default_project_id"] or "")
     if "name" in given and given["name"].strip() != user.name:
         changes["name"] = given["name"].strip()
         _check_name(tx, changes["name"], user.domain_id)
     if password_hash:
-        changes |= {"password_hash": password_hash, "password_set_at_us": context.now_us}
+        _remember(tx, user)
+        changes |= {
+            "password_hash": password_hash,
+            "password_set_at_us": context.now_us,
+            "password_by_admin": context.user_id != user_id,
+        }
+        FAILURES.delete(tx, user_id)
     changes["options"] = merge(user.options, given.get("options", {}))
     changes["extra"] = merge(user.extra, extra)
     USERS.update(tx, user_id, **changes)
@@ -107,31 +112,61 @@ def update_user(
     return msgspec.structs.replace(user, **changes)
 
 
-def change_password(tx: Tx, context: Context, user_id: str, old_hash: str, new_hash: str) -> None:
-    """Set a new password, unless the one that was verified has been changed meanwhile."""
-    changes = {"password_hash": new_hash, "password_set_at_us": context.now_us}
-    if not USERS.update_where(tx, changes, id=user_id, password_hash=old_hash):
-        raise Unauthenticated("The request you have made requires authentication.", detail="password changed meanwhile")
-    tx.ring(TOPIC)
+def _remember(tx: Tx, user: User) -> None:
+    if user.password_hash:
+        add_past_password(tx, user.id, user.password_hash, user.password_set_at_us, PASSWORDS_KEPT)
 
 
-def find_password_hash(tx: Tx, context: Context, user_id: str) -> str:
-    """What to verify the old password against; empty when there is no such user, who is then refused alike."""
+class PasswordChange(msgspec.Struct, frozen=True):
+    """What there is to check before a user's own new password is taken. Empty when there is no such user."""
+
+    present: str = ""
+    past: tuple[str, ...] = ()
+    """Hashes that the new password may not match, the present one first."""
+
+
+def find_password_change(tx: Tx, context: Context, user_id: str, compliance: Compliance) -> PasswordChange:
+    """What to verify the old and the new password against. Raises Forbidden when the user may not change it."""
     user = USERS.find(tx, id=user_id, enabled=True)
-    return user.password_hash if user else ""
+    if user is None or not user.password_hash:
+        return PasswordChange()
+    count = compliance.unique_last_password_count
+    past = (user.password_hash, *list_past_passwords(tx, user_id, count - 1))[:count] if count else ()
+    return PasswordChange(user.password_hash, past)
+
+
+def change_password(
+    tx: Tx, context: Context, user_id: str, old_hash: str, new_hash: str, compliance: Compliance
+) -> None:
+    """Set a new password, unless the one that was verified has been changed meanwhile."""
+    user = USERS.find(tx, id=user_id, password_hash=old_hash)
+    if user is None:
+        raise Unauthenticated("The request you have made requires authentication.", detail="password changed meanwhile")
+    if user.options.get("lock_password"):
+        raise Forbidden("The password of this user is locked.")
+    least_us = compliance.minimum_password_age * DAY_US
+    if least_us and not user.password_by_admin and context.now_us < user.password_set_at_us + least_us:
+        raise Invalid(f"Cannot change password before minimum age {compliance.minimum_password_age} days is met.")
+    _remember(tx, user)
+    USERS.update(tx, user_id, password_hash=new_hash, password_set_at_us=context.now_us, password_by_admin=False)
+    tx.ring(TOPIC)
 
 
 def list_user_projects(tx: Tx, context: Context, user_id: str) -> list[Project]:
     """Projects on which the user has a role."""
-    user = need_user(tx, user_id)
-    if context.user_id != user_id and not may_read(context, user.domain_id):
-        raise forbidden("identity:list_user_projects")
+    reach_user(tx, context, user_id, "identity:list_user_projects")
     return list_projects_of(tx, user_id)
+
+
+def list_user_domains(tx: Tx, context: Context, user_id: str) -> list[Project]:
+    """Domains on which the user has a role."""
+    reach_user(tx, context, user_id, "identity:list_user_projects")
+    return list_domains_of(tx, user_id)
 
 
 def delete_user(tx: Tx, context: Context, user_id: str) -> None:
     """Delete a user and every role that it has."""
-    user = need_user(tx, user_id)
+    user = reach_user(tx, context, user_id, "identity:delete_user")
     check_mutable("user", user_id, user.options)
     remove_user(tx, user_id)
 
@@ -139,5 +174,6 @@ def delete_user(tx: Tx, context: Context, user_id: str) -> None:
 def remove_user(tx: Tx, user_id: str) -> None:
     """Remove the row and what points to it."""
     forget_actor(tx, ActorKind.USER, user_id)
+    FAILURES.delete(tx, user_id)
     USERS.delete(tx, user_id)
     tx.ring(TOPIC)

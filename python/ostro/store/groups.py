@@ -1,0 +1,52 @@
+"""Groups of users."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ostro.store.database import Tx
+from ostro.store.table import Table
+
+
+class Group(msgspec.Struct, frozen=True):
+    """A group; its roles are its members'."""
+
+    id: str
+    name: str
+    domain_id: str
+    description: str
+    extra: dict[str, Any]
+
+
+GROUPS = Table("groups", Group)
+
+
+def add_member(tx: Tx, group_id: str, user_id: str) -> None:
+    """Put a user into a group. Idempotent."""
+    tx.execute(
+        "INSERT INTO group_members (group_id, user_id) VALUES (?, ?) ON CONFLICT DO NOTHING", (group_id, user_id)
+    )
+
+
+def remove_member(tx: Tx, group_id: str, user_id: str) -> bool:
+    """Undo ``add_member``; whether the user was in it."""
+    return tx.execute("DELETE FROM group_members WHERE group_id = ? AND user_id = ?", (group_id, user_id)) > 0
+
+
+def is_member(tx: Tx, group_id: str, user_id: str) -> bool:
+    """Whether the user is in the group."""
+    return tx.one("SELECT 1 FROM group_members WHERE group_id = ? AND user_id = ?", (group_id, user_id)) is not None
+
+
+def list_member_ids(tx: Tx, group_id: str) -> list[str]:
+    """Ids of the group's users."""
+    rows = tx.all("SELECT user_id FROM group_members WHERE group_id = ? ORDER BY user_id", (group_id,))
+    return [row[0] for row in rows]
+
+
+def list_group_ids_of(tx: Tx, user_id: str) -> list[str]:
+    """Ids of the groups that the user is in."""
+    rows = tx.all("SELECT group_id FROM group_members WHERE user_id = ? ORDER BY group_id", (user_id,))
+    return [row[0] for row in rows]
