@@ -241,3 +241,46 @@ async def test_schemas_and_info(cloud: TestCloud) -> None:
         assert (await cloud.as_admin.get(f"/image/v2/schemas/{name}")).json["name"] == name
     assert (await cloud.as_admin.get("/image/v2/info/import")).json["import-methods"]["value"] == []
     assert (await cloud.as_admin.get("/image/v2/info/stores")).json["stores"][0]["default"] == "true"
+
+
+OLD_PATCH_TYPE = {"Content-Type": "application/openstack-images-v2.0-json-patch"}
+
+
+async def test_the_older_patches_are_taken_in_their_own_form_only(cloud: TestCloud) -> None:
+    image = await make(cloud.as_admin, color="red", shape="round")
+    path = f"{IMAGES}/{image['id']}"
+    steps: list[dict[str, Any]] = [
+        {"replace": "/name", "value": "two"},
+        {"add": "/size_", "value": "s"},
+        {"remove": "/color"},
+    ]
+    changed = (await cloud.as_admin.patch(path, steps, headers=OLD_PATCH_TYPE)).json
+    assert (changed["name"], changed["size_"], "color" in changed, changed["shape"]) == ("two", "s", False, "round")
+    newer = [{"op": "replace", "path": "/name", "value": "three"}]
+    assert (await cloud.as_admin.patch(path, newer, headers=OLD_PATCH_TYPE)).status == 400
+    assert (await cloud.as_admin.patch(path, steps[:1], headers=PATCH_TYPE)).status == 400
+    both = [{"replace": "/name", "add": "/name", "value": "x"}]
+    assert (await cloud.as_admin.patch(path, both, headers=OLD_PATCH_TYPE)).status == 400
+    assert (await cloud.as_admin.patch(path, newer)).status == 415
+
+
+async def test_properties_of_the_service_itself_are_reserved(cloud: TestCloud) -> None:
+    assert (await cloud.as_admin.post(IMAGES, {"os_glance_x": "y"})).status == 403
+    image = await make(cloud.as_admin)
+    step = [{"op": "add", "path": "/os_glance_x", "value": "y"}]
+    assert (await cloud.as_admin.patch(f"{IMAGES}/{image['id']}", step, headers=PATCH_TYPE)).status == 403
+
+
+async def test_an_empty_id_is_no_image(cloud: TestCloud) -> None:
+    assert (await cloud.as_admin.get(f"{IMAGES}/")).status == 404
+    assert (await cloud.as_admin.delete(f"{IMAGES}/")).status == 404
+
+
+async def test_sizes_unknown_are_not_small_and_sorting_has_one_syntax(cloud: TestCloud) -> None:
+    await make(cloud.as_admin)
+    assert (await cloud.as_admin.get(f"{IMAGES}?size_max=5")).json["images"] == []
+    await make(cloud.as_admin, name="two")
+    by_age = (await cloud.as_admin.get(f"{IMAGES}?sort_dir=asc")).json["images"]
+    assert [i["name"] for i in by_age] == ["one", "two"]
+    for query in ("sort_dir=up", "sort=name:up", "sort=name&sort_key=name", "sort=name&sort_dir=asc"):
+        assert (await cloud.as_admin.get(f"{IMAGES}?{query}")).status == 400, query

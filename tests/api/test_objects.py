@@ -252,6 +252,19 @@ async def test_objects_expire(cloud: TestCloud, swift: Swift, monkeypatch: pytes
     assert (await swift.call("DELETE", "/c")).status == 204
 
 
+async def test_deleting_what_has_expired_takes_it_off_the_listing(cloud: TestCloud, swift: Swift) -> None:
+    await swift.put("/c/o", b"x", X_Delete_After="100")
+    at_s = int((await swift.call("HEAD", "/c/o")).headers["X-Delete-At"])
+    await cloud.db.run(lambda tx: tx.execute("UPDATE objects SET delete_at_s = ?", (at_s - 200,)))
+    assert (await swift.call("DELETE", "/c")).status == 409
+    assert (await swift.call("DELETE", "/c/o")).status == 404
+    assert (await swift.call("DELETE", "/c")).status == 204
+
+
+async def test_an_account_has_a_time_from_the_start(cloud: TestCloud, swift: Swift) -> None:
+    assert float((await swift.call("HEAD")).headers["X-Timestamp"]) > 0
+
+
 async def test_copies(cloud: TestCloud, swift: Swift) -> None:
     await swift.put("/d")
     await swift.put("/c/o", LARGE, X_Object_Meta_A="1", Content_Type="x/y")

@@ -266,3 +266,26 @@ async def test_a_name_before_its_host(cloud: TestCloud) -> None:
     assert (await cloud.as_agent.with_headers(X_Agent_Incarnation="1").post("/agent/v1/hosts", body)).status == 200
     shown = (await cloud.as_admin.get(f"{ROOT}/ports/{port['id']}")).json["port"]
     assert shown["binding:vif_type"] == "ovs"
+
+
+async def test_ids_in_bodies_are_uuids(cloud: TestCloud) -> None:
+    network, _ = await make_net(cloud.as_admin)
+    for noun, attributes in (
+        ("port", {"network_id": "x"}),
+        ("port", {"network_id": network["id"], "security_groups": ["x"]}),
+        ("port", {"network_id": network["id"], "fixed_ips": [{"subnet_id": "x"}]}),
+        ("subnet", {"network_id": "x", "ip_version": 4, "cidr": "10.9.0.0/24"}),
+    ):
+        assert (await cloud.as_admin.post(f"{ROOT}/{noun}s", {noun: attributes})).status == 400, attributes
+
+
+async def test_only_an_administrator_changes_a_mac_address(cloud: TestCloud) -> None:
+    alice = await cloud.add_user("alice", "demo")
+    network, _ = await make_net(alice)
+    port = await make(alice, "ports", network_id=network["id"], mac_address="fa:16:3e:00:00:05")
+    path = f"{ROOT}/ports/{port['id']}"
+    refused = await alice.put(path, {"port": {"mac_address": "fa:16:3e:00:00:06"}})
+    assert (refused.status, kind_of(refused)) == (403, "PolicyNotAuthorized")
+    assert (await alice.put(path, {"port": {"mac_address": port["mac_address"]}})).status == 200
+    changed = await cloud.as_admin.put(path, {"port": {"mac_address": "fa:16:3e:00:00:06"}})
+    assert changed.json["port"]["mac_address"] == "fa:16:3e:00:00:06"

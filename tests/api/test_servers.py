@@ -306,3 +306,56 @@ async def test_an_image_that_is_larger_than_the_flavors_disk(cloud: TestCloud, h
         assert answer.status == 400
         assert answer.json["badRequest"]["message"].startswith(words)
     assert (await client.get(f"{COMPUTE}/servers")).json["servers"] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ({"user_data": "***"}, 400),
+        ({"user_data": "YQ="}, 400),
+        ({"user_data": "YQ==\n"}, 202),
+        ({"accessIPv4": "notvalid"}, 400),
+        ({"accessIPv6": "notvalid"}, 400),
+        ({"accessIPv4": "2001:db8::1"}, 400),
+        ({"metadata": {f"k{n}": "v" for n in range(129)}}, 403),
+    ],
+)
+async def test_what_a_server_may_be_created_with(
+    cloud: TestCloud, host: SimHost, given: dict[str, Any], status: int
+) -> None:
+    answer = await compute(cloud.as_admin).post(f"{COMPUTE}/servers", body(**given))
+    assert answer.status == status, answer.body
+
+
+async def test_access_addresses_are_shown_in_their_shortest_form(cloud: TestCloud, host: SimHost) -> None:
+    server_id = await boot(cloud, host, accessIPv6="0:0::babe:220.12.22.2", accessIPv4="192.0.2.1")
+    server = await show(cloud, server_id)
+    assert (server["accessIPv6"], server["accessIPv4"]) == ("::babe:dc0c:1602", "192.0.2.1")
+    path = f"{COMPUTE}/servers/{server_id}"
+    changed = await compute(cloud.as_admin).put(path, {"server": {"accessIPv4": "", "accessIPv6": "2001:DB8:0::1"}})
+    assert (changed.json["server"]["accessIPv4"], changed.json["server"]["accessIPv6"]) == ("", "2001:db8::1")
+
+
+async def test_a_locked_server_may_be_renamed(cloud: TestCloud, host: SimHost) -> None:
+    server_id = await boot(cloud, host)
+    member = compute(await cloud.add_user("amy", "admin"))
+    path = f"{COMPUTE}/servers/{server_id}"
+    assert (await member.post(f"{path}/action", {"lock": None})).status == 202
+    assert (await member.post(f"{path}/action", {"os-stop": None})).status == 409
+    assert (await member.put(path, {"server": {"name": "other"}})).status == 200
+
+
+async def test_an_action_we_do_not_have_on_a_server_that_is_not_there_is_404(cloud: TestCloud, host: SimHost) -> None:
+    missing = "8d1e7cd2-7231-442e-98d0-3bc464d2b6c1"
+    client = compute(cloud.as_admin)
+    assert (await client.post(f"{COMPUTE}/servers/{missing}/action", {"restore": None})).status == 404
+    server_id = await boot(cloud, host)
+    assert (await client.post(f"{COMPUTE}/servers/{server_id}/action", {"restore": None})).status == 501
+
+
+async def test_versions_that_are_not_there_and_the_list_of_those_that_are(cloud: TestCloud) -> None:
+    refused = await compute(cloud.as_admin, "2.999").get(f"{COMPUTE}/servers")
+    assert (refused.status, list(refused.json)) == (406, ["computeFault"])
+    versions = (await cloud.anonymous.get("/compute/")).json["versions"]
+    assert [v["id"] for v in versions] == ["v2.0", "v2.1"]
+    assert (versions[0]["version"], versions[0]["links"][0]["href"].endswith("/compute/v2/")) == ("", True)

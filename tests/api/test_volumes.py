@@ -95,7 +95,7 @@ async def test_the_project_may_stand_in_the_url(cloud: TestCloud) -> None:
     await add_host(cloud)
     alice = await cloud.add_user("alice", "red")
     volume = await make(alice)
-    project_id = volume["os-vol-tenant-attr:tenant_id"]
+    project_id = (await show(alice, volume))["os-vol-tenant-attr:tenant_id"]
     assert volume["links"][0]["href"].endswith(f"/volume/v3/{project_id}/volumes/{volume['id']}")
     assert (await alice.get(f"/volume/v3/{project_id}/volumes/{volume['id']}")).status == 200
     assert (await alice.get(f"/volume/v3/{project_id}/volumes/detail")).json["volumes"][0]["id"] == volume["id"]
@@ -196,7 +196,8 @@ async def test_copy(cloud: TestCloud) -> None:
     await converge(cloud, *hosts)
     copy = await make(cloud.as_admin, size=None, source_volid=source["id"])
     assert (copy["size"], copy["source_volid"]) == (2, source["id"])
-    assert copy["os-vol-host-attr:host"] == (await show(cloud.as_admin, source))["os-vol-host-attr:host"]
+    where = "os-vol-host-attr:host"
+    assert (await show(cloud.as_admin, copy))[where] == (await show(cloud.as_admin, source))[where]
     assert (await cloud.as_admin.delete(f"{VOLUMES}/{source['id']}")).status == 400
     await converge(cloud, *hosts)
     assert (await cloud.as_admin.delete(f"{VOLUMES}/{source['id']}")).status == 202
@@ -393,3 +394,20 @@ async def test_what_there_is_beside_volumes(cloud: TestCloud) -> None:
     assert (await admin.get("/volume/v3/backups/x")).status == 404
     assert (await admin.get("/volume/v3/extensions")).json["extensions"]
     assert (await admin.get("/volume/v3/resource_filters", headers=NEWEST)).json["resource_filters"]
+
+
+async def test_what_only_showing_a_volume_tells(cloud: TestCloud) -> None:
+    host = await add_host(cloud)
+    volume = await make(cloud.as_admin)
+    extra = {"os-vol-tenant-attr:tenant_id", "os-vol-host-attr:host"}
+    assert not extra & volume.keys()
+    changed = await cloud.as_admin.put(f"{VOLUMES}/{volume['id']}", {"volume": {"name": "two"}})
+    assert not extra & changed.json["volume"].keys()
+    assert extra <= (await show(cloud.as_admin, volume)).keys()
+    await converge(cloud, host)
+
+
+async def test_an_empty_id_is_no_volume(cloud: TestCloud) -> None:
+    assert (await cloud.as_admin.get(f"{VOLUMES}/")).status == 404
+    assert (await cloud.as_admin.delete(f"{VOLUMES}/")).status == 404
+    assert (await cloud.as_admin.put(f"{VOLUMES}/", {"volume": {"name": "x"}})).status == 404

@@ -1,7 +1,8 @@
 """The application: every service's routes on one port, by Quart-Trio.
 
 ``make_app`` mounts the services; ``serve`` runs Hypercorn inside the caller's nursery. Paths are taken literally: doubled slashes are
-not merged and trailing ones are ignored, except in the object store, where they are part of names.
+not merged and trailing ones are ignored, except in the object store, where they are part of names, and in Image and Block Storage,
+where they stand before an empty id.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _PARAMETER = re.compile(r"\{(\w+)(?::(\w+))?\}")
 OBJECT_PREFIX = "/object-store/v1/"
 OBJECT_SLASHES = 6
 """A path of the object store with so many is an object's; with fewer, the last one ends an account or container."""
+STRICT_PREFIXES = ("/image/v2/", "/volume/v3/")
+"""What ends with a slash below these is the place of an empty id, so there is nothing."""
 HEADERS_MOST_BYTES = 65_536
 KEEP_ALIVE_S = 75
 BACKLOG = 1024
@@ -56,7 +59,7 @@ class ProjectConverter(BaseConverter):
 
 
 class TrailingSlash:
-    """ASGI middleware: ``/servers/`` is ``/servers``."""
+    """ASGI middleware: ``/servers/`` is ``/servers``, where upstream thinks so."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -65,7 +68,8 @@ class TrailingSlash:
         path = scope.get("path", "")
         if len(path) > 1 and path.endswith("/"):
             if not path.startswith(OBJECT_PREFIX):
-                scope["path"] = path.rstrip("/") or "/"
+                if not path.startswith(STRICT_PREFIXES) or path in STRICT_PREFIXES:
+                    scope["path"] = path.rstrip("/") or "/"
             elif path.count("/") < OBJECT_SLASHES:
                 scope["path"] = path[:-1]
         await self._app(scope, receive, send)

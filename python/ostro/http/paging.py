@@ -19,6 +19,8 @@ def parse_sorts(req: Request, keys: Mapping[str, str], default: Sequence[Sort]) 
     ``keys`` maps the API's names to columns.
     """
     pairs: list[tuple[str, str]] = []
+    if "sort" in req.query and ("sort_key" in req.query or "sort_dir" in req.query):
+        raise Invalid("The parameter sort cannot be used together with sort_key or sort_dir.")
     if "sort" in req.query:
         for item in req.query["sort"].split(","):
             name, _, direction = item.strip().partition(":")
@@ -27,16 +29,23 @@ def parse_sorts(req: Request, keys: Mapping[str, str], default: Sequence[Sort]) 
         names, directions = req.query.getlist("sort_key"), req.query.getlist("sort_dir")
         default_direction = "desc" if not directions else directions[-1]
         pairs = [(n, directions[i] if i < len(directions) else default_direction) for i, n in enumerate(names)]
+    elif "sort_dir" in req.query:
+        descending = _is_descending(req.query["sort_dir"])
+        return tuple(Sort(sort.column, descending) for sort in default)
     if not pairs:
         return tuple(default)
     sorts = []
     for name, direction in pairs:
         if name not in keys:
             raise Invalid(f"Invalid sort key: {name}")
-        if direction not in ("asc", "desc"):
-            raise Invalid(f"Invalid sort direction: {direction}")
-        sorts.append(Sort(keys[name], direction == "desc"))
+        sorts.append(Sort(keys[name], _is_descending(direction)))
     return tuple(sorts)
+
+
+def _is_descending(direction: str) -> bool:
+    if direction not in ("asc", "desc"):
+        raise Invalid(f"Invalid sort direction: {direction}")
+    return direction == "desc"
 
 
 def parse_page(

@@ -58,7 +58,7 @@ class Validator:
     """A compiled schema. Messages read like upstream's."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        self._validator = jsonschema_rs.validator_for(dict(schema))
+        self._validator = jsonschema_rs.validator_for(dict(schema), validate_formats=True)
 
     def check(self, value: Any) -> None:
         """Raise Invalid for the first thing that does not fit."""

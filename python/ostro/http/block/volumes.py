@@ -80,10 +80,22 @@ def _attachment_entry(attachment: Attachment, host_name: str | None) -> dict[str
 
 
 def volume_view(req: Request, details: VolumeDetails) -> dict[str, Any]:
-    """A volume as the API shows it at the request's microversion."""
+    """A volume as the API shows it at the request's microversion, with what only GET shows."""
     volume = details.volume
-    is_admin = req.context.is_admin
-    host_name = details.host_name if is_admin else None
+    view = {**_base_view(req, details), "os-vol-tenant-attr:tenant_id": volume.project_id}
+    if volume.image_metadata:
+        view["volume_image_metadata"] = volume.image_metadata
+    if req.context.is_admin:
+        view["os-vol-host-attr:host"] = _pool_name(details)
+        view["os-vol-mig-status-attr:migstat"] = None
+        view["os-vol-mig-status-attr:name_id"] = None
+    return view
+
+
+def _base_view(req: Request, details: VolumeDetails) -> dict[str, Any]:
+    """What every answer shows of a volume."""
+    volume = details.volume
+    host_name = details.host_name if req.context.is_admin else None
     view: dict[str, Any] = {
         "id": volume.id,
         "status": volume.status.value,
@@ -106,14 +118,7 @@ def volume_view(req: Request, details: VolumeDetails) -> dict[str, Any]:
         "multiattach": False,
         "attachments": [_attachment_entry(a, host_name) for a in details.attachments if a.status in SHOWN_ATTACHED],
         "migration_status": None,
-        "os-vol-tenant-attr:tenant_id": volume.project_id,
     }
-    if volume.image_metadata:
-        view["volume_image_metadata"] = volume.image_metadata
-    if is_admin:
-        view["os-vol-host-attr:host"] = _pool_name(details)
-        view["os-vol-mig-status-attr:migstat"] = None
-        view["os-vol-mig-status-attr:name_id"] = None
     view.update(_newer_fields(req, details))
     return view
 
@@ -173,7 +178,7 @@ async def create_volume(req: Request) -> Reply:
     await req.cloud.placement.fresh()
     details = await req.run(service.create_volume, req.cloud.placement, draft)
     req.cloud.world.faults.hit("volume.create.committed")
-    return Reply({"volume": volume_view(req, details)})
+    return Reply({"volume": _base_view(req, details)})
 
 
 for _schema, _low, _high in (
@@ -292,7 +297,7 @@ async def update_volume(req: Request) -> Reply:
     if "metadata" in body:
         changes["metadata"] = body["metadata"]
     details = await req.run(service.update_volume, req.params["volume_id"], changes)
-    return Reply({"volume": volume_view(req, details)})
+    return Reply({"volume": _base_view(req, details)})
 
 
 @BLOCK.route(

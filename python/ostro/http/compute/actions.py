@@ -18,6 +18,7 @@ from ostro.model.context import Context
 from ostro.model.errors import Invalid, Unsupported
 from ostro.services.compute import consoles, power
 from ostro.services.compute.deletion import delete_server
+from ostro.services.compute.visibility import get_server
 from ostro.store.database import Tx
 
 Act = Callable[[Request, str, Any], Awaitable[Reply]]
@@ -170,6 +171,7 @@ BODY = {
 async def act_on_server(req: Request) -> Reply:
     [(name, value)] = req.body.items()
     if name in UNSUPPORTED:
+        await req.read(get_server, req.params["server_id"])
         raise Unsupported(f"The action {name} is not supported.")
     if name not in ACTIONS:
         raise Invalid(f"There is no such action: {name}")

@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 import msgspec
@@ -63,8 +64,8 @@ def parse_spec(req: Request) -> ServerSpec:
         volumes=volumes,
         description=given.get("description", None if req.at_least(2, 19) else given["name"]),
         hostname=given.get("hostname", ""),
-        access_ipv4=given.get("accessIPv4", ""),
-        access_ipv6=given.get("accessIPv6", ""),
+        access_ipv4=plain_address(given.get("accessIPv4", "")),
+        access_ipv6=plain_address(given.get("accessIPv6", "")),
         disk_config=given.get("OS-DCF:diskConfig", "MANUAL"),
     )
 
@@ -78,14 +79,18 @@ def _refuse_unsupported(given: Mapping[str, Any]) -> None:
         raise Invalid("Image signature certificates are not supported.")
 
 
+def plain_address(text: str) -> str:
+    """An address that has passed its schema, in its shortest form."""
+    return str(ip_address(text)) if text else ""
+
+
 def _ids(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
 def _user_data(text: str) -> str:
     try:
-        base64.b64decode(text, validate=False)
-        text.encode("ascii")
+        base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise Invalid("User data needs to be valid base 64.") from error
     return text

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Mapping
 from typing import Any
 
-from ostro.http.compute.server_requests import parse_query, parse_spec, truth
+from ostro.http.compute.server_requests import parse_query, parse_spec, plain_address, truth
 from ostro.http.compute.server_schemas import (
     BRIEF,
     CREATE_STEPS,
@@ -145,13 +146,17 @@ for _low, _high in ranges(CREATE_STEPS):
     )(create_server)
 
 
+def _address(given: Mapping[str, Any], name: str) -> str | None:
+    return plain_address(given[name]) if name in given else None
+
+
 async def change_server(req: Request) -> Reply:
     given = req.body["server"]
     change = ServerUpdate(
         name=given.get("name"),
         hostname=given.get("hostname"),
-        access_ipv4=given.get("accessIPv4"),
-        access_ipv6=given.get("accessIPv6"),
+        access_ipv4=_address(given, "accessIPv4"),
+        access_ipv6=_address(given, "accessIPv6"),
         disk_config=given.get("OS-DCF:diskConfig"),
         describe="description" in given,
         description=given.get("description"),

@@ -23,6 +23,18 @@ def _version(req: Request) -> dict[str, Any]:
     }
 
 
+def _legacy_version(req: Request) -> dict[str, Any]:
+    """The API without microversions, which clients look for first and nobody speaks."""
+    return {
+        "id": "v2.0",
+        "status": "SUPPORTED",
+        "version": "",
+        "min_version": "",
+        "updated": "2011-01-21T11:33:21Z",
+        "links": [{"rel": "self", "href": req.url(f"{ROOT.removesuffix('.1')}/")}],
+    }
+
+
 @COMPUTE.route(
     "GET",
     "",
@@ -32,7 +44,7 @@ def _version(req: Request) -> dict[str, Any]:
     summary="List API versions",
 )
 async def list_versions(req: Request) -> Reply:
-    return Reply({"versions": [_version(req)]})
+    return Reply({"versions": [_legacy_version(req), _version(req)]})
 
 
 @COMPUTE.route(

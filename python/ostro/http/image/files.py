@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ostro.http.faults import UnsupportedMediaType
+from ostro.http.faults import RangeNotSatisfiable, UnsupportedMediaType
 from ostro.http.files import FileStream, Span, parse_ranges
 from ostro.http.image.service import IMAGE
 from ostro.http.policy import Rule
@@ -44,6 +44,18 @@ def _announced_bytes(req: Request) -> int | None:
     return int(text)
 
 
+def _asked_span(header: str | None, size_bytes: int) -> Span | None:
+    """The one range that is asked for; None for the whole. Raises Invalid for several, RangeNotSatisfiable for none that exists."""
+    if header is None:
+        return None
+    if "," in header:
+        raise Invalid("Several ranges in one request are not supported: ask for one at a time.")
+    spans = parse_ranges(header, size_bytes)
+    if spans is None:
+        raise RangeNotSatisfiable("Invalid Range header.")
+    return spans[0]
+
+
 @IMAGE.route(
     "GET",
     "/v2/images/{image_id}/file",
@@ -55,11 +67,10 @@ async def download_image(req: Request) -> Reply:
     image = await req.read(get_downloadable_image, req.params["image_id"])
     if image is None:
         return Reply(status=204)
-    spans = parse_ranges(req.headers.get("Range"), image.size_bytes) or []
-    # One range is answered; a client that asks for several gets the whole, as RFC 9110 allows.
-    span = spans[0] if len(spans) == 1 else Span(0, image.size_bytes)
+    part = _asked_span(req.headers.get("Range"), image.size_bytes)
+    span = part or Span(0, image.size_bytes)
     headers = [("Content-Length", str(span.length)), ("Accept-Ranges", "bytes")]
-    if len(spans) == 1:
+    if part is not None:
         headers.append(("Content-Range", span.content_range(image.size_bytes)))
     else:
         headers.append(("Content-MD5", image.checksum))
@@ -68,4 +79,4 @@ async def download_image(req: Request) -> Reply:
         stream = await FileStream.open(req.cloud.world.threads, open_, span)
     except OSError as error:
         raise Unavailable("The image's data can't be read now.", retry_after_s=30, detail=str(error)) from error
-    return Reply(stream, status=206 if len(spans) == 1 else 200, headers=headers, content_type=OCTETS)
+    return Reply(stream, status=200 if part is None else 206, headers=headers, content_type=OCTETS)

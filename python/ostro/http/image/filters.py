@@ -66,7 +66,7 @@ def _one(req: Request, name: str, text: str) -> Filter | Where:
     if name == "size_min":
         return Filter("size_bytes", req.integer(name, 0, high=2**62), Op.GE)
     if name == "size_max":
-        return Filter("size_bytes", req.integer(name, 0, high=2**62), Op.LE)
+        return Where("size_bytes BETWEEN 0 AND ?", (req.integer(name, 0, high=2**62),))
     if name in FLAGS:
         return Filter(FLAGS[name], req.flag(name))
     if name in TIMES:

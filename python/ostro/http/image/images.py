@@ -7,15 +7,15 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ostro.http.image.filters import DEFAULT_LIMIT, SORT_KEYS, parse_filters
-from ostro.http.image.patches import PATCH, PATCH_TYPE, apply_patch
-from ostro.http.image.schemas import PROPERTY, READ_ONLY, RESERVED, TAGS, WRITABLE
+from ostro.http.image.patches import PATCH, PATCH_TYPES, apply_patch, read_patch
+from ostro.http.image.schemas import PROPERTY, READ_ONLY, TAGS, WRITABLE, check_settable
 from ostro.http.image.service import IMAGE
 from ostro.http.paging import cut, parse_page
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import INTEGER, STRING, array, shape
 from ostro.model.context import Context
-from ostro.model.errors import Forbidden, Invalid
+from ostro.model.errors import Invalid
 from ostro.model.images import UNKNOWN_BYTES, MemberStatus, Visibility
 from ostro.model.times import iso_z
 from ostro.services.image import images as service
@@ -65,8 +65,7 @@ def image_view(image: Image) -> dict[str, Any]:
 def parse_draft(body: Mapping[str, Any]) -> ImageDraft:
     """What a client says of a new image. Raises Forbidden for what only we may set."""
     for name in body:
-        if name in RESERVED:
-            raise Forbidden(f"Attribute '{name}' is read-only.")
+        check_settable(name)
     return ImageDraft(
         id=(body.get("id") or "").lower(),
         name=body.get("name") or "",
@@ -176,11 +175,13 @@ async def show_image(req: Request) -> Reply:
     rule=Rule.MEMBER,
     body=PATCH,
     response=IMAGE_SHAPE,
-    consumes=(PATCH_TYPE,),
+    consumes=PATCH_TYPES,
     summary="Change an image by a JSON patch",
 )
 async def update_image(req: Request) -> Reply:
-    return Reply(image_view(await req.run(_patch_image, req.params["image_id"], req.body)))
+    return Reply(
+        image_view(await req.run(_patch_image, req.params["image_id"], read_patch(req.raw.mimetype, req.body)))
+    )
 
 
 def _patch_image(tx: Tx, context: Context, image_id: str, patch: list[dict[str, Any]]) -> Image:

@@ -1,6 +1,7 @@
-"""JSON patches of images: ``application/openstack-images-v2.1-json-patch``.
+"""JSON patches of images: ``application/openstack-images-v2.1-json-patch``, and v2.0's older form of the same.
 
 A path names one attribute or custom property; ``/tags`` is replaced as a whole. Unlike RFC 6902, ``add`` on what exists replaces it.
+In v2.0 (draft 4 of the RFC) the operation's name is the member that holds the path: ``{"replace": "/name", "value": "x"}``.
 """
 
 from __future__ import annotations
@@ -8,22 +9,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ostro.http.image.schemas import PROPERTY, RESERVED, WRITABLE
+from ostro.http.faults import UnsupportedMediaType
+from ostro.http.image.schemas import PROPERTY, WRITABLE, check_settable
 from ostro.http.schema import Validator, array
 from ostro.model.errors import Conflict, Forbidden, Invalid
 from ostro.model.images import Visibility
 from ostro.store.images import Image
 
 PATCH_TYPE = "application/openstack-images-v2.1-json-patch"
+OLD_PATCH_TYPE = "application/openstack-images-v2.0-json-patch"
+PATCH_TYPES = (PATCH_TYPE, OLD_PATCH_TYPE)
+OPERATIONS = ("add", "replace", "remove")
 OPERATIONS_MOST = 256
+_PATH = {"type": "string", "pattern": "^/[^/]+$", "maxLength": 512}
 PATCH = array(
     {
         "type": "object",
-        "required": ["op", "path"],
+        "oneOf": [{"required": ["op", "path"]}, *({"required": [name]} for name in OPERATIONS)],
         "properties": {
-            "op": {"enum": ["add", "replace", "remove"]},
-            "path": {"type": "string", "pattern": "^/[^/]+$", "maxLength": 512},
+            "op": {"enum": list(OPERATIONS)},
+            "path": _PATH,
             "value": {},
+            **dict.fromkeys(OPERATIONS, _PATH),
         },
         "additionalProperties": False,
     },
@@ -46,14 +53,31 @@ _ATTRIBUTES = {
 _NULLABLE = frozenset(("name", "owner_id", "disk_format", "container_format"))
 
 
+def read_patch(kind: str, steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The steps of a patch of media type ``kind``, in v2.1's form. Raises UnsupportedMediaType, Invalid."""
+    if kind not in PATCH_TYPES:
+        raise UnsupportedMediaType(f"Unsupported Content-Type: an image is changed by {' or '.join(PATCH_TYPES)}.")
+    if any(("op" in step) != (kind == PATCH_TYPE) for step in steps):
+        raise Invalid(f"The operations are not in the form of {kind}.")
+    if kind == PATCH_TYPE:
+        return list(steps)
+    return [
+        {"op": name, "path": path, **{k: v for k, v in step.items() if k == "value"}}
+        for step in steps
+        for name, path in step.items()
+        if name in OPERATIONS
+    ]
+
+
 def apply_patch(image: Image, patch: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The columns that the patch changes. Raises Invalid, Forbidden for what is read-only, Conflict for a property that isn't there."""
     changes: dict[str, Any] = {}
     properties = dict(image.properties)
     for step in patch:
         name = step["path"][1:].replace("~1", "/").replace("~0", "~")
-        if name in RESERVED or name == "id":
+        if name == "id":
             raise Forbidden(f"Attribute '{name}' is read-only.")
+        check_settable(name)
         if name in _ATTRIBUTES:
             changes[_ATTRIBUTES[name]] = _attribute(name, step)
         else:

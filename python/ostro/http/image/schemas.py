@@ -9,6 +9,7 @@ from ostro.http.image.service import IMAGE
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, NAME, STRING, UUID, array, nullable, shape
+from ostro.model.errors import Forbidden
 from ostro.model.images import CONTAINER_FORMATS, DISK_FORMATS, ImageStatus, MemberStatus, Visibility
 
 INT32 = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
@@ -49,6 +50,8 @@ READ_ONLY: Mapping[str, Any] = {
 }
 RESERVED = frozenset((*READ_ONLY, "locations", "direct_url", "members", "deleted", "deleted_at", "is_public"))
 """Names that no client may set, whether we show them or not."""
+RESERVED_PREFIX = "os_glance_"
+"""Of properties that the service keeps for itself."""
 
 LINKS = [
     {"rel": "self", "href": "{self}"},
@@ -75,6 +78,14 @@ MEMBER_DOCUMENT: Mapping[str, Any] = {
         "schema": STRING,
     },
 }
+
+
+def check_settable(name: str) -> None:
+    """Raise Forbidden for a name that no client may set."""
+    if name in RESERVED:
+        raise Forbidden(f"Attribute '{name}' is read-only.")
+    if name.startswith(RESERVED_PREFIX):
+        raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
 def _collection(name: str, item: Mapping[str, Any]) -> dict[str, Any]:

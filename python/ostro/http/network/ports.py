@@ -25,7 +25,7 @@ from ostro.http.network.listing import to_bool as bool_of_query
 from ostro.http.network.service import NETWORK, V2
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
-from ostro.http.schema import ANY_OBJECT, BOOLEAN, INTEGER, STRING, array, nullable, shape, strict
+from ostro.http.schema import ANY_OBJECT, BOOLEAN, INTEGER, STRING, UUID, array, nullable, shape, strict
 from ostro.model.times import iso_z
 from ostro.model.wishes import AddressPair
 from ostro.services.network import port_changes as service
@@ -39,7 +39,7 @@ from ostro.store.ports import PORTS, Port, with_addresses, with_groups
 PAIRS_MOST = 10
 FIXED_IPS_MOST = 64
 VNIC_TYPES = ("normal",)
-_FIXED = strict({"subnet_id": TEXT, "ip_address": TEXT}, minProperties=1)
+_FIXED = strict({"subnet_id": UUID, "ip_address": TEXT}, minProperties=1)
 _PAIR = strict({"ip_address": TEXT, "mac_address": nullable(TEXT)}, ("ip_address",))
 _CHANGEABLE = {
     "name": TEXT,
@@ -49,7 +49,7 @@ _CHANGEABLE = {
     "device_id": TEXT,
     "device_owner": TEXT,
     "fixed_ips": nullable(array(_FIXED, maxItems=FIXED_IPS_MOST)),
-    "security_groups": nullable(array(TEXT, maxItems=256)),
+    "security_groups": nullable(array(UUID, maxItems=256)),
     "allowed_address_pairs": nullable(array(_PAIR)),
     "port_security_enabled": LOOSE_BOOLEAN,
     "binding:host_id": nullable(TEXT),
@@ -59,7 +59,7 @@ _CHANGEABLE = {
 _ITEM = {
     "type": "object",
     "required": ["network_id"],
-    "properties": {**PROJECT, **_CHANGEABLE, "network_id": TEXT, "tags": array(TEXT, maxItems=50, uniqueItems=True)},
+    "properties": {**PROJECT, **_CHANGEABLE, "network_id": UUID, "tags": array(TEXT, maxItems=50, uniqueItems=True)},
     "additionalProperties": False,
 }
 CREATE = one_or_many("port", "ports", _ITEM)

@@ -12,7 +12,7 @@ from ostro.http.network.listing import to_int as int_of_query
 from ostro.http.network.service import NETWORK, V2
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
-from ostro.http.schema import BOOLEAN, INTEGER, STRING, array, nullable, shape
+from ostro.http.schema import BOOLEAN, INTEGER, STRING, UUID, array, nullable, shape
 from ostro.model.times import iso_z
 from ostro.services.network import security_group_rules as service
 from ostro.services.network.errors import NetworkInvalid
@@ -27,7 +27,7 @@ _ITEM = {
     "required": ["security_group_id", "direction"],
     "properties": {
         **PROJECT,
-        "security_group_id": TEXT,
+        "security_group_id": UUID,
         "direction": {"enum": ["ingress", "egress"]},
         "ethertype": nullable(TEXT),
         "protocol": _NUMBER,

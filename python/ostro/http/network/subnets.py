@@ -26,7 +26,7 @@ from ostro.http.network.listing import to_int as int_of_query
 from ostro.http.network.service import NETWORK, V2
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
-from ostro.http.schema import BOOLEAN, INTEGER, STRING, array, nullable, shape, strict
+from ostro.http.schema import BOOLEAN, INTEGER, STRING, UUID, array, nullable, shape, strict
 from ostro.model.times import iso_z
 from ostro.model.wishes import HostRoute
 from ostro.services.network import subnets as service
@@ -53,7 +53,7 @@ _ITEM = {
     "properties": {
         **PROJECT,
         **_CHANGEABLE,
-        "network_id": TEXT,
+        "network_id": UUID,
         "cidr": nullable(TEXT),
         "ip_version": LOOSE_INTEGER,
         "ipv6_ra_mode": _NONE,

@@ -21,7 +21,6 @@ _PATH = "/v1/AUTH_{account}"
 
 def account_headers(details: AccountDetails) -> Headers:
     """What a GET or HEAD says of an account."""
-    at_us = details.account.created_at_us
     headers: Headers = [
         ("X-Account-Container-Count", str(details.containers)),
         ("X-Account-Object-Count", str(details.objects)),
@@ -35,9 +34,8 @@ def account_headers(details: AccountDetails) -> Headers:
         (f"{policy}-Object-Count", str(details.objects)),
         (f"{policy}-Bytes-Used", str(details.bytes_used)),
     ]
-    if at_us:
-        headers += [("X-Timestamp", timestamp(at_us)), ("X-Put-Timestamp", timestamp(at_us))]
-    return headers
+    at = timestamp(details.account.created_at_us)
+    return [*headers, ("X-Timestamp", at), ("X-Put-Timestamp", at)]
 
 
 def container_entry(container: ObjectContainer) -> dict[str, Any]:

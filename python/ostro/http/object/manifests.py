@@ -55,10 +55,11 @@ async def delete_static(req: Request, place: Place) -> Reply:
     deleted = missing = 0
     for target in [*(place_of(place.project_id, s.name) for s in segments), place]:
         try:
-            await req.run(delete_object, target)
-            deleted += 1
+            was_there = await req.run(delete_object, target)
         except Missing:
-            missing += 1
+            was_there = False
+        deleted += was_there
+        missing += not was_there
     return Reply(
         {
             "Number Deleted": deleted,

@@ -16,7 +16,7 @@ from ostro.model.errors import Invalid
 from ostro.model.times import http_date
 from ostro.services.object.acls import Access
 from ostro.services.object.containers import require_container
-from ostro.services.object.errors import BodyTooLarge, NoLength, Unprocessable
+from ostro.services.object.errors import BodyTooLarge, Missing, NoLength, Unprocessable
 from ostro.services.object.limits import FILE_MOST_BYTES, INLINE_MOST_BYTES, OBJECT_NAME_MOST_BYTES
 from ostro.services.object.objects import Place, delete_object, put_object, update_object
 from ostro.store.database import Tx
@@ -147,5 +147,6 @@ async def remove_object(req: Request) -> Reply:
     place = place_of(req, project_id)
     if req.query.get("multipart-manifest") == "delete":
         return await delete_static(req, place)
-    await req.run(delete_object, place, check_write(req))
+    if not await req.run(delete_object, place, check_write(req)):
+        raise Missing("object", place.name.decode(errors="replace"))
     return Reply(headers=[("Content-Type", TEXT)])

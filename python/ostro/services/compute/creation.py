@@ -26,6 +26,7 @@ from ostro.saga.engine import start_saga
 from ostro.services.block.attachments import is_shared
 from ostro.services.compute.flavors import get_flavor
 from ostro.services.compute.instance_actions import finish, record_action
+from ostro.services.compute.metadata import check_items
 from ostro.services.compute.server_groups import group_requests
 from ostro.services.compute.servers import put_wish
 from ostro.services.compute.volumes import VolumeSource, check_sources, needs_of, plug_at_start
@@ -103,6 +104,7 @@ def create_servers(tx: Tx, context: Context, engine: PlacementEngine, faults: Fa
 
     Raises Invalid, Conflict, Forbidden with Compute's words.
     """
+    check_items(spec.metadata)
     plan = _make_plan(tx, context, spec)
     servers: list[Server] = []
     for index in range(spec.max_count):

@@ -14,6 +14,12 @@ ITEMS_MOST = 128
 TAGS_MOST = 50
 
 
+def check_items(items: Mapping[str, str]) -> None:
+    """Raise Forbidden for more items than a server may have."""
+    if len(items) > ITEMS_MOST:
+        raise Forbidden(f"Maximum number of metadata items exceeds {ITEMS_MOST}")
+
+
 def list_metadata(tx: Tx, context: Context, server_id: str) -> dict[str, str]:
     """All of it."""
     return get_server(tx, context, server_id).metadata
@@ -34,8 +40,7 @@ def set_metadata(
     server = get_server(tx, context, server_id)
     lock_free(context, server)
     merged = dict(items) if replace else {**server.metadata, **items}
-    if len(merged) > ITEMS_MOST:
-        raise Forbidden(f"Maximum number of metadata items exceeds {ITEMS_MOST}")
+    check_items(merged)
     change_wish(tx, server, context.now_us, metadata=merged)
     return merged
 

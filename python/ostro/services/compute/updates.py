@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ostro.model.context import Context
-from ostro.services.compute.servers import change_wish, lock_free
+from ostro.services.compute.servers import change_wish
 from ostro.services.compute.visibility import get_server
 from ostro.store.database import Tx
 from ostro.store.servers import Server
@@ -26,9 +26,8 @@ class ServerUpdate(msgspec.Struct, frozen=True):
 
 
 def update_server(tx: Tx, context: Context, server_id: str, change: ServerUpdate) -> Server:
-    """Change a server; the server as it is now."""
+    """Change a server, also one that is locked, as upstream does; the server as it is now."""
     server = get_server(tx, context, server_id)
-    lock_free(context, server)
     names = ("name", "hostname", "access_ipv4", "access_ipv6", "disk_config")
     changes: dict[str, Any] = {n: value for n in names if (value := getattr(change, n)) is not None}
     if change.describe:

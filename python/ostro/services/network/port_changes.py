@@ -116,9 +116,11 @@ def _check_rights(context: Context, port: Port, network: Network, changes: dict[
         raise NetworkForbidden("update_port:binding:host_id")
     if "binding_profile" in changes:
         raise NetworkForbidden("update_port:binding:profile")
+    if changes.get("mac_address", port.mac_address) != port.mac_address:
+        raise NetworkForbidden("update_port:mac_address")
     if network.project_id == context.project_id:
         return
-    for name in ("port_security_enabled", "address_pairs", "mac_address"):
+    for name in ("port_security_enabled", "address_pairs"):
         if name in changes and changes[name] != getattr(port, name):
             raise NetworkForbidden(f"update_port:{'allowed_address_pairs' if name == 'address_pairs' else name}")
     if any(wanted.ip for wanted in changes.get("fixed_ips", ())):

@@ -22,8 +22,8 @@ class AccountDetails:
 
 
 def get_account(tx: Tx, context: Context, project_id: str) -> AccountDetails:
-    """The account of a project."""
-    account = ACCOUNTS.find(tx, project_id=project_id) or ObjectAccount(project_id, {}, 0)
+    """The account of a project; one that was never written to is made at this moment, as upstream says."""
+    account = ACCOUNTS.find(tx, project_id=project_id) or ObjectAccount(project_id, {}, context.now_us)
     return AccountDetails(account, *sum_account(tx, project_id))
 
 

@@ -154,13 +154,21 @@ def update_object(tx: Tx, context: Context, place: Place, details: Details) -> N
     OBJECTS.update_where(tx, changes, container_id=stored.container_id, name=stored.name)
 
 
-def delete_object(tx: Tx, context: Context, place: Place, check: Check | None = None) -> None:
-    """Remove an object. Raises Missing, and what ``check`` raises."""
-    stored = get_object(tx, context, place, with_body=False).stored
-    if check is not None:
+def delete_object(tx: Tx, context: Context, place: Place, check: Check | None = None) -> bool:
+    """Remove an object. Raises Missing for the container, and what ``check`` raises.
+
+    False if there is none for whoever asks. One whose time is over leaves the listing all the same, so that the container can follow it.
+    """
+    container = require_container(tx, place.project_id, place.container)
+    stored = OBJECTS.find(tx, container_id=container.id, name=place.name)
+    if stored is None:
+        return False
+    expired = is_expired(stored, context.now_us)
+    if check is not None and not expired:
         check(stored)
     _remove(tx, stored)
     change_counts(tx, stored.container_id, -1, -stored.size_bytes)
+    return not expired
 
 
 def expire_object(tx: Tx, container_id: int, name: bytes, id_: int) -> None:
