@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ostro.agent.drivers.hypervisor import Disk, Domain, Hypervisor
+from ostro.agent.drivers.hypervisor import Disk, Domain, Hypervisor, Nic
 from ostro.agent.drivers.hypervisor.fake import FakeConfig, FakeHypervisor, open_
 from ostro.model.errors import Unavailable
 from ostro.model.wishes import Power
 from ostro.runtime.world import World
-from ostro.testing.contracts.hypervisor import CLOUD, ID, MEMO, Changes, HypervisorContract, MakeDisk
+from ostro.testing.contracts.hypervisor import CLOUD, ID, MEMO, Changes, HypervisorContract, MakeDisk, MakeNic
 
 
 @pytest.fixture
@@ -24,6 +24,11 @@ async def hypervisor(tmp_path: Path) -> AsyncIterator[FakeHypervisor]:
 @pytest.fixture
 def make_disk() -> MakeDisk:
     return lambda device, volume_id: Disk(device, f"/fake/{device}", "raw", volume_id)
+
+
+@pytest.fixture
+def make_nic() -> MakeNic:
+    return lambda mac: Nic(mac, "tap-fake", 1450, offload=False)
 
 
 class TestFakeHypervisor(HypervisorContract):

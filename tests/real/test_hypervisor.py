@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,24 @@ from pathlib import Path
 import pytest
 import trio
 
-from ostro.agent.drivers.hypervisor import DomainSpec, Hypervisor
+from ostro.agent.drivers.hypervisor import DomainSpec, Hypervisor, Nic
 from ostro.agent.drivers.hypervisor.libvirt import LibvirtHypervisor, open_
 from ostro.agent.parts import libvirtd as parts
 from ostro.model.errors import Unavailable
 from ostro.model.wishes import Power
 from ostro.runtime.world import World
-from ostro.testing.contracts.hypervisor import CLOUD, ID, MEMO, OTHER, VOLUME, Changes, HypervisorContract, MakeDisk
+from ostro.testing.contracts.hypervisor import (
+    CLOUD,
+    ID,
+    MAC,
+    MEMO,
+    OTHER,
+    VOLUME,
+    Changes,
+    HypervisorContract,
+    MakeDisk,
+    MakeNic,
+)
 from ostro.testing.libvirt import TestLibvirtd, blank_disk, console_says, root_disk
 
 ALL_CLOUDS = (CLOUD, "another-cloud")
@@ -39,6 +51,23 @@ def make_disk(tmp_path: Path) -> MakeDisk:
     return partial(blank_disk, tmp_path)
 
 
+@pytest.fixture
+def make_nic() -> Iterator[MakeNic]:
+    """Taps of this test, told apart by the last digits of the address."""
+    made: list[str] = []
+
+    def make(mac: str) -> Nic:
+        tap = f"ostnic{mac[-5:].replace(':', '')}"
+        if tap not in made:
+            subprocess.run(["ip", "tuntap", "add", tap, "mode", "tap", "vnet_hdr"], check=True)
+            made.append(tap)
+        return Nic(mac, tap, 1450, offload=False)
+
+    yield make
+    for tap in made:
+        subprocess.run(["ip", "link", "delete", tap], check=True)
+
+
 class TestLibvirtHypervisor(HypervisorContract):
     @pytest.fixture(autouse=True)
     def _remember(self, libvirtd: TestLibvirtd) -> None:
@@ -49,7 +78,7 @@ class TestLibvirtHypervisor(HypervisorContract):
 
 
 async def test_a_guest_boots_and_obeys(
-    hypervisor: LibvirtHypervisor, tiny_image: Path, tmp_path: Path, make_disk: MakeDisk
+    hypervisor: LibvirtHypervisor, tiny_image: Path, tmp_path: Path, make_disk: MakeDisk, make_nic: MakeNic
 ) -> None:
     hypervisor.watch(CLOUD, Changes())
     spec = DomainSpec(ID, "tiny", "project-1", 1, 96, [root_disk(tmp_path, tiny_image, ID)], [])
@@ -65,6 +94,13 @@ async def test_a_guest_boots_and_obeys(
     await console_says(hypervisor, ID, "guest: disk vdb resized size_bytes=3145728")
     await hypervisor.detach(ID, VOLUME)
     await console_says(hypervisor, ID, "guest: disk vdb removed")
+
+    await hypervisor.plug(ID, make_nic(MAC))
+    found = await hypervisor.find(ID)
+    assert found is not None and found.nics == [MAC]
+    await hypervisor.unplug(ID, MAC)
+    found = await hypervisor.find(ID)
+    assert found is not None and found.nics == []
 
     before_s = trio.current_time()
     await hypervisor.stop(ID, 60)

@@ -14,7 +14,7 @@ A server waits for its image, its volumes and its ports, and is woken when they 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -69,17 +69,36 @@ class Detach:
 
 
 @dataclass(frozen=True)
+class Plug:
+    """Plug a port's network card into the domain."""
+
+    port_id: str
+
+
+@dataclass(frozen=True)
+class Unplug:
+    """Pull a network card out of the domain."""
+
+    mac: str
+
+
+@dataclass(frozen=True)
 class Note:
     """Remember that all before this is done."""
 
     memo: Memo
 
 
-Step = Define | Start | Stop | Attach | Detach | Note
+Step = Define | Start | Stop | Attach | Detach | Plug | Unplug | Note
 
 
-def plan(have: Domain | None, wish: ServerWish, generation: int, boot_id: str) -> list[Step]:
-    """The steps from the domain as found to the wish, none when nothing is to be done. Pure."""
+def plan(
+    have: Domain | None, wish: ServerWish, generation: int, boot_id: str, macs: Mapping[str, str] | None = None
+) -> list[Step]:
+    """The steps from the domain as found to the wish, none when nothing is to be done. Pure.
+
+    ``macs`` are the addresses of the ports that this host knows.
+    """
     done = Memo(generation, wish.reboots, boot_id)
     steps: list[Step] = []
     if have is None:
@@ -88,6 +107,7 @@ def plan(have: Domain | None, wish: ServerWish, generation: int, boot_id: str) -
     steps = _power_steps(have, wish, done)
     if Define() not in steps:
         steps += _volume_steps(have, wish)
+        steps += _nic_steps(have, wish, macs or {})
     if have.memo != done:
         steps.append(Note(done))
     return steps
@@ -118,6 +138,15 @@ def _volume_steps(have: Domain, wish: ServerWish) -> list[Step]:
     attached = set(have.attached) - {wish.root_volume_id}
     out: list[Step] = [Detach(volume_id) for volume_id in sorted(attached - wanted)]
     return out + [Attach(a) for a in wish.attachments if a.volume_id not in attached]
+
+
+def _nic_steps(have: Domain, wish: ServerWish, macs: Mapping[str, str]) -> list[Step]:
+    """Cards to plug and to pull. None is pulled as long as a port isn't known: it may be that port's."""
+    out: list[Step] = []
+    if all(port_id in macs for port_id in wish.ports):
+        wanted = {macs[port_id].lower() for port_id in wish.ports}
+        out = [Unplug(mac) for mac in have.nics if mac not in wanted]
+    return out + [Plug(port_id) for port_id in wish.ports if macs.get(port_id, "").lower() not in have.nics]
 
 
 def found_report(held: Held, have: Domain | None) -> Report:
@@ -162,7 +191,8 @@ class Servers:
             return False
         boot_id = self._host.hypervisor.facts.boot_id
         try:
-            return bool(plan(have, held.body(ServerWish), held.generation, boot_id))
+            wish = held.body(ServerWish)
+            return bool(plan(have, wish, held.generation, boot_id, self._macs(wish)))
         except OstroError:
             return True
 
@@ -198,7 +228,7 @@ class Servers:
         if host.gave_up_on(held):
             host.report(self._finding(held, have))
             return None
-        steps = plan(have, wish, held.generation, host.hypervisor.facts.boot_id)
+        steps = plan(have, wish, held.generation, host.hypervisor.facts.boot_id, self._macs(wish))
         awaited = self._awaited(wish, steps)
         if awaited:
             host.wait_for(awaited, (Noun.SERVER, id_))
@@ -223,6 +253,7 @@ class Servers:
         """What the steps need and isn't there yet. Raises Conflict when some of it never will be."""
         host = self._host
         needed: list[Key] = [(Noun.VOLUME, s.attachment.volume_id) for s in steps if isinstance(s, Attach)]
+        needed += [(Noun.PORT, step.port_id) for step in steps if isinstance(step, Plug)]
         if Define() in steps:
             needed += [(Noun.VOLUME, attachment.volume_id) for attachment in wish.attachments]
             needed += [(Noun.VOLUME, wish.root_volume_id)] if wish.root_volume_id else []
@@ -244,6 +275,10 @@ class Servers:
                 await hypervisor.attach(wish.id, await self._disk(attachment))
             case Detach(volume_id):
                 await hypervisor.detach(wish.id, volume_id)
+            case Plug(port_id):
+                await hypervisor.plug(wish.id, self._nic(port_id))
+            case Unplug(mac):
+                await hypervisor.unplug(wish.id, mac)
             case Note(memo):
                 await hypervisor.note(wish.id, memo)
             case _:
@@ -270,6 +305,11 @@ class Servers:
         if stored is None:
             raise Unavailable(f"Volume {attachment.volume_id} is not on this host yet.")
         return Disk(attachment.device, stored.path, stored.format, attachment.volume_id, stored.ceph)
+
+    def _macs(self, wish: ServerWish) -> dict[str, str]:
+        """Addresses of those of the server's ports that this host knows."""
+        found = {port_id: self._host.mirror.find(Noun.PORT, port_id) for port_id in wish.ports}
+        return {id_: held.body(PortWish).mac for id_, held in found.items() if held is not None and not held.absent}
 
     def _nic(self, port_id: str) -> Nic:
         port = self._host.mirror.find(Noun.PORT, port_id)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ostro.agent.drivers.hypervisor import Domain, Memo
-from ostro.agent.servers import GRACE_S, Attach, Define, Detach, Note, Start, Step, Stop, plan
+from ostro.agent.servers import GRACE_S, Attach, Define, Detach, Note, Plug, Start, Step, Stop, Unplug, plan
 from ostro.model.errors import Unsupported
 from ostro.model.wishes import AttachmentWish, Power, ServerWish
 
@@ -38,6 +38,7 @@ def wish(power: Power = Power.ON, reboots: int = 0, hard: bool = False, volumes:
     )
 
 
+MACS = {"p1": "m1", "p2": "m2", "p3": "m3"}
 WISHES = [
     wish(power, reboots, hard, volumes)
     for power, reboots, hard, volumes in product((Power.ON, Power.OFF), (0, 1), (False, True), ((), (A,), (B,), (A, B)))
@@ -61,6 +62,10 @@ def perform(have: Domain | None, step: Step, wished: ServerWish) -> Domain:
             return msgspec.structs.replace(have, attached=[*have.attached, attachment.volume_id])
         case Detach(volume_id):
             return msgspec.structs.replace(have, attached=[v for v in have.attached if v != volume_id])
+        case Plug(port_id):
+            return msgspec.structs.replace(have, nics=[*have.nics, MACS[port_id]])
+        case Unplug(mac):
+            return msgspec.structs.replace(have, nics=[n for n in have.nics if n != mac])
         case Note(memo):
             return msgspec.structs.replace(have, memo=memo)
 
@@ -147,3 +152,21 @@ def test_the_root_volume_is_never_pulled() -> None:
 def test_what_can_not_be_wished(power: Power) -> None:
     with pytest.raises(Unsupported):
         plan(Domain("s", Power.ON, Memo(0, 0, ""), []), wish(power), GENERATION, BOOT)
+
+
+def test_network_cards_follow_the_wish() -> None:
+    memo = Memo(GENERATION, 0, BOOT)
+    have = Domain("s", Power.ON, memo, [], ["m1", "m2"])
+    wished = msgspec.structs.replace(wish(), ports=["p2", "p3"])
+    steps = plan(have, wished, GENERATION, BOOT, MACS)
+    assert steps == [Unplug("m1"), Plug("p3")]
+    for step in steps:
+        have = perform(have, step, wished)
+    assert plan(have, wished, GENERATION, BOOT, MACS) == []
+    assert plan(have, wish(), GENERATION, BOOT, MACS) == [Unplug("m2"), Unplug("m3")]
+
+
+def test_no_card_is_pulled_while_a_port_is_not_known() -> None:
+    have = Domain("s", Power.ON, Memo(GENERATION, 0, BOOT), [], ["m1"])
+    wished = msgspec.structs.replace(wish(), ports=["p1"])
+    assert plan(have, wished, GENERATION, BOOT, {}) == [Plug("p1")], "which waits for the port"

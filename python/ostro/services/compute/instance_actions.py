@@ -19,10 +19,13 @@ EVENTS = {
     "reboot": "compute_reboot_instance",
     "attach_volume": "compute_attach_volume",
     "detach_volume": "compute_detach_volume",
+    "attach_interface": "compute_attach_interface",
+    "detach_interface": "compute_detach_interface",
 }
 """The event of each action; the others are done at once and have none."""
 POWER_ACTIONS = ("start", "stop", "reboot")
 VOLUME_ACTIONS = ("attach_volume", "detach_volume")
+NIC_ACTIONS = ("attach_interface", "detach_interface")
 EVERY_ACTION = tuple(EVENTS)
 
 
@@ -50,6 +53,11 @@ def record_action(tx: Tx, context: Context, server: Server, action: str) -> None
 def finish(tx: Tx, server_id: str, actions: Collection[str], now_us: int, *, error: str | None = None) -> None:
     """End the unfinished actions of these kinds, well or with an error."""
     finish_actions(tx, server_id, actions, result=ERROR if error else SUCCESS, message=error, now_us=now_us)
+
+
+def is_under_way(tx: Tx, server_id: str, action: str) -> bool:
+    """Whether such an action has not ended yet."""
+    return INSTANCE_ACTIONS.count(tx, server_id=server_id, action=action, finished_at_us=0) > 0
 
 
 def list_actions(tx: Tx, context: Context, server_id: str, *, deleted: bool) -> list[InstanceAction]:

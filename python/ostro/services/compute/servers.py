@@ -22,8 +22,9 @@ from ostro.model.times import iso_z
 from ostro.model.volumes import AttachmentStatus
 from ostro.model.wishes import AttachmentWish, Noun, Phase, Power, Report, ServerWish
 from ostro.services.block.attachments import list_server_volumes, mark_attached, release
-from ostro.services.compute.instance_actions import POWER_ACTIONS, VOLUME_ACTIONS, finish
+from ostro.services.compute.instance_actions import NIC_ACTIONS, POWER_ACTIONS, VOLUME_ACTIONS, finish, is_under_way
 from ostro.services.compute.visibility import get_server as get_server
+from ostro.services.network.binding import detach_nic, list_server_ports
 from ostro.store.attachments import Attachment
 from ostro.store.block_devices import BLOCK_DEVICES
 from ostro.store.database import Tx
@@ -33,6 +34,8 @@ from ostro.store.servers import SERVER_STARTS, SERVERS, Fault, Server
 from ostro.store.wishes import find_generation, set_wish
 
 CAUSE_UNKNOWN = 500
+READY_STATES = (VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED)
+"""In these, volumes and ports can be plugged in and pulled out."""
 ABANDON = "server.abandon"
 """The saga of a server that its host is to be rid of, though it stays as an error."""
 
@@ -164,6 +167,7 @@ def settle_server(tx: Tx, host_id: str, report: Report, now_us: int) -> None:
 def _settle_ready(tx: Tx, server: Server, report: Report, now_us: int) -> Server:
     """The host has done all that is wished."""
     _settle_volumes(tx, server, report, now_us)
+    _settle_nics(tx, server, now_us)
     changes: dict[str, object] = {}
     if server.failed and server.launched_at_us:
         changes |= {"failed": False, "fault": None}
@@ -192,6 +196,16 @@ def _settle_volumes(tx: Tx, server: Server, report: Report, now_us: int) -> None
     finish(tx, server.id, VOLUME_ACTIONS, now_us)
 
 
+def _settle_nics(tx: Tx, server: Server, now_us: int) -> None:
+    """The host has plugged in the ports of the wish, and no other: give back those that have left it."""
+    if not is_under_way(tx, server.id, "attach_interface") and not is_under_way(tx, server.id, "detach_interface"):
+        return
+    for port in list_server_ports(tx, [server.id])[server.id]:
+        if port.port_id not in server.ports:
+            detach_nic(tx, server.id, port.port_id, now_us)
+    finish(tx, server.id, NIC_ACTIONS, now_us)
+
+
 def release_volume(tx: Tx, server_id: str, volume_id: str, now_us: int) -> None:
     """The volume is no longer the server's. Idempotent."""
     BLOCK_DEVICES.delete_where(tx, server_id=server_id, volume_id=volume_id)
@@ -211,6 +225,12 @@ def _settle_failed(tx: Tx, server: Server, report: Report, now_us: int) -> Serve
         finish(tx, server.id, VOLUME_ACTIONS, now_us, error=report.reason)
         put_wish(tx, server)
         return server
+    if server.ports and is_under_way(tx, server.id, "attach_interface"):
+        # The newest is the one that it could not plug in.
+        *kept, refused = server.ports
+        detach_nic(tx, server.id, refused, now_us)
+        finish(tx, server.id, NIC_ACTIONS, now_us, error=report.reason)
+        return change_wish(tx, server, now_us, ports=kept)
     if server.failed:
         return server
     fault = Fault(CAUSE_UNKNOWN, report.reason or "The host has given up.", "", now_us)

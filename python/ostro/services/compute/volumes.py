@@ -14,11 +14,10 @@ import msgspec
 
 from ostro.model.context import Context
 from ostro.model.errors import Conflict, Forbidden, Invalid, NoCapacity, NotFound
-from ostro.model.servers import VmState
 from ostro.services.block.attachments import begin_detach, get_own_volume, reserve
 from ostro.services.block.volumes import VolumeDraft, check_draft, create_volume, traits_of
 from ostro.services.compute.instance_actions import record_action
-from ostro.services.compute.servers import change_wish, lock_free, require_state
+from ostro.services.compute.servers import READY_STATES, change_wish, lock_free, require_state
 from ostro.services.compute.visibility import get_server
 from ostro.services.placement.claims import shrink_claim
 from ostro.services.placement.engine import PlacementEngine
@@ -30,7 +29,6 @@ from ostro.store.volumes import VOLUMES
 ROOT_DEVICE = "/dev/vda"
 DEVICES = tuple(f"/dev/vd{letter}" for letter in string.ascii_lowercase[1:])
 """25 besides the root disk: what a virtual machine's root ports have room for."""
-READY_STATES = (VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED)
 
 
 class VolumeSource(msgspec.Struct, frozen=True):

@@ -270,6 +270,18 @@ def attach_nic(
     return msgspec.structs.replace(port, nic_index=index)
 
 
+def check_known(tx: Tx, context: Context, nic: RequestedNic) -> None:
+    """Raise NotFound unless the port or network that the NIC names is there for whoever asks."""
+    if nic.port_id:
+        port = PORTS.find(tx, id=nic.port_id)
+        if port is None or not owns(context, port.project_id):
+            raise NotFound("port", nic.port_id, f"Port id {nic.port_id} could not be found.")
+        return
+    network = NETWORKS.find(tx, id=nic.network_id)
+    if network is None or not may_use_network(context, network):
+        raise NotFound("network", nic.network_id, f"Network {nic.network_id} could not be found.")
+
+
 def detach_nic(tx: Tx, server_id: str, port_id: str, now_us: int) -> None:
     """Take a NIC away from a server. Raises NotFound when it hasn't got it."""
     port = PORTS.find(tx, id=port_id, device_id=server_id)

@@ -1,7 +1,7 @@
 """The contract of `ostro.agent.drivers.hypervisor.Hypervisor`.
 
 A subclass gives the fixtures ``hypervisor`` (opened, watching nothing yet) and ``make_disk`` (device, volume id -> Disk, its file
-made). The domains have nothing to boot from, so nothing here depends on a guest.
+made) and ``make_nic`` (address -> Nic, its tap made). The domains have nothing to boot from, so nothing here depends on a guest.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 import trio
 
-from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Hypervisor, Memo
+from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Hypervisor, Memo, Nic
 from ostro.model.errors import Conflict, NotFound
 from ostro.model.wishes import Power
 
@@ -24,6 +25,8 @@ MEMO = Memo(generation=3, reboots=1, boot_id="boot-1")
 WAIT_S = 20.0
 
 MakeDisk = Callable[[str, str], Disk]
+MakeNic = Callable[[str], Nic]
+MAC, OTHER_MAC = "fa:16:3e:00:00:01", "fa:16:3e:00:00:02"
 
 
 @dataclass
@@ -147,6 +150,33 @@ class HypervisorContract:
         for _twice in range(2):
             await hypervisor.detach(ID, VOLUME)
             assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [])
+
+    async def test_a_network_card_is_plugged_into_a_domain_that_runs(
+        self, hypervisor: Hypervisor, make_disk: MakeDisk, make_nic: MakeNic
+    ) -> None:
+        hypervisor.watch(CLOUD, Changes())
+        await hypervisor.define(self.spec(make_disk), MEMO)
+        await hypervisor.start(ID)
+        for _twice in range(2):
+            await hypervisor.plug(ID, make_nic(MAC))
+            assert await hypervisor.find(ID) == Domain(ID, Power.ON, MEMO, [], [MAC])
+        await hypervisor.stop(ID, 0)
+        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [], [MAC])
+
+    async def test_network_cards_of_a_domain_that_is_off(
+        self, hypervisor: Hypervisor, make_disk: MakeDisk, make_nic: MakeNic
+    ) -> None:
+        hypervisor.watch(CLOUD, Changes())
+        spec = msgspec.structs.replace(self.spec(make_disk), nics=[make_nic(MAC)])
+        await hypervisor.define(spec, MEMO)
+        await hypervisor.plug(ID, make_nic(OTHER_MAC))
+        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [], [MAC, OTHER_MAC])
+        for _twice in range(2):
+            await hypervisor.unplug(ID, MAC)
+            assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [], [OTHER_MAC])
+        with pytest.raises(NotFound):
+            await hypervisor.plug(OTHER, make_nic(MAC))
+        await hypervisor.unplug(OTHER, MAC)
 
     async def test_what_is_gone(self, hypervisor: Hypervisor, make_disk: MakeDisk) -> None:
         hypervisor.watch(CLOUD, Changes())

@@ -86,12 +86,14 @@ class DomainSpec(msgspec.Struct, frozen=True):
 
 
 class Domain(msgspec.Struct, frozen=True):
-    """A domain of ours as it was found. ``attached`` lists the ids of the volumes plugged in, in no particular order."""
+    """A domain of ours as it was found. ``attached`` lists the ids of the volumes plugged in and ``nics`` the addresses (MAC) of its
+    cards, in no particular order."""
 
     server_id: str
     power: Power
     memo: Memo
     attached: list[str]
+    nics: list[str] = []
 
 
 class Hypervisor(Protocol):
@@ -161,6 +163,23 @@ class Hypervisor(Protocol):
 
     async def detach(self, server_id: str, volume_id: str) -> None:
         """Pull the volume out, now and for later starts, and return when the guest has let it go. It being out succeeds.
+
+        Raises:
+            Unavailable: the guest hasn't let go of it (it may not be up yet); try again.
+        """
+        ...
+
+    async def plug(self, server_id: str, nic: Nic) -> None:
+        """Plug a network card in, now and for later starts; its tap is there. One with that address being in already succeeds.
+
+        Raises:
+            NotFound: there is no such domain of ours.
+            Conflict: no slot is free.
+        """
+        ...
+
+    async def unplug(self, server_id: str, mac: str) -> None:
+        """Pull the network card out, now and for later starts, and return when the guest has let it go. It being out succeeds.
 
         Raises:
             Unavailable: the guest hasn't let go of it (it may not be up yet); try again.

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import libvirt
 
-from ostro.agent.drivers.hypervisor import Disk, Domain, Memo
+from ostro.agent.drivers.hypervisor import Disk, Domain, Memo, Nic
 from ostro.agent.drivers.hypervisor.domain_xml import (
     TAG_NAME,
     TAG_URI,
     disk_xml,
     domain_name,
+    nic_xml,
     read_disks,
+    read_nics,
     read_tag,
     secret_xml,
     tag_xml,
@@ -73,11 +75,13 @@ def _read(handle: libvirt.virDomain, cloud_id: str) -> Domain | None:
     power = _POWER.get(state, Power.UNKNOWN)
     if power is Power.OFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED:
         power = Power.CRASHED
-    disks = read_disks(saved)
+    disks, nics = read_disks(saved), set(read_nics(saved))
     if power in (Power.ON, Power.PAUSED):
-        disks += read_disks(handle.XMLDesc())
+        live = handle.XMLDesc()
+        disks += read_disks(live)
+        nics.update(read_nics(live))
     attached = {disk.volume_id for disk in disks if disk.volume_id}
-    return Domain(handle.UUIDString(), power, tag[2], sorted(attached))
+    return Domain(handle.UUIDString(), power, tag[2], sorted(attached), sorted(nics))
 
 
 def _find_ours(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> libvirt.virDomain | None:
@@ -179,12 +183,39 @@ def detach(connection: libvirt.virConnect, cloud_id: str, server_id: str, volume
     for flag, xml in _where(handle):
         for disk in read_disks(xml):
             if disk.volume_id == volume_id:
-                _detach_one(handle, disk, flag)
+                _detach_one(handle, disk_xml(disk), flag)
 
 
-def _detach_one(handle: libvirt.virDomain, disk: Disk, flag: int) -> None:
+def plug(connection: libvirt.virConnect, cloud_id: str, server_id: str, nic: Nic) -> None:
+    handle = _get_ours(connection, cloud_id, server_id)
+    flags = 0
+    for flag, xml in _where(handle):
+        if nic.mac.lower() not in read_nics(xml):
+            flags |= flag
+    if not flags:
+        return
     try:
-        handle.detachDeviceFlags(disk_xml(disk), flag)
+        handle.attachDeviceFlags(nic_xml(nic), flags)
+    except libvirt.libvirtError as error:
+        if "No more available PCI" in str(error):
+            raise Conflict("No slot is free for another network card.", detail=str(error)) from error
+        raise
+
+
+def unplug(connection: libvirt.virConnect, cloud_id: str, server_id: str, mac: str) -> None:
+    """Ask for the card's removal wherever it still is. From a running guest it goes later."""
+    handle = _find_ours(connection, cloud_id, server_id)
+    if handle is None:
+        return
+    for flag, xml in _where(handle):
+        found = read_nics(xml).get(mac.lower())
+        if found is not None:
+            _detach_one(handle, found, flag)
+
+
+def _detach_one(handle: libvirt.virDomain, device_xml: str, flag: int) -> None:
+    try:
+        handle.detachDeviceFlags(device_xml, flag)
     except libvirt.libvirtError as error:
         gone = error.get_error_code() == libvirt.VIR_ERR_DEVICE_MISSING
         under_way = "already in the process of unplug" in str(error)

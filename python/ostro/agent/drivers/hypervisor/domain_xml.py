@@ -82,6 +82,21 @@ def disk_xml(disk: Disk) -> str:
     return ET.tostring(_disk(disk), encoding="unicode")
 
 
+def nic_xml(nic: Nic) -> str:
+    """One card, as libvirt's attach call takes it."""
+    return ET.tostring(_nic(nic), encoding="unicode")
+
+
+def read_nics(domain_xml_: str) -> dict[str, str]:
+    """The cards in a domain's XML: each by its address, as libvirt's detach call takes it."""
+    found = {}
+    for element in ET.fromstring(domain_xml_).iterfind("devices/interface"):
+        mac = element.find("mac")
+        if mac is not None:
+            found[mac.get("address", "").lower()] = ET.tostring(element, encoding="unicode")
+    return found
+
+
 def secret_xml(secret_id: str, title: str) -> str:
     """A secret for Ceph that libvirt keeps in memory only and shows to nobody."""
     secret = ET.Element("secret", ephemeral="yes", private="yes")

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 import trio
 
-from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Facts, Memo
+from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Facts, Memo, Nic
 from ostro.model.errors import Conflict, NotFound, Unavailable
 from ostro.model.ids import new_uuid
 from ostro.model.wishes import Power
@@ -51,10 +51,11 @@ class _State(msgspec.Struct):
     disks: list[Disk] = []
     console: list[str] = []
     gone: bool = False
+    nics: list[Nic] = []
 
     def found(self) -> Domain:
         attached = sorted(disk.volume_id for disk in self.disks if disk.volume_id)
-        return Domain(self.server_id, self.power, self.memo, attached)
+        return Domain(self.server_id, self.power, self.memo, attached, sorted(nic.mac.lower() for nic in self.nics))
 
     def say(self, line: str) -> None:
         self.console = [*self.console[1 - CONSOLE_LINES_MAX :], line]
@@ -179,7 +180,7 @@ class FakeHypervisor:
         state = self._states.get(spec.server_id) or _State(spec.server_id, self._cloud_id)
         if state.cloud_id != self._cloud_id:
             raise Conflict(f"A domain with the id {spec.server_id} exists on this host and is not of this cloud.")
-        state.name, state.memo, state.disks = spec.name, memo, list(spec.disks)
+        state.name, state.memo, state.disks, state.nics = spec.name, memo, list(spec.disks), list(spec.nics)
         self._states[spec.server_id] = state
         self._save(state)
 
@@ -227,6 +228,21 @@ class FakeHypervisor:
         state = self._find(server_id)
         if state is not None:
             state.disks = [disk for disk in state.disks if disk.volume_id != volume_id]
+            self._save(state)
+
+    async def plug(self, server_id: str, nic: Nic) -> None:
+        await self._reach()
+        state = self._get(server_id)
+        if any(other.mac.lower() == nic.mac.lower() for other in state.nics):
+            return
+        state.nics = [*state.nics, nic]
+        self._save(state)
+
+    async def unplug(self, server_id: str, mac: str) -> None:
+        await self._reach()
+        state = self._find(server_id)
+        if state is not None:
+            state.nics = [nic for nic in state.nics if nic.mac.lower() != mac.lower()]
             self._save(state)
 
     async def resize(self, server_id: str, volume_id: str, size_bytes: int) -> None:

@@ -20,7 +20,7 @@ import libvirt
 import structlog
 import trio
 
-from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Facts, Memo, calls
+from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Facts, Memo, Nic, calls
 from ostro.agent.drivers.hypervisor.connection import LOOK_DEADLINE_S, Connection
 from ostro.agent.drivers.hypervisor.console import bound, read_tail
 from ostro.agent.drivers.hypervisor.domain_xml import domain_xml
@@ -147,6 +147,18 @@ class LibvirtHypervisor:
                 return
         raise Unavailable(f"The guest has not let go of volume {volume_id} in {LET_GO_S:g} s.", retry_after_s=5)
 
+    async def plug(self, server_id: str, nic: Nic) -> None:
+        await self.connection.act(calls.plug, self._cloud_id, server_id, nic)
+
+    async def unplug(self, server_id: str, mac: str) -> None:
+        with self._bells.listen(server_id) as bell:
+            await self.connection.act(calls.unplug, self._cloud_id, server_id, mac)
+            with trio.move_on_after(LET_GO_S):
+                while await self._has_nic(server_id, mac):
+                    await bell.wait(LOOK_AGAIN_S)
+                return
+        raise Unavailable(f"The guest has not let go of network card {mac} in {LET_GO_S:g} s.", retry_after_s=5)
+
     async def resize(self, server_id: str, volume_id: str, size_bytes: int) -> None:
         await self.connection.act(calls.resize, self._cloud_id, server_id, volume_id, size_bytes)
 
@@ -183,6 +195,10 @@ class LibvirtHypervisor:
     async def _has_volume(self, server_id: str, volume_id: str) -> bool:
         domain = await self.find(server_id)
         return domain is not None and volume_id in domain.attached
+
+    async def _has_nic(self, server_id: str, mac: str) -> bool:
+        domain = await self.find(server_id)
+        return domain is not None and mac.lower() in domain.nics
 
     def _prepare(self, connection: libvirt.virConnect) -> None:
         secret = self._config.secret
