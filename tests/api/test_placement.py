@@ -302,3 +302,13 @@ async def test_only_administrators_and_the_hosts_provider(cloud: TestCloud, admi
 async def test_version_document_needs_no_token(cloud: TestCloud) -> None:
     document = (await cloud.anonymous.get("/placement/")).json["versions"][0]
     assert (document["min_version"], document["max_version"]) == ("1.0", "1.39")
+
+
+async def test_errors_have_codes_since_1_23_and_say_which_versions_there_are(cloud: TestCloud) -> None:
+    path = f"{ROOT}/resource_providers/{A}"
+    for version, has_code in (("1.22", False), ("1.23", True)):
+        [error] = (await at(cloud.as_admin, version).get(path)).json["errors"]
+        assert ("code" in error, error["status"]) == (has_code, 404)
+    refused = await at(cloud.as_admin, "1.99").get(path)
+    [error] = refused.json["errors"]
+    assert (refused.status, error["min_version"], error["max_version"]) == (406, "1.0", "1.39")

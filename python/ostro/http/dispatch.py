@@ -73,7 +73,7 @@ class Endpoint:
             route = self._choose(raw.method, version)
             response = await self._answer(route, raw, params, version, request_id)
         except Exception as error:  # noqa: BLE001 - every error becomes an answer here, and is logged there
-            response = error_response(self._cloud, self._service, error, request_id, raw)
+            response = error_response(self._cloud, self._service, error, request_id, raw, version)
         if version is not None and self._service.versions is not None:
             for name, value in self._service.versions.response_headers(version):
                 response.headers.add(name, value)
@@ -211,11 +211,16 @@ def translate(error: Exception) -> Exception:
 
 
 def error_response(
-    cloud: Cloud, service: Service | None, error: Exception, request_id: str, raw: quart.Request
+    cloud: Cloud,
+    service: Service | None,
+    error: Exception,
+    request_id: str,
+    raw: quart.Request,
+    version: Version | None = None,
 ) -> Response:
     """An error in the service's shape."""
     error = translate(error)
-    fault = make_fault(error, request_id)
+    fault = make_fault(error, request_id, version)
     if fault.status == 500:
         log.error("request failed", request_id=request_id, method=raw.method, path=raw.path, exc_info=error)
     elif detail := getattr(error, "detail", ""):

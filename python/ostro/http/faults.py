@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from ostro.http.versions import VersionNotAcceptable
+from ostro.http.versions import Version, VersionNotAcceptable
 from ostro.model import errors
 
 JSON = "application/json"
@@ -94,6 +94,10 @@ class Fault:
     code: str
     """Placement's error code."""
     request_id: str
+    version: Version | None = None
+    """What was negotiated, if it got so far."""
+    bounds: tuple[Version, Version] | None = None
+    """The versions that there are, when another was asked for."""
 
 
 FaultShape = Callable[[Fault], tuple[bytes, str]]
@@ -111,7 +115,7 @@ def status_of(error: BaseException) -> int:
     return 500
 
 
-def make_fault(error: BaseException, request_id: str) -> Fault:
+def make_fault(error: BaseException, request_id: str, version: Version | None = None) -> Fault:
     """The public face of an error. Of one that nobody foresaw, nothing is shown."""
     status = status_of(error)
     message = error.message if isinstance(error, errors.OstroError) and status != 500 else INTERNAL
@@ -120,7 +124,8 @@ def make_fault(error: BaseException, request_id: str) -> Fault:
         noun = re.sub(r"[^a-zA-Z0-9]+", " ", error.noun).title().replace(" ", "")
         kind = f"{noun}NotFound"
     code = getattr(error, "code", "") or "placement.undefined_code"
-    return Fault(status, TITLES.get(status, "Error"), message, kind, code, request_id)
+    bounds = (error.low, error.high) if isinstance(error, VersionNotAcceptable) else None
+    return Fault(status, TITLES.get(status, "Error"), message, kind, code, request_id, version, bounds)
 
 
 def _json(body: Any) -> tuple[bytes, str]:
@@ -175,20 +180,14 @@ def network_shape(fault: Fault) -> tuple[bytes, str]:
 
 
 def placement_shape(fault: Fault) -> tuple[bytes, str]:
-    """Placement: the API-WG's errors list."""
-    return _json(
-        {
-            "errors": [
-                {
-                    "status": fault.status,
-                    "title": fault.title,
-                    "detail": fault.message,
-                    "code": fault.code,
-                    "request_id": fault.request_id,
-                }
-            ]
-        }
-    )
+    """Placement: the API-WG's errors list, with codes since 1.23."""
+    error: dict[str, Any] = {"status": fault.status, "title": fault.title, "detail": fault.message}
+    if fault.version is not None and fault.version >= (1, 23):
+        error["code"] = fault.code
+    error["request_id"] = fault.request_id
+    if fault.bounds is not None:
+        error["min_version"], error["max_version"] = map(str, fault.bounds)
+    return _json({"errors": [error]})
 
 
 _SWIFT_PAGES = {

@@ -29,7 +29,12 @@ class Version(NamedTuple):
 
 
 class VersionNotAcceptable(OstroError):
-    """A well-formed version that the service does not have."""
+    """A well-formed version that the service does not have; it has those from ``low`` to ``high``."""
+
+    def __init__(self, text: str, low: Version, high: Version) -> None:
+        super().__init__(f"Version {text} is not supported by the API. Minimum is {low} and maximum is {high}.")
+        self.low = low
+        self.high = high
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,7 @@ class VersionRange:
             raise Invalid(f"API Version String {text} is of invalid format. Must be of format MajorNum.MinorNum.")
         version = Version(int(found[1]), int(found[2]))
         if not self.low <= version <= self.high:
-            raise VersionNotAcceptable(
-                f"Version {text} is not supported by the API. Minimum is {self.low} and maximum is {self.high}."
-            )
+            raise VersionNotAcceptable(text, self.low, self.high)
         return version
 
     def negotiate(self, headers: Headers) -> Version:
