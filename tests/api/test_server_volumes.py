@@ -337,6 +337,18 @@ async def test_boot_with_blank_and_other_volumes(cloud: TestCloud, host: SimHost
     assert (await status_of(client, blank), await status_of(client, given)) == ("gone", "available")
 
 
+async def test_device_names_that_do_not_fit_are_hints(cloud: TestCloud, host: SimHost) -> None:
+    client = await cloud.add_user("ann", "blue")
+    items = []
+    for name in ("vdc", "vda", "/dev/sda", "hdz", "vdc"):
+        volume_id = await available(cloud, host, client)
+        items.append(mapping("volume", uuid=volume_id, device_name=name, boot_index=-1))
+    disk = mapping("image", "local", uuid=IMAGE_ID, boot_index=0)
+    server_id = await active(cloud, host, client, block_device_mapping_v2=[disk, *items])
+    plugged = host.things[Noun.SERVER, server_id]["attachments"]
+    assert sorted(a["device"] for a in plugged) == ["vdb", "vdc", "vdd", "vde", "vdf"]
+
+
 async def test_several_servers_get_a_volume_each(cloud: TestCloud, host: SimHost) -> None:
     root = mapping("image", uuid=IMAGE_ID, volume_size=1)
     answer = await boot(cloud.as_admin, block_device_mapping_v2=[root], min_count=3)

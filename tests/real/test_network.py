@@ -12,9 +12,10 @@ import msgspec
 import pytest
 import trio
 
-from ostro.agent.drivers.network import Network, Synced
+from ostro.agent.drivers.network import Network, Synced, ovsdb
 from ostro.agent.drivers.network.openvswitch import OpenVSwitchNetwork
 from ostro.agent.parts import openvswitch as parts
+from ostro.model.errors import Unavailable
 from ostro.model.wishes import AddressPair, FixedIp, Noun, PortWish, RuleWish
 from ostro.runtime.world import World
 from ostro.testing.contracts.network import (
@@ -231,6 +232,22 @@ async def test_a_killed_switch_is_refilled(openvswitch: TestOpenVSwitch, lab: La
                 pass
         assert await lab.network.audit() == []
     assert [(flow.table, flow.match, flow.actions) for flow in await lab.network.tables()] == before
+
+
+async def test_what_was_computed_while_the_database_hung_is_not_lost(
+    openvswitch: TestOpenVSwitch, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lab.guest(port_wish(1))
+    monkeypatch.setattr(ovsdb, "TRANSACTION_S", 0.5)
+    port = port_wish(7, OTHER_NET)
+    put(lab.network, network_wish(OTHER_NET, "other", 102), port)
+    await lab.network.plug(port.id)
+    # A new network has a number to keep, in the database, before any flow of it may be sent.
+    with openvswitch.hanging_database(), pytest.raises(Unavailable, match="database does not answer"):
+        await lab.network.sync()
+    monkeypatch.undo()
+    await lab.network.sync()
+    assert any(port.mac in flow.match for flow in await lab.network.tables())
 
 
 async def test_a_restarted_agent_changes_no_flow_and_loses_no_packet(

@@ -61,6 +61,17 @@ class TestOpenVSwitch:
         """Open the driver on it."""
         return driver.open_(World(), self.config)
 
+    @contextmanager
+    def hanging_database(self) -> Iterator[None]:
+        """Have ovsdb-server answer nobody until the block ends."""
+        pid = self.own.pid(self.own.daemons[0])
+        assert pid is not None, "ovsdb-server runs"
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
     def kill_switch(self) -> None:
         """Kill ovs-vswitchd, as a crash would."""
         pid = self.own.pid(self.own.daemons[1])

@@ -88,11 +88,20 @@ def plug_at_start(
             if not made.host_id:
                 raise NoCapacity(f"Block Device Mapping is Invalid: {made.fault}")
             source = msgspec.structs.replace(source, volume_id=made.id)
-        _plug(tx, context, server, source, ROOT_DEVICE if source.boot_index == 0 else source.device)
+        _plug(tx, context, server, source, _device_at_start(tx, server, source))
         if source.boot_index == 0:
             SERVERS.update(tx, server.id, root_volume_id=source.volume_id)
             server = msgspec.structs.replace(server, root_volume_id=source.volume_id)
     return server
+
+
+def _device_at_start(tx: Tx, server: Server, source: VolumeSource) -> str:
+    """The device name of a volume plugged in from the start, empty for any that is free. As with Nova's libvirt driver a name that
+    doesn't fit is only a hint: the first disk is vda, and there are no others than virtio disks."""
+    if source.boot_index == 0:
+        return ROOT_DEVICE
+    taken = BLOCK_DEVICES.find(tx, server_id=server.id, device=source.device) is not None
+    return source.device if source.device in DEVICES and not taken else ""
 
 
 def find_broken_volume(tx: Tx, server_id: str) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Interface, IPv4Network
@@ -26,7 +27,7 @@ import msgspec
 import structlog
 import trio
 
-from ostro._core import FlowState
+from ostro._core import FlowDiff, FlowState
 from ostro.agent.drivers.network import FlowWords, NetworkFacts, Plugged, Synced, bridge, links, ovsdb, switch
 from ostro.agent.drivers.network.bridge import BridgeNames, BridgeWish
 from ostro.agent.drivers.network.held import HeldWishes
@@ -92,6 +93,8 @@ class OpenVSwitchNetwork:
         self._synced_once = False
         self._told_uplinks = uplinks.describe()
         self._kept_numbers: dict[tuple[str, str], int] = bridge.kept_numbers(database, names)
+        self._numbers_owed = False
+        self._unsent: deque[FlowDiff] = deque()
         self._lost: set[str] = set()
         self._bridge_gone = trio.Event()
         self._numbers_moved = trio.Event()
@@ -139,11 +142,15 @@ class OpenVSwitchNetwork:
         return sorted(found, key=lambda plugged: plugged.port_id)
 
     async def sync(self) -> Synced:
-        diff = self._held.state.commit()
+        # What is committed must reach the switch, in order, also if the database doesn't answer now and only a later sync goes through.
+        self._unsent.append(self._held.state.commit())
         await self._keep_numbers()
-        event = await self._link.sync(diff)
+        added = changed = removed = 0
+        while self._unsent:
+            event = await self._link.sync(self._unsent.popleft())
+            added, changed, removed = (a + b for a, b in zip((added, changed, removed), event.counts, strict=True))
         self._synced_once = True
-        return Synced(*event.counts)
+        return Synced(added, changed, removed)
 
     async def audit(self) -> list[str]:
         return (await self._link.audit()).lines
@@ -263,7 +270,10 @@ class OpenVSwitchNetwork:
         changed = self._held.state.take_changed_numbers()
         if changed is not None:
             self._kept_numbers = {(kind, id_): number for kind, id_, number in changed}
+            self._numbers_owed = True
+        if self._numbers_owed:
             await self._transact(bridge.keep_numbers_steps, self._kept_numbers)
+            self._numbers_owed = False
 
 
 @asynccontextmanager
