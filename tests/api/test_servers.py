@@ -359,3 +359,15 @@ async def test_versions_that_are_not_there_and_the_list_of_those_that_are(cloud:
     versions = (await cloud.anonymous.get("/compute/")).json["versions"]
     assert [v["id"] for v in versions] == ["v2.0", "v2.1"]
     assert (versions[0]["version"], versions[0]["links"][0]["href"].endswith("/compute/v2/")) == ("", True)
+
+
+async def test_lists_of_actions_take_the_parameters_of_their_version(cloud: TestCloud, host: SimHost) -> None:
+    path = f"{COMPUTE}/servers/{await boot(cloud, host)}/os-instance-actions"
+    for version, query, status in (
+        ("2.57", "nonsense=1", 200),
+        ("2.58", "nonsense=1", 400),
+        ("2.58", "changes-before=2030-01-01T00:00:00Z", 400),
+        ("2.66", "changes-before=2030-01-01T00:00:00Z", 200),
+        ("2.66", "limit=1", 200),
+    ):
+        assert (await compute(cloud.as_admin, version).get(f"{path}?{query}")).status == status, (version, query)

@@ -52,6 +52,15 @@ def _event_view(req: Request, action: InstanceAction) -> dict[str, Any]:
     return view
 
 
+def _check_query(req: Request) -> None:
+    """Raise Invalid for parameters that this version doesn't have; before 2.58 there were none and all were ignored."""
+    if not req.at_least(2, 58):
+        return
+    known = {"limit", "marker", "changes-since", *(("changes-before",) if req.at_least(2, 66) else ())}
+    if unknown := sorted(set(req.query) - known):
+        raise Invalid(f"Additional properties are not allowed ({', '.join(map(repr, unknown))} was unexpected)")
+
+
 def _bound(req: Request, name: str, default: int) -> int:
     if name not in req.query or not req.at_least(2, 58):
         return default
@@ -71,6 +80,7 @@ def _bound(req: Request, name: str, default: int) -> int:
     summary="List the actions of a server",
 )
 async def list_actions(req: Request) -> Reply:
+    _check_query(req)
     rows = await req.read(instance_actions.list_actions, req.params["server_id"], deleted=req.at_least(2, 21))
     since, before = _bound(req, "changes-since", 0), _bound(req, "changes-before", 2**62)
     rows = [row for row in rows if since <= row.updated_at_us <= before]
