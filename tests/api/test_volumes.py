@@ -9,7 +9,9 @@ import pytest
 from ostro.model.wishes import Noun
 from ostro.services.block.attachments import list_server_volumes, mark_attached, release, reserve
 from ostro.store.allocations import list_by_provider
+from ostro.store.hosts import HOSTS
 from ostro.store.inventories import count_wrong_sums
+from ostro.store.sagas import SAGAS
 from ostro.testing.cloud import Answer, ApiClient, TestCloud
 from ostro.testing.hosts import SimHost, add_host, converge
 
@@ -411,3 +413,15 @@ async def test_an_empty_id_is_no_volume(cloud: TestCloud) -> None:
     assert (await cloud.as_admin.get(f"{VOLUMES}/")).status == 404
     assert (await cloud.as_admin.delete(f"{VOLUMES}/")).status == 404
     assert (await cloud.as_admin.put(f"{VOLUMES}/", {"volume": {"name": "x"}})).status == 404
+
+
+@pytest.mark.parametrize(("silent_s", "status"), [(7200, "creating"), (0, "error")], ids=["silent", "slow"])
+async def test_a_silent_host_stops_the_clock(cloud: TestCloud, silent_s: int, status: str) -> None:
+    host = await add_host(cloud)
+    volume = await make(cloud.as_admin)
+    await cloud.sagas.step()
+    seen_at_us = cloud.world.now_us() - silent_s * 1_000_000
+    await cloud.db.run(lambda tx: HOSTS.update(tx, host.host_id, seen_at_us=seen_at_us))
+    await cloud.db.run(lambda tx: SAGAS.update_where(tx, {"due_us": 1, "deadline_us": 1}, object_id=volume["id"]))
+    await cloud.sagas.step()
+    assert (await show(cloud.as_admin, volume))["status"] == status

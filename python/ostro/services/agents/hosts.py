@@ -1,10 +1,11 @@
-"""Hosts: registration and signs of life."""
+"""Hosts: registration, signs of life, and waiting for them."""
 
 from __future__ import annotations
 
 from ostro.model.context import Context
 from ostro.model.errors import NotFound
 from ostro.model.wishes import Registered, Registration
+from ostro.saga.engine import Waiting
 from ostro.services.network.hosts import meet_host
 from ostro.services.placement.providers import ensure_host_provider
 from ostro.store.database import Tx
@@ -67,6 +68,12 @@ def touch_host(tx: Tx, host_id: str, now_us: int) -> None:
         "UPDATE hosts SET seen_at_us = ? WHERE id = ? AND (seen_at_us < ? OR seen_at_us > ?)",
         (now_us, host_id, now_us - TOUCH_EVERY_US, now_us + TOUCH_EVERY_US),
     )
+
+
+def waiting_for(tx: Tx, host_id: str, now_us: int) -> Waiting:
+    """A saga waits for the host. While it is silent the clock stands still: nothing is decided about a machine that nobody can see."""
+    host = HOSTS.find(tx, id=host_id)
+    return Waiting(paused=host is None or not is_up(host, now_us))
 
 
 def is_up(host: Host, now_us: int) -> bool:

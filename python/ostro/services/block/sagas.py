@@ -6,12 +6,15 @@ The request itself writes the wish; these sagas wait for the report and see that
     volume.extend   wish -> grown                 late or failed: error_extending
     volume.retype   wish -> moved                 late or failed: it stays where it was
     volume.delete   wish -> gone -> forget        late: error_deleting
+
+A host that is silent stops the clock.
 """
 
 from __future__ import annotations
 
 from ostro.model.wishes import Noun
-from ostro.saga.engine import Await, Failed, Outcome, Ready, Run, Saga, Waiting, Write
+from ostro.saga.engine import Await, Failed, Outcome, Ready, Run, Saga, Write
+from ostro.services.agents.hosts import waiting_for
 from ostro.services.block.status import refresh_status
 from ostro.services.block.wishes import wish_no_volume, wish_volume
 from ostro.services.image.holds import drop_image
@@ -49,14 +52,14 @@ def _built(tx: Tx, run: Run) -> Outcome:
     volume = VOLUMES.find(tx, id=run.object_id)
     if volume is None or volume.built:
         return Ready()
-    return Failed(volume.fault) if volume.fault else Waiting()
+    return Failed(volume.fault) if volume.fault else waiting_for(tx, volume.host_id, run.now_us)
 
 
 def _grown(tx: Tx, run: Run) -> Outcome:
     volume = VOLUMES.find(tx, id=run.object_id)
     if volume is None or volume.size_gb >= volume.wished_size_gb:
         return Ready()
-    return Failed(volume.fault) if volume.fault else Waiting()
+    return Failed(volume.fault) if volume.fault else waiting_for(tx, volume.host_id, run.now_us)
 
 
 def _stay(tx: Tx, run: Run) -> None:
@@ -80,14 +83,14 @@ def _moved(tx: Tx, run: Run) -> Outcome:
     volume = VOLUMES.find(tx, id=run.object_id)
     if volume is None or volume.backend == volume.wished_backend:
         return Ready()
-    return Failed(volume.fault) if volume.fault else Waiting()
+    return Failed(volume.fault) if volume.fault else waiting_for(tx, volume.host_id, run.now_us)
 
 
 def _gone(tx: Tx, run: Run) -> Outcome:
     volume = VOLUMES.find(tx, id=run.object_id)
     if volume is None or not volume.host_id or is_absent(tx, volume.host_id, Noun.VOLUME, volume.id):
         return Ready()
-    return Waiting()
+    return waiting_for(tx, volume.host_id, run.now_us)
 
 
 def forget_volume(tx: Tx, volume_id: str, now_us: int, engine: PlacementEngine | None = None) -> None:

@@ -12,7 +12,7 @@ from ostro.model.ids import new_uuid
 from ostro.model.wishes import Noun, Phase
 from ostro.runtime.world import World
 from ostro.saga.engine import Await, Failed, Outcome, Ready, Run, Saga, Waiting, Write, start_saga
-from ostro.services.agents.hosts import is_up
+from ostro.services.agents.hosts import waiting_for
 from ostro.services.compute.creation import SAGA as CREATE
 from ostro.services.compute.deletion import SAGA as DELETE
 from ostro.services.compute.deletion import bury, vacate
@@ -22,7 +22,6 @@ from ostro.services.compute.volumes import find_broken_volume
 from ostro.services.network.binding import unbind_nics
 from ostro.services.placement.engine import PlacementEngine
 from ostro.store.database import Tx
-from ostro.store.hosts import HOSTS
 from ostro.store.reports import find_current_report, is_absent
 from ostro.store.servers import SERVERS, Fault, Server
 from ostro.store.wishes import wish_absence
@@ -38,11 +37,6 @@ def _living(tx: Tx, run: Run) -> Server | None:
     return None if server is None or server.deleted_at_us else server
 
 
-def _waiting(tx: Tx, server: Server, now_us: int) -> Waiting:
-    host = HOSTS.find(tx, id=server.host_id)
-    return Waiting(paused=host is None or not is_up(host, now_us))
-
-
 def is_running(tx: Tx, run: Run) -> Outcome:
     """Whether the host has reported the new server running, or given up on it."""
     server = _living(tx, run)
@@ -54,7 +48,7 @@ def is_running(tx: Tx, run: Run) -> Outcome:
     broken = find_broken_volume(tx, server.id)
     if broken:
         return Failed(broken)
-    return _waiting(tx, server, run.now_us)
+    return waiting_for(tx, server.host_id, run.now_us)
 
 
 def is_gone(tx: Tx, run: Run) -> Outcome:
