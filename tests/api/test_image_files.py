@@ -89,6 +89,9 @@ async def test_ranges(cloud: TestCloud) -> None:
     assert (await cloud.as_admin.get(f"{path}/file", headers={"Range": "bytes=10-"})).status == 416
     assert (await cloud.as_admin.get(f"{path}/file", headers={"Range": "nonsense"})).status == 416
     assert (await cloud.as_admin.get(f"{path}/file", headers={"Range": "bytes=0-1,4-5"})).status == 400
+    older = await cloud.as_admin.get(f"{path}/file", headers={"Content-Range": "bytes 1-2/*"})
+    assert (older.status, older.headers["Content-Range"]) == (206, "bytes 1-2/10")
+    assert (await cloud.as_admin.get(f"{path}/file", headers={"Content-Range": "bytes 20-21/*"})).status == 416
 
 
 async def test_an_empty_image(cloud: TestCloud) -> None:

@@ -103,6 +103,8 @@ async def test_the_project_may_stand_in_the_url(cloud: TestCloud) -> None:
     assert (await alice.get(f"/volume/v3/{project_id}/volumes/detail")).json["volumes"][0]["id"] == volume["id"]
     answer = await alice.get(f"/volume/v3/{'0' * 32}/volumes")
     assert (answer.status, answer.json["badRequest"]["message"]) == (400, "Malformed request url")
+    for path in (f"/volume/v3/{project_id}", "/volume/v3/os-hosts", "/volume/v3/nonsense/volumes"):
+        assert (await alice.get(path)).status == 404, path
 
 
 async def test_another_projects_volume_is_not_there(cloud: TestCloud) -> None:

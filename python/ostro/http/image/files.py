@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+from werkzeug.datastructures import Headers
+
 from ostro.http.faults import RangeNotSatisfiable, UnsupportedMediaType
 from ostro.http.files import FileStream, Span, parse_ranges
 from ostro.http.image.service import IMAGE
@@ -44,8 +46,14 @@ def _announced_bytes(req: Request) -> int | None:
     return int(text)
 
 
-def _asked_span(header: str | None, size_bytes: int) -> Span | None:
-    """The one range that is asked for; None for the whole. Raises Invalid for several, RangeNotSatisfiable for none that exists."""
+def _asked_span(headers: Headers, size_bytes: int) -> Span | None:
+    """The one range that is asked for; None for the whole. Raises Invalid for several, RangeNotSatisfiable for none that exists.
+
+    Before ``Range`` clients said it by ``Content-Range``, and still may.
+    """
+    header = headers.get("Range")
+    if header is None and (older := headers.get("Content-Range")) is not None:
+        header = older.replace("bytes ", "bytes=", 1).partition("/")[0]
     if header is None:
         return None
     if "," in header:
@@ -67,7 +75,7 @@ async def download_image(req: Request) -> Reply:
     image = await req.read(get_downloadable_image, req.params["image_id"])
     if image is None:
         return Reply(status=204)
-    part = _asked_span(req.headers.get("Range"), image.size_bytes)
+    part = _asked_span(req.headers, image.size_bytes)
     span = part or Span(0, image.size_bytes)
     headers = [("Content-Length", str(span.length)), ("Accept-Ranges", "bytes")]
     if part is not None:
