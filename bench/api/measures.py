@@ -99,8 +99,11 @@ class Lab:
         raise Failed(f"server {server_id} is not ACTIVE after {ACTIVE_MOST_S:g} s")
 
     def delete(self, client: Client, server_id: str) -> None:
-        """Delete a server and wait until it is gone."""
+        """Ask for a server's deletion."""
         client.call("DELETE", f"/servers/{server_id}")
+
+    def wait_gone(self, client: Client, server_id: str) -> None:
+        """Poll until a server is gone."""
         until_s = time.perf_counter() + ACTIVE_MOST_S
         while client.send("GET", f"/servers/{server_id}")[0] != 404:
             if time.perf_counter() > until_s:
@@ -148,6 +151,7 @@ def measure_servers(lab: Lab) -> Iterator[Result]:
         lab.wait_active(lab.compute, server_id)
         active.append((time.perf_counter() - started_s) * 1e3)
         lab.delete(lab.compute, server_id)
+        lab.wait_gone(lab.compute, server_id)
     yield Result("server.accept.latency", statistics.median(accepted), "ms")
     yield Result("server.active.latency", statistics.median(active), "ms")
     started_s = time.perf_counter()
@@ -162,6 +166,8 @@ def measure_servers(lab: Lab) -> Iterator[Result]:
     yield from _measure_reads(lab, server_ids)
     started_s = time.perf_counter()
     in_parallel(lab.compute, 8, len(server_ids), lambda client, n: lab.delete(client, server_ids[n]))
+    for server_id in server_ids:
+        lab.wait_gone(lab.compute, server_id)
     yield Result("server.delete.rate.c8", len(server_ids) / (time.perf_counter() - started_s), "/s")
 
 
