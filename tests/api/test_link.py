@@ -85,7 +85,7 @@ class HttpPlane:
 @pytest.fixture
 async def http_plane(cloud: TestCloud) -> AsyncIterator[HttpPlane]:
     async with trio.open_nursery() as nursery:
-        [url] = await nursery.start(serve, cloud.app, ["127.0.0.1:0"])
+        [url] = await nursery.start(serve, cloud.gate, ["127.0.0.1:0"])
         async with links.open_(url, AGENT_KEY, "one") as link:
             yield HttpPlane(cloud, url, link)
         nursery.cancel_scope.cancel()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from ostro.cli.state import StateDir, Usage
-from ostro.http.app import make_app, serve
+from ostro.http.app import serve
+from ostro.http.gate import Gate
 from ostro.runtime.ceph.config import CephConfig
 from ostro.runtime.world import World
 from ostro.saga.engine import Engine
@@ -114,8 +115,8 @@ async def run_control(
             )
             for loop in loops:
                 nursery.start_soon(loop)
-            # Hypercorn closes what it is given.
-            await nursery.start(serve, make_app(cloud), [f"fd://{os.dup(listener.fileno())}"])
+            # The server closes what it is given.
+            await nursery.start(serve, Gate(cloud), [f"fd://{os.dup(listener.fileno())}"])
             task_status.started(cloud)
     finally:
         db.close()

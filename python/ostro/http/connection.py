@@ -104,6 +104,11 @@ class BoundedRequest(TrioRequest):
 
     body_class = BoundedBody
 
+    @property
+    def raw_path(self) -> bytes:
+        """The path as it was sent."""
+        return self.scope.get("raw_path") or b""
+
 
 class Connection(TrioASGIHTTPConnection):
     """One request and its answer. The handler is cancelled when the client goes away."""

@@ -8,21 +8,19 @@ logged with its cause and shown without it.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable
 from typing import Any
 
 import orjson
-import quart
 import structlog
 import trio
-from quart import Response
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
 
 from ostro.http.access import check_access_rules
-from ostro.http.faults import MethodNotAllowed, UnsupportedMediaType, make_fault
+from ostro.http.exchange import Incoming, Outgoing
+from ostro.http.faults import JSON, MethodNotAllowed, UnsupportedMediaType, make_fault
 from ostro.http.policy import Rule, enforce
 from ostro.http.request import Request, SlowBody
-from ostro.http.route import Headers, Reply, Route, Service
+from ostro.http.route import Reply, Route, Service
 from ostro.http.schema import BODY_MOST_BYTES, Validator, check_size, parse_json
 from ostro.http.versions import Version
 from ostro.model.context import NOBODY, Actor, Context
@@ -34,6 +32,7 @@ log = structlog.get_logger()
 BODY_TIMEOUT_S = 60.0
 """For a whole JSON body, which is small."""
 AGENT_PREFIX = "/agent/"
+NO_API = b'{"error": {"code": 404, "title": "Not Found", "message": "No such API."}}'
 UNAUTHENTICATED = "The request you have made requires authentication."
 
 
@@ -57,30 +56,27 @@ class Endpoint:
         if route.response is not None and self._check_replies:
             self._replies[id(route)] = Validator(route.response)
 
-    @property
-    def methods(self) -> list[str]:
-        """The methods that the path has."""
-        return list(self._routes)
+    def waits(self, method: str) -> bool:
+        """Whether answering may take long on purpose, so that it must end when the client goes away."""
+        return any(route.waits for route in self._routes.get(method, ()))
 
-    async def handle(self, **params: str) -> Response:
-        """Answer the current Quart request."""
-        raw = quart.request
+    async def handle(self, raw: Incoming, params: dict[str, str]) -> Outgoing:
+        """Answer a request."""
         started_s = time.perf_counter()
-        request_id = self._service.new_request_id(self._cloud.world)
+        service = self._service
+        request_id = service.new_request_id(self._cloud.world)
         version: Version | None = None
         try:
-            version = self._service.versions.negotiate(raw.headers) if self._service.versions else None
+            version = service.versions.negotiate(raw.headers) if service.versions else None
             route = self._choose(raw.method, version)
-            response = await self._answer(route, raw, params, version, request_id)
+            answer = await self._answer(route, raw, params, version, request_id)
         except Exception as error:  # noqa: BLE001 - every error becomes an answer here, and is logged there
-            response = error_response(self._cloud, self._service, error, request_id, raw, version)
-        if version is not None and self._service.versions is not None:
-            for name, value in self._service.versions.response_headers(version):
-                response.headers.add(name, value)
-        for name in self._service.id_headers:
-            response.headers[name] = request_id
-        log_request(raw, response.status_code, request_id, started_s)
-        return response
+            answer = error_answer(self._cloud, service, error, request_id, raw, version)
+        if version is not None and service.versions is not None:
+            answer.headers += service.versions.response_headers(version)
+        answer.add([(name, request_id) for name in service.id_headers])
+        log_request(raw, answer.status, request_id, started_s)
+        return answer
 
     def _choose(self, method: str, version: Version | None) -> Route:
         routes = self._routes.get(method)
@@ -94,8 +90,8 @@ class Endpoint:
         raise NotFound("resource", self._path, "The resource could not be found.")
 
     async def _answer(
-        self, route: Route, raw: quart.Request, params: dict[str, str], version: Version | None, request_id: str
-    ) -> Response:
+        self, route: Route, raw: Incoming, params: dict[str, str], version: Version | None, request_id: str
+    ) -> Outgoing:
         cloud = self._cloud
         actor = await authenticate(cloud, route, raw)
         if route.rule is not Rule.PUBLIC:
@@ -123,7 +119,7 @@ class Endpoint:
         reply = await route.handler(request)
         if self._check_replies and isinstance(reply.body, dict | list):
             self._check(route, reply)
-        return to_response(route, reply)
+        return to_answer(route, reply)
 
     def _check(self, route: Route, reply: Reply) -> None:
         """Hold an answer against its schema (tests and rehearsal only)."""
@@ -133,7 +129,7 @@ class Endpoint:
         except Invalid as error:
             raise AssertionError(f"{route.method} {route.path} breaks its contract: {error.message}") from error
 
-    async def _read_body(self, route: Route, raw: quart.Request) -> Any:
+    async def _read_body(self, route: Route, raw: Incoming) -> Any:
         check_size(raw.content_length or 0, route.body_most_bytes)
         data = bytearray()
         with trio.move_on_after(BODY_TIMEOUT_S) as scope:
@@ -155,7 +151,7 @@ class Endpoint:
         return value
 
 
-async def authenticate(cloud: Cloud, route: Route, raw: quart.Request) -> Actor:
+async def authenticate(cloud: Cloud, route: Route, raw: Incoming) -> Actor:
     """The actor of ``X-Auth-Token``. Raises Unauthenticated unless the route is public."""
     token = raw.headers.get("X-Auth-Token") or raw.headers.get("X-Storage-Token")
     if not token:
@@ -171,30 +167,19 @@ async def authenticate(cloud: Cloud, route: Route, raw: quart.Request) -> Actor:
     return await cloud.tokens.validate(token)
 
 
-def to_response(route: Route, reply: Reply) -> Response:
-    """A handler's answer as Quart's."""
+def to_answer(route: Route, reply: Reply) -> Outgoing:
+    """A handler's answer as the server sends it. Headers of the handler replace those of the frame once."""
     status = reply.status or route.status
     body = reply.body
     if body is None:
-        response = Response(b"", status=status)
-        response.headers.remove("Content-Type")
-    elif isinstance(body, bytes):
-        response = Response(body, status=status, content_type=reply.content_type)
-    elif isinstance(body, AsyncIterable):
-        response = Response(body, status=status, content_type=reply.content_type)
-        response.timeout = None
+        answer = Outgoing(status)
+    elif isinstance(body, dict | list):
+        answer = Outgoing(status, orjson.dumps(body), [("Content-Type", reply.content_type)])
     else:
-        response = Response(orjson.dumps(body), status=status, content_type=reply.content_type)
-    add_headers(response, reply.headers)
-    return response
-
-
-def add_headers(response: Response, headers: Headers) -> None:
-    """Headers of the handler replace those of the frame once, and add up among themselves."""
-    for name in {name.lower() for name, _ in headers}:
-        response.headers.remove(name)
-    for name, value in headers:
-        response.headers.add(name, value)
+        answer = Outgoing(status, body, [("Content-Type", reply.content_type)])
+    if reply.headers:
+        answer.add(reply.headers)
+    return answer
 
 
 def translate(error: Exception) -> Exception:
@@ -210,14 +195,14 @@ def translate(error: Exception) -> Exception:
             return error
 
 
-def error_response(
+def error_answer(
     cloud: Cloud,
     service: Service | None,
     error: Exception,
     request_id: str,
-    raw: quart.Request,
+    raw: Incoming,
     version: Version | None = None,
-) -> Response:
+) -> Outgoing:
     """An error in the service's shape."""
     error = translate(error)
     fault = make_fault(error, request_id, version)
@@ -225,23 +210,17 @@ def error_response(
         log.error("request failed", request_id=request_id, method=raw.method, path=raw.path, exc_info=error)
     elif detail := getattr(error, "detail", ""):
         log.info("request refused", request_id=request_id, path=raw.path, status=fault.status, detail=detail)
-    if service is None:
-        body, content_type = (
-            b'{"error": {"code": 404, "title": "Not Found", "message": "No such API."}}',
-            "application/json",
-        )
-    else:
-        body, content_type = service.faults(fault)
-    response = Response(body, status=fault.status, content_type=content_type)
+    body, content_type = (NO_API, JSON) if service is None else service.faults(fault)
+    answer = Outgoing(fault.status, body, [("Content-Type", content_type)])
     if fault.status == 401:
         root = cloud.config.public_url or f"{raw.scheme}://{raw.host}"
-        response.headers["WWW-Authenticate"] = f'Keystone uri="{root}/identity"'
+        answer.headers.append(("WWW-Authenticate", f'Keystone uri="{root}/identity"'))
     if isinstance(error, Unavailable):
-        response.headers["Retry-After"] = str(error.retry_after_s)
-    return response
+        answer.headers.append(("Retry-After", str(error.retry_after_s)))
+    return answer
 
 
-def log_request(raw: quart.Request, status: int, request_id: str, started_s: float) -> None:
+def log_request(raw: Incoming, status: int, request_id: str, started_s: float) -> None:
     """One line a request: changes and failures are events; reads and what agents say are detail."""
     detail = raw.method in ("GET", "HEAD") or raw.path.startswith(AGENT_PREFIX)
     write = log.debug if detail and status < 500 else log.info

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import quart
 import trio
-from werkzeug.datastructures import Headers, MultiDict
+from werkzeug.datastructures import MultiDict
 
+from ostro.http.exchange import Incoming, RequestHeaders
 from ostro.http.route import Reply, Route
 from ostro.http.versions import Version
 from ostro.model.context import Context
@@ -35,7 +35,7 @@ class SlowBody(Invalid):
     status = 408
 
 
-async def read_parts(raw: quart.Request) -> AsyncIterator[bytes]:
+async def read_parts(raw: Incoming) -> AsyncIterator[bytes]:
     """The parts of a body. Raises SlowBody when waiting for ``WINDOW_LEAST_BYTES`` of it has taken ``WINDOW_S``.
 
     Only waiting for the client counts, not what is done with a part: a slow disk is not the client's fault.
@@ -67,13 +67,13 @@ class Request:
     route: Route
     params: Mapping[str, str]
     query: MultiDict[str, str]
-    headers: Headers
+    headers: RequestHeaders
     body: Any
     version: Version | None
     base_url: str
     """Scheme and authority as the client sees them, without a path."""
     path: str
-    raw: quart.Request
+    raw: Incoming
 
     async def run(self, fn: Callable[Concatenate[Tx, Context, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """One writing transaction: ``fn(tx, context, ...)``."""

@@ -18,8 +18,7 @@ from ostro.model.ids import new_uuid
 from ostro.runtime.world import World
 
 if TYPE_CHECKING:
-    from werkzeug.datastructures import Headers as RequestHeaders
-
+    from ostro.http.exchange import RequestHeaders
     from ostro.http.faults import FaultShape
     from ostro.http.request import Request
     from ostro.services.cloud import Cloud
@@ -64,6 +63,8 @@ class Route:
     body_most_bytes: int = BODY_MOST_BYTES
     streams: bool = False
     """The handler reads the body itself, as a stream of any length and type."""
+    waits: bool = False
+    """The handler may wait for something to happen; it is cancelled when the client goes away."""
 
     def covers(self, version: Version | None) -> bool:
         """Whether the route is there at this microversion."""
@@ -125,6 +126,7 @@ class Service:
         consumes: tuple[str, ...] = (),
         body_most_bytes: int = BODY_MOST_BYTES,
         streams: bool = False,
+        waits: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare a route for the decorated handler. ``path`` is relative to the prefix, with ``{name}`` or ``{name:path}``."""
 
@@ -146,6 +148,7 @@ class Service:
                     consumes=consumes,
                     body_most_bytes=body_most_bytes,
                     streams=streams,
+                    waits=waits,
                 )
             )
             return handler

@@ -11,8 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from werkzeug.datastructures import Headers
-
+from ostro.http.exchange import RequestHeaders
 from ostro.model.errors import Invalid, OstroError
 
 _FORM = re.compile(r"([1-9]\d{0,2})\.(0|[1-9]\d{0,3})")
@@ -58,7 +57,7 @@ class VersionRange:
             raise VersionNotAcceptable(text, self.low, self.high)
         return version
 
-    def negotiate(self, headers: Headers) -> Version:
+    def negotiate(self, headers: RequestHeaders) -> Version:
         """The version that the request means."""
         for part in headers.get("OpenStack-API-Version", "").split(","):
             words = part.split()

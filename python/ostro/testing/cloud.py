@@ -20,6 +20,7 @@ from quart_trio import QuartTrio
 from werkzeug.datastructures import Headers
 
 from ostro.http.app import make_app
+from ostro.http.gate import Gate
 from ostro.model.context import Actor, Context
 from ostro.model.ids import new_hex
 from ostro.runtime.faults import Faults, NoFaults
@@ -158,6 +159,7 @@ class TestCloud:
     world: World
     db: Database
     cloud: Cloud
+    gate: Gate
     app: QuartTrio
     nursery: trio.Nursery
     as_admin: ApiClient
@@ -225,7 +227,8 @@ async def open_cloud(
     cloud = build_cloud(
         world, database, CloudConfig(state_dir=state_dir, agent_key=AGENT_KEY, password_memory_kib=64), ceph
     )
-    app = make_app(cloud, check_replies=True)
+    gate = Gate(cloud, check_replies=True)
+    app = make_app(gate)
     async with trio.open_nursery() as nursery:
         await nursery.start(database.serve)
         await migrate(database)
@@ -234,7 +237,15 @@ async def open_cloud(
         await database.run(seed_catalog, cloud.config.region)
         anonymous = ApiClient(app)
         test_cloud = TestCloud(
-            world, database, cloud, app, nursery, anonymous, anonymous, Engine(world, database, make_sagas(cloud))
+            world,
+            database,
+            cloud,
+            gate,
+            app,
+            nursery,
+            anonymous,
+            anonymous,
+            Engine(world, database, make_sagas(cloud)),
         )
         test_cloud.as_admin = await test_cloud.login("admin", ADMIN_PASSWORD, "admin")
         yield test_cloud

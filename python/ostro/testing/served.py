@@ -1,6 +1,6 @@
 """A test cloud on a real socket, and a client that sends bytes as it likes.
 
-``serve_cloud`` puts Hypercorn in front of the application as ``ostro up`` does. A ``RawClient`` is one TCP connection: what is wrong with a
+``serve_cloud`` serves it as ``ostro up`` does. A ``RawClient`` is one TCP connection: what is wrong with a
 request, how slowly it comes and where it ends is up to the test.
 """
 
@@ -116,7 +116,7 @@ def head(method: str, path: str, headers: Mapping[str, str]) -> bytes:
 async def serve_cloud(cloud: TestCloud) -> AsyncIterator[Served]:
     """The cloud on a free port of the loopback."""
     async with trio.open_nursery() as nursery:
-        (url,) = await nursery.start(serve, cloud.app, ["127.0.0.1:0"])
+        (url,) = await nursery.start(serve, cloud.gate, ["127.0.0.1:0"])
         port = int(url.rpartition(":")[2])
         yield Served("127.0.0.1", port)
         nursery.cancel_scope.cancel()

@@ -34,6 +34,7 @@ FLOW = shape(
     "/hosts/{name}/flows",
     policy="agent:flows:show",
     rule=Rule.PUBLIC,
+    waits=True,
     response=shape({"flows": array(FLOW)}),
     summary="The host's flow tables in words; the host is given by its name",
 )

@@ -51,6 +51,7 @@ async def register(req: Request) -> Reply:
     "/hosts/{host_id}/wishes",
     policy="agent:wishes:read",
     rule=Rule.PUBLIC,
+    waits=True,
     query={"since": INTEGER, "wait_s": INTEGER},
     response=shape({"revision": INTEGER, "full": {"type": "boolean"}, "wishes": array(ANY_OBJECT)}),
     summary="What changed for the host since a revision; waits for a change",

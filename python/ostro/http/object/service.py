@@ -21,7 +21,7 @@ from ostro.store.database import Tx
 
 def check_path(req: Request) -> None:
     """Names are UTF-8 without NUL: the server would have put replacements for anything else."""
-    raw: bytes = req.raw.scope.get("raw_path") or b""
+    raw = req.raw.raw_path
     if b"%" not in raw:
         return
     path = unquote_to_bytes(raw)
