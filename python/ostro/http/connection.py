@@ -12,6 +12,7 @@ otherwise wait for ever on its own full queue.
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 import trio
@@ -122,7 +123,7 @@ class Connection(TrioASGIHTTPConnection):
             assert isinstance(body, BoundedBody)
             if not body.ended:
                 await body.linger()
-            await self._answer(send, response)
+            await self._answer(partial(_send, send), response)
             # A body that has not ended is still received, until Hypercorn has closed the connection.
             nursery.cancel_scope.deadline = trio.current_time() + (0 if body.ended else CLOSE_MOST_S)
 
@@ -148,6 +149,13 @@ class Connection(TrioASGIHTTPConnection):
         headers = encode_headers(response.headers)
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": response.response.data, "more_body": False})
+
+
+async def _send(send: ASGISendCallable, message: Any) -> None:
+    """Send a part of an answer. Hypercorn closes the stream within sending the last one, and tells us so meanwhile: let it finish."""
+    last = message["type"] == "http.response.body" and not message.get("more_body", False)
+    with trio.CancelScope(shield=last):
+        await send(message)
 
 
 def install(app: QuartTrio) -> None:

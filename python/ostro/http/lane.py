@@ -44,7 +44,6 @@ log = structlog.get_logger()
 
 PART_BYTES = 1 << 18
 NOT_PLAIN = frozenset(("transfer-encoding", "upgrade", "expect", "http2-settings"))
-NO_BODY = frozenset((204, 304))
 END = b"\r\n\r\n"
 
 
@@ -212,7 +211,7 @@ class PlainRequest:
         ):
             return None
         self.method = parser.get_method().decode()
-        self.keep_alive = parser.should_keep_alive()
+        self.keep_alive = "close" not in headers.get("connection", "").lower()
         self.raw_path, _, self.query_string = target.partition(b"?")
         self.path = unquote(self.raw_path.decode()) if b"%" in target else self.raw_path.decode()
         if (length := headers.get("content-length")) is not None:
@@ -335,7 +334,7 @@ class Lane:
         known = {name.lower() for name, _ in headers}
         whole = isinstance(answer.body, bytes)
         chunked = False
-        if answer.status not in NO_BODY and "content-length" not in known:
+        if "content-length" not in known:
             chunked = not whole
             headers.append(
                 ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(len(answer.body)))  # type: ignore[arg-type]
@@ -345,15 +344,14 @@ class Lane:
             headers.append(("Connection", "close"))
         head = make_head(answer.status, headers)
         if isinstance(answer.body, bytes):
-            silent = request.method == "HEAD" or answer.status in NO_BODY
-            await wire.send(head if silent else head + answer.body)
+            await wire.send(head if request.method == "HEAD" else head + answer.body)
         else:
             await wire.send(head)
             await _send_stream(wire, answer.body, chunked, silent=request.method == "HEAD")
 
     async def _hand_over(self, wire: Wire) -> None:
         """Let Hypercorn have the connection."""
-        await TCPServer(self._app, self._config, self._context, ConnectionState({}), Replay(wire))  # type: ignore[arg-type]
+        await TCPServer(self._app, self._config, self._context, ConnectionState({}), Replay(wire)).run()  # type: ignore[arg-type]
 
     def _now(self) -> str:
         """The date as HTTP writes it."""

@@ -96,6 +96,14 @@ class RawClient:
         except trio.BrokenResourceError:
             return b""
 
+    async def everything(self) -> bytes:
+        """All that the server sends until it closes, as it came."""
+        parts = []
+        with trio.fail_after(PATIENCE_S):
+            while part := await self._receive():
+                parts.append(part)
+        return b"".join(parts)
+
     async def closed(self) -> bool:
         """Wait until the server has closed; False when it sent something instead."""
         with trio.fail_after(PATIENCE_S):
