@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hmac
 
-from werkzeug.datastructures import Headers
-
+from ostro.http.exchange import RequestHeaders
 from ostro.http.faults import identity_shape
 from ostro.http.route import Service
 from ostro.model.errors import Unauthenticated
 from ostro.services.cloud import Cloud
 
 
-def check_key(cloud: Cloud, headers: Headers) -> None:
+def check_key(cloud: Cloud, headers: RequestHeaders) -> None:
     """Raise Unauthenticated unless the request shows this cloud's agent key."""
     shown = headers.get("X-Agent-Key", "")
     if not hmac.compare_digest(shown.encode(), cloud.config.agent_key.encode()):
