@@ -153,7 +153,7 @@ class Endpoint:
 
 async def authenticate(cloud: Cloud, route: Route, raw: Incoming) -> Actor:
     """The actor of ``X-Auth-Token``. Raises Unauthenticated unless the route is public."""
-    token = raw.headers.get("X-Auth-Token") or raw.headers.get("X-Storage-Token")
+    token = raw.headers.get("X-Auth-Token") or raw.headers.get("X-Storage-Token") or _bearer(raw)
     if not token:
         if route.rule is Rule.PUBLIC:
             return NOBODY
@@ -165,6 +165,12 @@ async def authenticate(cloud: Cloud, route: Route, raw: Incoming) -> Actor:
         except Unauthenticated:
             return NOBODY
     return await cloud.tokens.validate(token)
+
+
+def _bearer(raw: Incoming) -> str:
+    """The token of an OAuth 2.0 header; empty without one."""
+    scheme, _, token = raw.headers.get("Authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
 
 
 def to_answer(route: Route, reply: Reply) -> Outgoing:

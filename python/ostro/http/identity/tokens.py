@@ -13,7 +13,8 @@ from ostro.http.schema import ANY_OBJECT, STRING, array, shape
 from ostro.model.context import Actor
 from ostro.model.errors import Invalid, NotFound, Unauthenticated
 from ostro.model.times import iso_micro_z
-from ostro.services.identity.auth import DomainRef, NeedsMore, Scope, UserRef
+from ostro.services.identity.auth import Delegated, DomainRef, NeedsMore, Scope, UserRef
+from ostro.services.identity.oauth1 import Signed, parse_authorization, verify_access_token
 from ostro.store.database import Tx
 from ostro.store.tokens import revoke_audit_id
 
@@ -206,11 +207,22 @@ def parse_scope(auth: dict[str, Any]) -> Scope:
 async def issue_token(req: Request) -> Reply:
     auth = req.body["auth"]
     receipt = req.headers.get("Openstack-Auth-Receipt", "")
+    delegated = await _delegated(req) if "oauth1" in auth["identity"]["methods"] else None
     try:
-        token, actor = await req.cloud.authenticator.authenticate(auth["identity"], parse_scope(auth), receipt)
+        token, actor = await req.cloud.authenticator.authenticate(
+            auth["identity"], parse_scope(auth), receipt, delegated
+        )
     except NeedsMore as more:
         return await _receipt_reply(req, more)
     return await token_reply(req, actor, token)
+
+
+async def _delegated(req: Request) -> Delegated:
+    """The access token that the request is signed with."""
+    fields = parse_authorization(req.headers.get("Authorization", ""))
+    signed = Signed(req.raw.method, req.url(req.path), req.raw.query_string.decode(errors="replace"), fields)
+    row = await req.cloud.db.run(verify_access_token, signed, req.cloud.sealer, req.context.now_us)
+    return Delegated(row.id, row.user_id, row.project_id)
 
 
 async def _receipt_reply(req: Request, more: NeedsMore) -> Reply:

@@ -101,9 +101,12 @@ def _need_rule(tx: Tx, context: Context, user_id: str, given: Mapping[str, str])
 
 
 def _reach(tx: Tx, context: Context, user_id: str, id_: str, verb: str) -> ApplicationCredential:
-    context.enforce(f"identity:{verb}_application_credential", user_id=user_id)
-    row = APPLICATION_CREDENTIALS.find(tx, id=id_, user_id=user_id)
-    if row is None:
+    """The credential, by its owner whatever user the path names: nobody reaches another's below their own name."""
+    row = APPLICATION_CREDENTIALS.find(tx, id=id_)
+    policy = f"identity:{verb}_application_credential"
+    context.enforce(policy, user_id=user_id)
+    context.enforce(policy, user_id=row.user_id if row else user_id)
+    if row is None or row.user_id != user_id:
         raise missing("application credential", id_)
     return row
 

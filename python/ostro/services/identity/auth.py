@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from ostro.model.context import Actor
-from ostro.model.errors import Forbidden, Unauthenticated
+from ostro.model.errors import Forbidden, NotFound, Unauthenticated
 from ostro.runtime.world import World
 from ostro.services.identity.compliance import Compliance
 from ostro.services.identity.delegation import is_usable_user
@@ -186,20 +186,28 @@ class Authenticator:
         self._passwords = passwords
         self._sealer = sealer
 
-    async def authenticate(self, identity: Mapping[str, Any], scope: Scope, receipt: str = "") -> tuple[str, Actor]:
-        """The token and actor for an ``identity`` body. Raises Unauthenticated, Forbidden, NeedsMore."""
+    async def authenticate(
+        self, identity: Mapping[str, Any], scope: Scope, receipt: str = "", access_token: Delegated | None = None
+    ) -> tuple[str, Actor]:
+        """The token and actor for an ``identity`` body, and the access token that the request was signed with if its method is oauth1.
+
+        Raises Unauthenticated, Forbidden, NeedsMore.
+        """
         shown = Shown()
         if receipt:
             before = await self._tokens.read_receipt(receipt)
             shown.add(before.user_id, *before.methods)
         for method in dict.fromkeys(identity["methods"]):
             given = identity.get(method)
+            if method == "oauth1" and access_token is not None:
+                shown.add(access_token.user_id, method)
+                continue
             if not given or method not in CONFIGURED:
                 raise Unauthenticated(REFUSED, detail=f"method {method}")
             await self._show(shown, method, given)
         if len(shown.user_ids) != 1:
             raise Unauthenticated(REFUSED, detail="the methods disagree")
-        return await self.finish(shown, scope)
+        return await self.finish(shown, scope, access_token=access_token)
 
     async def finish(self, shown: Shown, scope: Scope, *, access_token: Delegated | None = None) -> tuple[str, Actor]:
         """The token for what was shown."""
@@ -215,7 +223,11 @@ class Authenticator:
             password = user.pop("password", "") or ""
             shown.add(await self.verify_password(msgspec.convert(user, UserRef), password), "password")
         elif method == "token":
-            actor = await self._tokens.validate(given["id"])
+            try:
+                actor = await self._tokens.validate(given["id"])
+            except Unauthenticated as error:
+                # As upstream answers: the client's session asks for a new token by other means then.
+                raise NotFound("token", "", "Could not find token.") from error
             shown.parent = await self._tokens.read(given["id"])
             shown.add(actor.user_id, "token", *shown.parent.methods)
         elif method == "totp":
@@ -281,6 +293,7 @@ class Delegated(msgspec.Struct, frozen=True):
     """An OAuth access token that a consumer shows: a scope and a limit at once."""
 
     access_token_id: str
+    user_id: str
     project_id: str
 
 

@@ -1,0 +1,108 @@
+"""Credentials over HTTP: sealed at rest, one's own only, and exchanged for tokens by services."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from typing import Any
+
+from ostro.store.credentials import CREDENTIALS
+from ostro.testing.cloud import ApiClient, TestCloud
+
+V3 = "/identity/v3"
+PATH = f"{V3}/credentials"
+
+
+async def whoami(client: ApiClient) -> dict[str, Any]:
+    token = await client.get(f"{V3}/auth/tokens?nocatalog", headers={"X-Subject-Token": client.token})
+    out: dict[str, Any] = token.json["token"]
+    return out
+
+
+async def test_a_secret_is_kept_sealed(cloud: TestCloud) -> None:
+    ann, bob = await cloud.add_user("ann", "blue"), await cloud.add_user("bob", "blue")
+    me = (await whoami(ann))["user"]["id"]
+    given = {"credential": {"type": "cert", "blob": "hush-hush", "user_id": me, "colour": "red"}}
+    created = await ann.post(PATH, given)
+    assert created.status == 201
+    one = created.json["credential"]
+    assert (one["blob"], one["user_id"], one["project_id"], one["colour"]) == ("hush-hush", me, None, "red")
+    (row,) = await cloud.db.read(lambda tx: CREDENTIALS.list(tx))
+    assert "hush" not in row.sealed_blob
+    assert (await ann.get(PATH)).json["credentials"] == [one]
+    assert (await bob.get(PATH)).json["credentials"] == []
+    assert (await bob.get(f"{PATH}/{one['id']}")).status == 403
+    assert (await bob.post(PATH, given)).status == 403, "nobody makes another's"
+    assert (await cloud.as_admin.get(f"{PATH}?user_id={me}&type=cert")).json["credentials"] == [one]
+    changed = await ann.patch(f"{PATH}/{one['id']}", {"credential": {"blob": "new"}})
+    assert changed.json["credential"]["blob"] == "new"
+    other = (await whoami(bob))["user"]["id"]
+    stolen = {"credential": {"user_id": other}}
+    assert (await ann.patch(f"{PATH}/{one['id']}", stolen)).status == 403, "CVE-2020-12691: not to another user"
+    assert (await ann.delete(f"{PATH}/{one['id']}")).status == 204
+    assert (await ann.get(f"{PATH}/{one['id']}")).status == 403
+    assert (await cloud.as_admin.get(f"{PATH}/{one['id']}")).status == 404
+
+
+async def test_ec2_blobs_are_looked_at(cloud: TestCloud) -> None:
+    for blob, more in (("no json", {"project_id": "x"}), ("{}", {"project_id": "x"}), ('{"access": "a"}', {})):
+        body = {"credential": {"type": "ec2", "blob": blob, **more}}
+        assert (await cloud.as_admin.post(PATH, body)).status == 400
+
+
+async def make_keys(client: ApiClient) -> dict[str, Any]:
+    me = await whoami(client)
+    path = f"{V3}/users/{me['user']['id']}/credentials/OS-EC2"
+    created = await client.post(path, {"tenant_id": me["project"]["id"]})
+    assert created.status == 201, created.body
+    keys: dict[str, Any] = created.json["credential"]
+    assert (await client.get(f"{path}/{keys['access']}")).json["credential"] == keys
+    assert [line["access"] for line in (await client.get(path)).json["credentials"]] == [keys["access"]]
+    return keys
+
+
+def sign(keys: dict[str, Any], **more: Any) -> dict[str, Any]:
+    params = {
+        "Action": "Test",
+        "AWSAccessKeyId": keys["access"],
+        "SignatureVersion": "2",
+        "SignatureMethod": "HmacSHA256",
+    }
+    query = "&".join(f"{k}={v}" for k, v in sorted(params.items()))
+    text = f"GET\nlocalhost\n/\n{query}"
+    signature = base64.b64encode(hmac.digest(keys["secret"].encode(), text.encode(), hashlib.sha256)).decode()
+    given = {"access": keys["access"], "host": "localhost", "verb": "GET", "path": "/", "params": params}
+    return {"credentials": {**given, "signature": signature, **more}}
+
+
+async def test_a_signature_is_a_token_for_services_only(cloud: TestCloud) -> None:
+    ann = await cloud.add_user("ann", "blue")
+    keys = await make_keys(ann)
+    answer = await cloud.as_admin.post(f"{V3}/ec2tokens", sign(keys))
+    assert answer.status == 200, answer.body
+    token = answer.json["token"]
+    assert token["user"]["name"] == "ann" and token["project"]["name"] == "blue"
+    as_ann = ApiClient(cloud.app, answer.headers["X-Subject-Token"])
+    assert (await as_ann.get("/networking/v2.0/networks")).status == 200
+    assert (await cloud.as_admin.post(f"{V3}/ec2tokens", sign(keys, signature="wrong"))).status == 401
+    assert (await cloud.as_admin.post(f"{V3}/ec2tokens", sign(keys, path="/other"))).status == 401
+    unknown = {"access": "0" * 32, "secret": "0" * 32}
+    assert (await cloud.as_admin.post(f"{V3}/ec2tokens", sign(unknown))).status == 401
+    assert (await cloud.as_admin.post(f"{V3}/ec2tokens", {})).status == 400
+    assert (await cloud.anonymous.post(f"{V3}/ec2tokens", sign(keys))).status == 401, "CVE-2025-65073"
+    assert (await ann.post(f"{V3}/ec2tokens", sign(keys))).status == 403, "CVE-2025-65073"
+
+
+async def test_keys_of_a_project_without_a_role_are_refused(cloud: TestCloud) -> None:
+    ann = await cloud.add_user("ann", "blue")
+    me = await whoami(ann)
+    (admins,) = (await cloud.as_admin.get(f"{V3}/projects?name=admin")).json["projects"]
+    path = f"{V3}/users/{me['user']['id']}/credentials/OS-EC2"
+    assert (await ann.post(path, {"tenant_id": admins["id"]})).status == 403
+    keys = await make_keys(ann)
+    bob = await cloud.add_user("bob", "blue")
+    assert (await bob.get(f"{path}/{keys['access']}")).status == 403
+    assert (await bob.delete(f"{path}/{keys['access']}")).status == 403
+    assert (await ann.delete(f"{path}/{keys['access']}")).status == 204
+    assert (await ann.get(f"{path}/{keys['access']}")).status == 404
