@@ -9,6 +9,7 @@ import orjson
 import pytest
 import trio
 
+from ostro.http import lane
 from ostro.http.app import serve
 from ostro.http.faults import identity_shape
 from ostro.http.gate import Gate
@@ -21,6 +22,8 @@ from ostro.testing.served import PATIENCE_S, Served, head, serve_cloud
 
 TOKENS = "/identity/v3/auth/tokens"
 VARYING = {"date", "x-openstack-request-id", "x-compute-request-id", "x-trans-id", "connection", "openstack-request-id"}
+LARGE_BYTES = 64 << 20
+"""More than the kernel holds for a connection."""
 PROBES = ("/probe", "/probe/", "/probe/stream", "/probe/sized", "/probe/nothing", "/probe/fault", "/nowhere", "/%C3%A9")
 
 
@@ -58,6 +61,10 @@ class Probe:
         @service.route("GET", "/sized", **public)  # type: ignore[arg-type]
         async def sized(req: Request) -> Reply:
             return Reply(self._parts(), headers=[("Content-Length", "6")], content_type="text/plain")
+
+        @service.route("GET", "/large", **public)  # type: ignore[arg-type]
+        async def large(req: Request) -> Reply:
+            return Reply(b"x" * LARGE_BYTES, content_type="text/plain")
 
         @service.route("GET", "/nothing", status=204, **public)  # type: ignore[arg-type]
         async def nothing(req: Request) -> Reply:
@@ -192,6 +199,15 @@ async def test_a_handler_that_waits_ends_when_its_client_goes(cloud: TestCloud) 
             assert not probe.cancelled.is_set()
         with trio.fail_after(PATIENCE_S):
             await probe.cancelled.wait()
+
+
+async def test_a_large_answer_is_read_slowly_or_given_up(cloud: TestCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serve_probe(cloud, Probe()) as served:
+        assert len((await ask(served, "GET", "/probe/large", Connection="close")).body) == LARGE_BYTES
+        monkeypatch.setattr(lane, "PIECE_MOST_S", 0.0)
+        async with serve_probe(cloud, Probe()) as hasty, hasty.connect() as client:
+            await client.send(head("GET", "/probe/large", {}))
+            assert len(await client.everything()) < LARGE_BYTES
 
 
 async def test_a_stream_ends_with_its_answer(cloud: TestCloud) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -68,6 +69,12 @@ def listen(address: str) -> socket.socket:
     return listener
 
 
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: each connection of a client is one."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def endpoint_of(listener: socket.socket) -> str:
     """The URL at which this machine reaches the listener."""
     host, port = listener.getsockname()[:2]
@@ -103,6 +110,7 @@ async def run_control(
     task_status: trio.TaskStatus[Cloud] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled. Started once requests are answered."""
+    raise_file_limit()
     db = open_database(world, config)
     try:
         async with _ceph(world, config) as ceph, trio.open_nursery() as nursery:

@@ -9,7 +9,7 @@ A request that is not plain (chunked, expecting ``100 Continue``, HTTP/1.0 or 2,
 Hypercorn, with what was read of it, for good. What a client sees is the same either way: ``tests/api/test_lane.py``.
 
 How it behaves with bad clients: a head must come whole within the keep-alive time, idleness included; a body that nobody wants is
-thrown away within the bounds of ``connection.py`` so that its sender sees the answer; a handler that waits on purpose is cancelled when its
+thrown away within the bounds of ``connection.py`` so that its sender sees the answer; an answer that nobody reads is given up; a handler that waits on purpose is cancelled when its
 client goes away, and others end soon by themselves.
 """
 
@@ -43,6 +43,9 @@ from ostro.model.errors import Bug, Invalid
 log = structlog.get_logger()
 
 PART_BYTES = 1 << 18
+PIECE_BYTES = 1 << 16
+PIECE_MOST_S = 60.0
+"""How long a client may take for a piece of its answer."""
 NOT_PLAIN = frozenset(("transfer-encoding", "upgrade", "expect", "http2-settings"))
 END = b"\r\n\r\n"
 
@@ -90,7 +93,15 @@ class Wire:
         except ConnectionError as error:
             raise trio.BrokenResourceError from error
         if sent < len(data):
-            await self.stream.send_all(memoryview(data)[sent:])
+            await self._send_slowly(memoryview(data)[sent:])
+
+    async def _send_slowly(self, data: memoryview) -> None:
+        """Send piece by piece, as fast as the client reads; one that takes no piece for a while is gone for us."""
+        for start in range(0, len(data), PIECE_BYTES):
+            with trio.move_on_after(PIECE_MOST_S) as scope:
+                await self.stream.send_all(data[start : start + PIECE_BYTES])
+            if scope.cancelled_caught:
+                raise trio.BrokenResourceError
 
     async def until_gone(self, scope: trio.CancelScope) -> None:
         """Cancel ``scope`` when the client closes; return when it sends something instead."""
