@@ -427,3 +427,11 @@ async def test_a_silent_host_stops_the_clock(cloud: TestCloud, silent_s: int, st
     await cloud.db.run(lambda tx: SAGAS.update_where(tx, {"due_us": 1, "deadline_us": 1}, object_id=volume["id"]))
     await cloud.sagas.step()
     assert (await show(cloud.as_admin, volume))["status"] == status
+
+
+@pytest.mark.parametrize(
+    "path", ["os-volume-transfer", "os-volume-transfer/detail", "volume-transfers", "volume-transfers/detail"]
+)
+async def test_there_are_no_transfers(cloud: TestCloud, path: str) -> None:
+    answer = await cloud.as_admin.get(f"/volume/v3/{path}", headers=NEWEST)
+    assert (answer.status, answer.json) == (200, {"transfers": []})
