@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def measure_volumes(cloud: LocalCloud, osd_pid: int, many: int) -> Iterator[dict
     image_id = lab.upload()
     kept: list[str] = []
     for name, more in (("blank", {}), ("image", {"imageRef": image_id})):
-        yield _one_by_one(lab, f"volume.{name}", lambda more=more: lab.create(lab.block, **more), kept)
+        yield _one_by_one(lab, f"volume.{name}", partial(lab.create, lab.block, **more), kept)
     source = kept[0]
     yield _one_by_one(lab, "volume.clone", lambda: lab.create(lab.block, source_volid=source), kept)
     yield from _attach(lab, kept[:EACH])
@@ -140,10 +141,14 @@ def _attach(lab: Lab, ids: list[str]) -> Iterator[dict[str, Any]]:
         yield {"name": f"volume.{name}", "ms": round(statistics.median(found), 1), "most_ms": round(max(found), 1)}
 
 
+def _create(lab: Lab, more: dict[str, Any], client: Client, _number: int) -> str:
+    return lab.create(client, **more)
+
+
 def _many(lab: Lab, many: int, image_id: str) -> Iterator[dict[str, Any]]:
     for name, more in (("blank", {}), ("image", {"imageRef": image_id})):
         used_s, started_s = (cpu_s(lab.pids), cpu_s([lab.osd_pid])), time.perf_counter()
-        ids, _times = in_parallel(lab.block, WIDTH, many, lambda client, _n, more=more: lab.create(client, **more))
+        ids, _times = in_parallel(lab.block, WIDTH, many, partial(_create, lab, more))
         accepted_s = time.perf_counter() - started_s
         for volume_id in ids:
             lab.await_status(lab.block, volume_id, "available")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from werkzeug.datastructures import Headers
-
+from ostro.http.exchange import RequestHeaders
 from ostro.http.faults import RangeNotSatisfiable, UnsupportedMediaType
 from ostro.http.files import FileStream, Span, parse_ranges
 from ostro.http.image.service import IMAGE
@@ -46,7 +45,7 @@ def _announced_bytes(req: Request) -> int | None:
     return int(text)
 
 
-def _asked_span(headers: Headers, size_bytes: int) -> Span | None:
+def _asked_span(headers: RequestHeaders, size_bytes: int) -> Span | None:
     """The one range that is asked for; None for the whole. Raises Invalid for several, RangeNotSatisfiable for none that exists.
 
     Before ``Range`` clients said it by ``Content-Range``, and still may.
