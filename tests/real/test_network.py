@@ -300,6 +300,26 @@ async def test_foreign_flows_are_left_and_ours_mended(openvswitch: TestOpenVSwit
     await run(*ofctl, "del-flows", socket, "cookie=0x77/-1")
 
 
+async def test_a_deleted_bridge_is_built_again(openvswitch: TestOpenVSwitch, lab: Lab) -> None:
+    one = await lab.guest(port_wish(1))
+    await lab.guest(port_wish(2))
+    assert await one.reaches("10.0.0.12")
+    before = sorted(flow.table for flow in await lab.network.tables())
+    database = f"--db=unix:{openvswitch.config.db_socket}"
+    await run("ovs-vsctl", database, "del-br", lab.network.facts.bridge)
+    with trio.fail_after(20):
+        while not await one.reaches("10.0.0.12", count=1):
+            pass
+    assert len(await lab.network.plugged()) == 2
+    await lab.network.sync()
+    assert await lab.network.audit() == []
+    assert sorted(flow.table for flow in await lab.network.tables()) == before
+    await run("ovs-vsctl", database, "del-br", lab.network.facts.bridge)
+    with trio.fail_after(20):
+        while not await one.reaches("10.0.0.12", count=1):
+            pass
+
+
 async def test_a_tap_is_made_adopted_and_replaced(network: OpenVSwitchNetwork) -> None:
     port = port_wish(1)
     put(network, network_wish(), group_wish(), port)

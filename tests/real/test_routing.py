@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -38,7 +39,7 @@ RIGHT_SUBNET = "22000000-0000-4000-8000-000000000002"
 ROUTER = "66000000-0000-4000-8000-000000000001"
 FLOATING = "77000000-0000-4000-8000-000000000001"
 UPLINK = "net-uplink"
-PHYSICAL = "net-physical"
+PHYSICAL = f"net-physical-{os.getpid()}"
 LEFT_FACE = FaceWish(NET, "fa:16:3e:00:aa:01", ["10.0.0.1/24"])
 RIGHT_FACE = FaceWish(RIGHT, "fa:16:3e:00:aa:02", ["10.0.1.1/24"])
 GATEWAY = GatewayWish(OUTSIDE, "fa:16:3e:00:aa:03", ["203.0.113.10/24"], ["203.0.113.1"])

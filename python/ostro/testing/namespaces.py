@@ -172,13 +172,16 @@ class NamespaceGuest:
 
 
 @asynccontextmanager
-async def guest_on(port: PortWish, scratch: Path) -> AsyncIterator[NamespaceGuest]:
-    """A guest whose card is a port's; to be made before the port is plugged. It and the tap are gone afterwards."""
-    name = f"{port.tap}-guest"
+async def guest_on(port: PortWish, scratch: Path, host: str = "") -> AsyncIterator[NamespaceGuest]:
+    """A guest whose card is a port's; to be made before the port is plugged. It and the tap are gone afterwards.
+
+    ``host`` is the network namespace that the tap is in, empty for this one.
+    """
+    name = f"{port.tap}-{os.getpid()}"  # namespaces are the whole machine's, and so are other runs of tests
+    link = ["ip", *(["-n", host] if host else []), "link"]
     await run("ip", "netns", "add", name)
     try:
-        make = ["ip", "link", "add", port.tap, "type", "veth", "peer", "name", NamespaceGuest.card, "netns", name]
-        await run(*make)
+        await run(*link, "add", port.tap, "type", "veth", "peer", "name", NamespaceGuest.card, "netns", name)
         guest = NamespaceGuest(name, scratch)
         await guest.do("ip", "link", "set", guest.card, "address", port.mac)
         await guest.do("ip", "link", "set", "lo", "up")
@@ -189,4 +192,4 @@ async def guest_on(port: PortWish, scratch: Path) -> AsyncIterator[NamespaceGues
     finally:
         with trio.CancelScope(shield=True):
             await run("ip", "netns", "del", name)
-            await run("ip", "link", "del", port.tap, check=False)
+            await run(*link, "del", port.tap, check=False)
