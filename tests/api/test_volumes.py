@@ -435,3 +435,12 @@ async def test_a_silent_host_stops_the_clock(cloud: TestCloud, silent_s: int, st
 async def test_there_are_no_transfers(cloud: TestCloud, path: str) -> None:
     answer = await cloud.as_admin.get(f"/volume/v3/{path}", headers=NEWEST)
     assert (answer.status, answer.json) == (200, {"transfers": []})
+
+
+async def test_a_full_page_has_a_next_one(cloud: TestCloud) -> None:
+    await add_host(cloud)
+    await make(cloud.as_admin)
+    full = (await cloud.as_admin.get(f"{VOLUMES}?limit=1")).json
+    href = full["volumes_links"][0]["href"]
+    assert (await cloud.as_admin.get(href[href.index("/volume/") :])).json == {"volumes": []}
+    assert "volumes_links" not in (await cloud.as_admin.get(f"{VOLUMES}?limit=2")).json

@@ -211,7 +211,8 @@ async def _list(req: Request) -> tuple[list[VolumeDetails], dict[str, Any]]:
     rows = await req.read(service.list_volumes, page, all_tenants=all_tenants)
     rows, more = cut(rows, page)
     extra: dict[str, Any] = {}
-    if more and rows:
+    if rows and (more or len(rows) == page.limit - 1):
+        # As upstream does, a full page has a next one, even if that is empty.
         extra["volumes_links"] = [{"rel": "next", "href": link_to(req, rows[-1].volume.id)}]
     if req.at_least(3, 45) and req.flag("with_count"):
         extra["count"] = (await req.read(service.count_volumes, all_tenants=all_tenants))[0]
