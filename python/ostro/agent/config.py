@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,8 @@ class AgentConfig:
     """``url`` is the control plane's endpoint, ``hypervisor`` is libvirt or fake, ``name`` what this host is called.
 
     Everything that the agent keeps is below ``state_dir``. ``use_system_parts`` false starts private daemons even where
-    the system runs its own. With ``ceph``, disks are made there.
+    the system runs its own. With ``ceph``, disks are made there. ``physical`` says for each physical network which link device
+    or bridge leads to it.
     """
 
     url: str
@@ -24,3 +26,4 @@ class AgentConfig:
     name: str = field(default_factory=socket.gethostname)
     use_system_parts: bool = True
     ceph: CephConfig | None = None
+    physical: Mapping[str, str] = field(default_factory=dict)

@@ -158,6 +158,7 @@ def _network_config(config: AgentConfig, switch: openvswitch.OpenVSwitch) -> ope
         run_dir=switch.run_dir,
         datapath_type=switch.datapath_type,
         datapath_why=switch.datapath_why,
+        physical=config.physical,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections.abc import Mapping
 
 import click
 import structlog
@@ -13,6 +14,7 @@ import trio
 from ostro.agent import main as agent_main
 from ostro.agent.config import AgentConfig
 from ostro.cli.ceph import ceph_options
+from ostro.cli.physical import physical_option
 from ostro.cli.state import Lock, StateDir, Usage
 from ostro.cli.up import DEFAULT_STATE, check_user
 from ostro.runtime.ceph.config import CephConfig
@@ -71,7 +73,16 @@ async def _stop_on_signal(scope: trio.CancelScope) -> None:
 )
 @click.option("--parent", type=int, default=0, hidden=True, help="End when this process does.")
 @ceph_options
-def agent(state: str, url: str, hypervisor: str, log_level: str, parent: int, ceph: CephConfig | None) -> None:
+@physical_option
+def agent(
+    state: str,
+    url: str,
+    hypervisor: str,
+    log_level: str,
+    parent: int,
+    ceph: CephConfig | None,
+    physical: Mapping[str, str],
+) -> None:
     """Run this machine's host agent, in the foreground."""
     if parent:
         end_with(parent)
@@ -86,5 +97,6 @@ def agent(state: str, url: str, hypervisor: str, log_level: str, parent: int, ce
         state_dir=directory.host,
         hypervisor=hypervisor,
         ceph=directory.ceph,
+        physical=physical,
     )
     trio.run(run_agent, directory, config)

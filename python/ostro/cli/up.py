@@ -11,7 +11,8 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import click
 import structlog
@@ -19,6 +20,7 @@ import trio
 
 from ostro.cli.ceph import ceph_options
 from ostro.cli.control import ControlConfig, endpoint_of, listen, run_control
+from ostro.cli.physical import physical_option, physical_words
 from ostro.cli.state import StateDir, Usage
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.ceph.config import CephConfig
@@ -47,6 +49,7 @@ class UpConfig:
     region: str
     log_level: str
     ceph: CephConfig | None = None
+    physical: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_user(hypervisor: str) -> None:
@@ -126,6 +129,7 @@ async def _run_agent(config: UpConfig, endpoint: str) -> int:
     """Run one agent to its end; its exit status."""
     command = [sys.executable, "-m", "ostro", "agent", "--state", str(config.state.root), "--url", endpoint]
     command += ["--hypervisor", config.hypervisor, "--log-level", config.log_level, "--parent", str(os.getpid())]
+    command += physical_words(config.physical)
     # Not trio's open_process: it starts children from a worker thread, and the kernel's notice of a parent's death goes by thread.
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: ASYNC220
     ended = os.pidfd_open(process.pid)
@@ -160,11 +164,19 @@ async def _run_agent(config: UpConfig, endpoint: str) -> int:
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
 @ceph_options
+@physical_option
 def up(
-    state: str, listen_: str, hypervisor: str, database: str, region: str, log_level: str, ceph: CephConfig | None
+    state: str,
+    listen_: str,
+    hypervisor: str,
+    database: str,
+    region: str,
+    log_level: str,
+    ceph: CephConfig | None,
+    physical: Mapping[str, str],
 ) -> None:
     """Run a whole cloud on this machine, in the foreground."""
     configure_logging(log_level)
     check_user(hypervisor)
-    config = UpConfig(StateDir.make(state), listen_, hypervisor, database, region, log_level, ceph)
+    config = UpConfig(StateDir.make(state), listen_, hypervisor, database, region, log_level, ceph, physical)
     trio.run(run_up, config)
