@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from ostro.agent.drivers.network import Network, Synced, ovsdb
 from ostro.agent.drivers.network.openvswitch import OpenVSwitchNetwork
 from ostro.agent.parts import openvswitch as parts
 from ostro.model.errors import Unavailable
-from ostro.model.wishes import AddressPair, FixedIp, Noun, PortWish, RuleWish
+from ostro.model.wishes import AddressPair, FixedIp, Noun, PortWish, RuleWish, Segment
 from ostro.runtime.world import World
 from ostro.testing.contracts.network import (
     GROUP,
@@ -298,6 +299,24 @@ async def test_foreign_flows_are_left_and_ours_mended(openvswitch: TestOpenVSwit
     assert await lab.network.audit() == []
     assert "cookie=0x77" in await run(*ofctl, "dump-flows", socket, "table=99")
     await run(*ofctl, "del-flows", socket, "cookie=0x77/-1")
+
+
+async def test_a_physical_network_may_be_behind_another_bridge(openvswitch: TestOpenVSwitch) -> None:
+    database = f"--db=unix:{openvswitch.config.db_socket}"
+    await run("ovs-vsctl", database, "add-br", "net-ex", "--", "set", "bridge", "net-ex", "datapath_type=netdev")
+    led = dataclasses.replace(openvswitch, physical={"phys": "net-ex"})
+    provider = msgspec.structs.replace(network_wish(), segment=Segment("vlan", 7, "phys"))
+    for _ in range(2):
+        async with led.open() as network:
+            assert (await run("ovs-vsctl", database, "list-ports", "net-ex")).count("ostro") == 1
+            put(network, provider)
+            await network.sync()
+            assert any("from=phys" in flow.match for flow in await network.tables())
+            network.drop(Noun.NETWORK, NET)
+            await network.sync()
+    async with openvswitch.open():
+        assert await run("ovs-vsctl", database, "list-ports", "net-ex") == ""
+    await run("ovs-vsctl", database, "del-br", "net-ex")
 
 
 async def test_a_deleted_bridge_is_built_again(openvswitch: TestOpenVSwitch, lab: Lab) -> None:

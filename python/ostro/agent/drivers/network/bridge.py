@@ -40,6 +40,7 @@ NUMBER = "ostro-number:"
 PROTOCOL = "OpenFlow15"
 TUNNELS = ("vxlan", "gre", "geneve")
 PHYSICAL = "physical"
+PATCH = "patch"
 OFPORT_MOST = 0xFEFF
 
 
@@ -161,17 +162,24 @@ def _physical_port(replica: Ovsdb, wish: BridgeWish, physical_network: str) -> _
 
 
 def _patch_ends(replica: Ovsdb, wish: BridgeWish) -> list[Operation]:
-    """Puts the other ends of patches on the bridges of physical networks, where they are missing."""
-    steps: list[Operation] = []
+    """Puts the other ends of patches on the bridges of physical networks, where they are missing, and takes off those of others."""
+    wanted = {wish.names.patch(physical_network)[1] for physical_network in wish.physical}
+    steps = _drop_patch_ends(replica, wish.names, wanted)
     for index, (physical_network, device) in enumerate(wish.physical.items()):
         ours, theirs = wish.names.patch(physical_network)
         bridge = replica.find("Bridge", name=device)
         if bridge is None or replica.find("Interface", name=theirs) is not None:
             continue
         interface = {"name": theirs, "type": "patch", "options": encode_map({"peer": ours})}
-        ref = insert_port(steps, theirs, interface, {TAG: wish.names.tag, "role": "patch"}, f"end{index}")
+        ref = insert_port(steps, theirs, interface, {TAG: wish.names.tag, "role": PATCH}, f"end{index}")
         steps.append(_mutate("Bridge", where_uuid(bridge[0]), "ports", "insert", [named_ref(ref)]))
     return steps
+
+
+def _drop_patch_ends(replica: Ovsdb, names: BridgeNames, wanted: set[str]) -> list[Operation]:
+    ours = ((uuid, row) for uuid, row in replica.tables["Port"].items() if _external_id(row, TAG) == names.tag)
+    ends = [uuid for uuid, row in ours if _external_id(row, "role") == PATCH and str(row["name"]) not in wanted]
+    return [_mutate("Bridge", [], "ports", "delete", [uuid_ref(uuid)]) for uuid in ends]
 
 
 def _physical_ports(replica: Ovsdb, names: BridgeNames) -> set[str]:
@@ -336,10 +344,7 @@ def remove_steps(replica: Ovsdb, names: BridgeNames) -> list[Operation]:
     if found is None or _external_id(found[1], TAG) != names.tag:
         return []
     steps = [_mutate("Open_vSwitch", [], "bridges", "delete", [uuid_ref(found[0])])]
-    for uuid, row in replica.tables["Port"].items():
-        if _external_id(row, TAG) == names.tag and _external_id(row, "role") == "patch":
-            steps.append(_mutate("Bridge", [], "ports", "delete", [uuid_ref(uuid)]))
-    return steps
+    return steps + _drop_patch_ends(replica, names, set())
 
 
 COUNT_CHANGE: list[Operation] = [
