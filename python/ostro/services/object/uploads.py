@@ -42,7 +42,7 @@ Completed = list[tuple[str, ChunkDraft]]
 
 @dataclass
 class _Cutter:
-    """Hashes and cuts one stream. ``feed`` and ``finish`` block: one call at a time, in a worker thread."""
+    """Hashes and cuts one stream. ``feed`` and ``discard`` block: one call at a time, in a worker thread."""
 
     store: ChunkStore
     chunker: Chunker = field(default_factory=lambda: Chunker(CHUNK_BYTES, digests=["md5"]))
@@ -51,8 +51,8 @@ class _Cutter:
     draft_bytes: int = 0
     ended: bool = False
 
-    def feed(self, data: bytes) -> Completed:
-        """Take the next bytes; chunks that are complete now."""
+    def feed(self, data: bytes, last: bool) -> Completed:
+        """Take the next bytes; chunks that are complete now, the last short one included when these are the ``last`` bytes."""
         view = memoryview(data)
         done: Completed = []
         for piece in self.chunker.feed(data):
@@ -64,7 +64,7 @@ class _Cutter:
             self.draft_bytes += piece.end - piece.start
             if piece.chunk_id is not None:
                 done.append(self._complete(piece.chunk_id))
-        return done
+        return done + self.finish() if last and not self.ended else done
 
     def _complete(self, chunk_id: str) -> tuple[str, ChunkDraft]:
         assert self.draft is not None, "a chunk is complete after something was written to it"
@@ -74,7 +74,7 @@ class _Cutter:
         return chunk_id, draft
 
     def finish(self) -> Completed:
-        """The stream has ended: the last chunk, if it is a short one."""
+        """The stream has ended: the last chunk, if it is a short one. Costs nothing."""
         last = self.chunker.finish()
         return [] if last is None else [self._complete(last[0])]
 
@@ -125,18 +125,20 @@ class Uploads:
         except BaseExceptionGroup as group:
             raise _as_one(group) from None
         finally:
-            with trio.CancelScope(shield=True):
-                await self._threads.run(HASHES, cutter.discard)
+            if cutter.draft is not None:
+                with trio.CancelScope(shield=True):
+                    await self._threads.run(HASHES, cutter.discard)
         return Body(cutter.chunker.length, cutter.chunker.hexdigest("md5"), chunks=cutter.chunks)
 
     async def _feed(self, cutter: _Cutter, first: bytes, stream: AsyncIterator[bytes], pinned: list[str]) -> None:
         slots = trio.Semaphore(FLUSHING_MOST)
         async with trio.open_nursery() as nursery, aclosing(_gather(first, stream)) as parts:
-            async for data in parts:
+            async for data, last in parts:
                 if cutter.chunker.length + len(data) > FILE_MOST_BYTES:
                     raise BodyTooLarge()
-                await self._hand_over(await self._work(cutter.feed, data), nursery, pinned, slots)
-            await self._hand_over(await self._work(cutter.finish), nursery, pinned, slots)
+                # A hop to a worker costs as much as hashing some hundred KiB, so none is made without bytes.
+                done = await self._work(cutter.feed, data, last) if data else cutter.finish()
+                await self._hand_over(done, nursery, pinned, slots)
 
     async def _hand_over(
         self, completed: Completed, nursery: trio.Nursery, pinned: list[str], slots: trio.Semaphore
@@ -165,8 +167,10 @@ class Uploads:
                 await self._collector.pins.pin(chunk_id)
                 pinned.append(chunk_id)
                 await draft.commit(chunk_id)
-            finally:
+            except BaseException:
                 await self._threads.run(HASHES, draft.discard)
+                raise
+            finally:
                 slots.release()
 
 
@@ -180,17 +184,16 @@ async def _gather_first(stream: AsyncIterator[bytes]) -> tuple[bytes, bool]:
     return data, True
 
 
-async def _gather(first: bytes, stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The whole stream in parts of at least ``GATHER_BYTES``, the last one excepted."""
+async def _gather(first: bytes, stream: AsyncIterator[bytes]) -> AsyncGenerator[tuple[bytes, bool], None]:
+    """The whole stream in parts of at least ``GATHER_BYTES``, the last one excepted, which may be empty; and whether it is that."""
     parts, waiting_bytes = [first], len(first)
     async for part in stream:
         parts.append(part)
         waiting_bytes += len(part)
         if waiting_bytes >= GATHER_BYTES:
-            yield b"".join(parts)
+            yield parts[0] if len(parts) == 1 else b"".join(parts), False
             parts, waiting_bytes = [], 0
-    if parts:
-        yield b"".join(parts)
+    yield b"".join(parts), True
 
 
 def _as_one(group: BaseExceptionGroup[BaseException]) -> BaseException:
