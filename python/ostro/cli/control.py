@@ -15,6 +15,7 @@ import trio
 from ostro.cli.state import StateDir, Usage
 from ostro.http.app import serve
 from ostro.http.gate import Gate
+from ostro.runtime.allocator import map_large_buffers
 from ostro.runtime.ceph.config import CephConfig
 from ostro.runtime.world import World
 from ostro.saga.engine import Engine
@@ -111,6 +112,7 @@ async def run_control(
 ) -> None:
     """Serve until cancelled. Started once requests are answered."""
     raise_file_limit()
+    map_large_buffers()
     db = open_database(world, config)
     try:
         async with _ceph(world, config) as ceph, trio.open_nursery() as nursery:

@@ -31,6 +31,12 @@ class DemoCloud:
         self.log = state.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The control plane's process."""
+        assert self._process is not None, "it has been started"
+        return self._process.pid
+
     def start(self) -> None:
         """Start it and wait until it serves."""
         with self.log.open("wb") as log:

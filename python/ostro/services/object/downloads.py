@@ -13,6 +13,9 @@ from ostro.services.object.chunks import ChunkStore
 from ostro.services.object.objects import Found, decode_chunks
 from ostro.store.objects import BodyKind
 
+PART_BYTES = 1 << 20
+"""What is handed to the connection at once: it may keep copies of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -56,7 +59,11 @@ async def read_extents(store: ChunkStore, extents: Sequence[Extent]) -> AsyncGen
         if at + 1 < len(pieces) and pieces[at + 1].chunk_id:
             ahead = pieces[at + 1]
             store.hint(ahead.chunk_id, ahead.size_bytes, ahead.start, ahead.end)
-        yield data
+        if len(data) <= PART_BYTES:
+            yield data
+            continue
+        for start in range(0, len(data), PART_BYTES):
+            yield data[start : start + PART_BYTES]
 
 
 def _pieces(extents: Sequence[Extent], most_bytes: int) -> Iterator[Extent]:

@@ -29,7 +29,8 @@ from ostro.services.object.limits import CHUNK_BYTES, FILE_MOST_BYTES, INLINE_MO
 from ostro.services.object.objects import Body, Chunk
 
 HASHES = Pool("object-hash", 4)
-FLUSHING_MOST = 4
+FLUSHING_MOST = 3
+"""Each is in memory twice: here and in librados. So many keep a cluster busy at 400 MB/s for one stream."""
 UPLOAD_MOST_S = 12 * 3600.0
 """An upload may not outlast the grace that the collector gives to chunks of other processes."""
 GATHER_BYTES = 512 << 10

@@ -167,6 +167,25 @@ class CephCluster:
             raise RuntimeError(f"{prefix}: {complaint or code}")
         return json.loads(out) if out.strip() else None
 
+    def is_degraded(self, pool: str) -> bool:
+        """Whether a placement group of the pool has fewer copies in use than it should, as its OSDs say."""
+        number = next(found["pool"] for found in self.command("osd dump")["pools"] if found["pool_name"] == pool)
+        for group in range(self.options.placement_groups):
+            if self.query_group(f"{number}.{group:x}")["state"] != "active+clean":
+                return True
+        return False
+
+    def query_group(self, group: str) -> Any:
+        """What the primary OSD says of a placement group; a state of ``unknown`` while there is none."""
+        import rados
+
+        words = json.dumps({"prefix": "query", "pgid": group, "format": "json"})
+        try:
+            code, out, _complaint = self._admin.pg_command(group, words, b"", timeout=5)
+        except rados.Error:
+            return {"state": "unknown"}
+        return {"state": "unknown"} if code else json.loads(out)
+
     def create_pool(self, name: str, application: str = "rbd") -> None:
         """Make a pool, marked for its application."""
         self.command("osd pool create", pool=name, pg_num=self.options.placement_groups)
