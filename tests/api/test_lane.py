@@ -13,6 +13,7 @@ from ostro.http import lane
 from ostro.http.app import serve
 from ostro.http.faults import identity_shape
 from ostro.http.gate import Gate
+from ostro.http.lane import Lane, Wire
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.route import Service
@@ -136,6 +137,22 @@ async def test_a_body_by_either_way(cloud: TestCloud) -> None:
         other = await ask(served, "POST", "/probe", chunked, **{"Transfer-Encoding": "chunked", "Connection": "close"})
     assert comparable(plain) == comparable(other)
     assert plain.body == body
+
+
+async def test_a_large_body_that_comes_with_its_head_is_no_reason_to_hand_over(
+    cloud: TestCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed_over: list[Wire] = []
+
+    async def hand_over(self: Lane, wire: Wire) -> None:
+        handed_over.append(wire)
+
+    monkeypatch.setattr(Lane, "_hand_over", hand_over)
+    body = orjson.dumps({"a": "é" * 50_000})
+    async with serve_probe(cloud, Probe()) as served:
+        answer = await ask(served, "POST", "/probe", body, **{"Content-Length": str(len(body))})
+        assert answer.body == body
+        assert not handed_over
 
 
 async def test_head_has_the_length_and_no_body(cloud: TestCloud) -> None:

@@ -299,12 +299,14 @@ class Lane:
         buffer = wire.buffer
         if buffer:
             await trio.lowlevel.checkpoint()  # Pipelined requests must not keep others waiting.
-        while (end := buffer.find(END)) < 0:
-            data = await wire.receive(PART_BYTES)
-            buffer += data
-            if not data or len(buffer) > self._config.h11_max_incomplete_size:
+        most_bytes = self._config.h11_max_incomplete_size
+        # The head's end is looked for before its length is judged: a large body may have come with it.
+        while (end := buffer.find(END, 0, most_bytes)) < 0:
+            data = await wire.receive(PART_BYTES) if len(buffer) < most_bytes else b""
+            if not data:
                 scope.deadline = math.inf
                 return None
+            buffer += data
         scope.deadline = math.inf
         end += len(END)
         request = PlainRequest.parse(bytes(buffer[:end]))
