@@ -1,10 +1,11 @@
 # Ostro's commands. `make help` lists them. Everything is installed on the first use; see .ci/bootstrap.
 .DEFAULT_GOAL := help
-.PHONY: help build dev up demo demo-ceph test lint bench bench-core fuzz api lock clean
+.PHONY: help build dev up demo demo-ceph test lint compat bench bench-core fuzz api lock clean
 
 STATE  ?= .state
 LISTEN ?= 127.0.0.1:8774
 VENV   := .venv/bin
+SUITE  ?= identity
 CASES  ?= 20000
 
 help:  ## list the commands
@@ -31,6 +32,9 @@ test: dev  ## lint and every layer of tests
 
 lint: dev  ## formatting, style, types, layers
 	@$(VENV)/python .ci/check lint
+
+compat: dev  ## run OpenStack's own tests against a fresh cloud (SUITE=identity)
+	@$(VENV)/python tests/compat/tempest.py $(SUITE)
 
 bench: dev  ## measure the API, one JSON object a line (BENCH=--libvirt also boots real servers)
 	@$(VENV)/python -m bench.api $(BENCH)

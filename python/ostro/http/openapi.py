@@ -20,6 +20,7 @@ import orjson
 
 from ostro.http.faults import TITLES
 from ostro.http.policy import Rule
+from ostro.http.reference import make_reference
 from ostro.http.route import Route, Schema, Service
 from ostro.model import wishes
 from ostro.model.errors import Bug
@@ -196,6 +197,7 @@ def make_files(services: Sequence[Service]) -> dict[str, bytes]:
     """Every file of the contract: path below ``api/`` and content."""
     files = {f"{service.name}.json": render(make_document(service)) for service in services}
     files["agent/schemas.json"] = render(make_agent_schemas())
+    files["policy.yaml"] = make_reference(services).encode()
     return files
 
 

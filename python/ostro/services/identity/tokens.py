@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections import OrderedDict
+from collections.abc import Hashable
 
 import msgspec
 import trio
@@ -107,12 +108,14 @@ class Tokens:
         self._signer: Fernet | None = None
         self._keys_read_at_s = 0.0
         self._actors: OrderedDict[str, tuple[Actor, float]] = OrderedDict()
+        self._grants: OrderedDict[Hashable, tuple[Actor, float]] = OrderedDict()
         self._forgotten = 0
         db.doorbell.subscribe(TOPIC, self.forget)
 
     def forget(self) -> None:
         """Drop everything remembered, keys included."""
         self._actors.clear()
+        self._grants.clear()
         self._fernet = None
         self._forgotten += 1
 
@@ -144,6 +147,24 @@ class Tokens:
         assert self._signer is not None, "load_keys sets it"
         issued_s = payload.issued_at_us // 1_000_000
         return self._signer.encrypt_at_time(msgspec.msgpack.encode(payload), issued_s).decode().rstrip("=")
+
+    @property
+    def revision(self) -> int:
+        """Raised whenever everything remembered is dropped."""
+        return self._forgotten
+
+    def find_grant(self, key: Hashable) -> Actor | None:
+        """The actor that a login like this one got within the last ``FRESH_S``; nothing has changed since."""
+        known = self._grants.get(key)
+        return known[0] if known is not None and known[1] > trio.current_time() else None
+
+    def remember_grant(self, key: Hashable, actor: Actor, revision: int) -> None:
+        """Remember what rows that were read at ``revision`` gave; what has changed meanwhile is not remembered."""
+        if revision != self._forgotten:
+            return
+        self._grants[key] = (actor, trio.current_time() + FRESH_S)
+        while len(self._grants) > REMEMBER_MOST:
+            self._grants.popitem(last=False)
 
     async def issue_receipt(self, receipt: Receipt) -> str:
         """The receipt of a login that is not complete."""
