@@ -13,6 +13,7 @@ pub mod dhcp6;
 pub mod directory;
 pub mod exceeded;
 pub mod field;
+mod floods;
 pub mod ledger;
 pub mod matches;
 pub mod numbers;

@@ -6,11 +6,12 @@ use ipnet::IpNet;
 
 use super::{Match, from_here, mark_for, numbered, of_network, rank};
 use crate::field::Field;
+use crate::floods::Floods;
 use crate::ledger::Sink;
 use crate::matches::ip_proto;
 use crate::program::{CONTROLLER, IN_PORT, Program, VLAN_PRESENT};
 use crate::tables::{Table, flag, register};
-use crate::view::{Carrier, Floods, View};
+use crate::view::{Carrier, View};
 use crate::wish::{AddressPair, Id, Mac, Network};
 
 /// Where guests look for their metadata.
