@@ -12,6 +12,7 @@ import pytest
 
 from ostro.services.identity.compliance import Compliance
 from ostro.services.identity.totp import STEP_S, make_passcode
+from ostro.services.sweeps import forget_logins
 from ostro.store.users import FAILURES, USERS
 from ostro.testing.cloud import Answer, TestCloud
 
@@ -202,6 +203,15 @@ async def test_revocations_are_told(cloud: TestCloud) -> None:
     assert [event["audit_id"] for event in events] == token["audit_ids"]
     assert (await cloud.as_admin.get(f"{V3}/OS-REVOKE/events?since=2999-01-01T00:00:00Z")).json["events"] == []
     assert (await cloud.as_admin.get(f"{V3}/OS-REVOKE/events?since=yesterday")).status == 400
+
+
+async def test_what_locks_nobody_out_any_more_is_forgotten(cloud: TestCloud) -> None:
+    await login(cloud, "0" * 32, "wrong")
+    await forget_logins(cloud.cloud)
+    assert await cloud.db.read(lambda tx: FAILURES.count(tx)) == 1
+    await age_failures(cloud)
+    await forget_logins(cloud.cloud)
+    assert await cloud.db.read(lambda tx: FAILURES.count(tx)) == 0
 
 
 def test_the_operators_file() -> None:

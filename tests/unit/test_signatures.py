@@ -8,6 +8,7 @@ import hashlib
 import pytest
 
 from ostro.model.errors import Invalid, Unauthenticated
+from ostro.model.times import parse_iso
 from ostro.services.identity import ec2, oauth1, totp
 from ostro.services.identity.oauth1 import Signed
 
@@ -46,6 +47,7 @@ def test_an_oauth_header() -> None:
 
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+NOW_US = parse_iso("2015-08-30T12:40:00Z")
 SCOPE = "20150830/us-east-1/service/aws4_request"
 VANILLA = {
     "host": "example.amazonaws.com",
@@ -63,18 +65,25 @@ VANILLA = {
 
 
 def test_the_vanilla_request_of_aws_signature_4() -> None:
-    ec2.check_ec2(SECRET, VANILLA)
+    ec2.check_ec2(SECRET, VANILLA, NOW_US)
     for wrong in ({"path": "/other"}, {"signature": "0" * 64}, {"verb": "POST"}):
         with pytest.raises(Unauthenticated):
-            ec2.check_ec2(SECRET, {**VANILLA, **wrong})
+            ec2.check_ec2(SECRET, {**VANILLA, **wrong}, NOW_US)
     with pytest.raises(Unauthenticated):
-        ec2.check_ec2("another", VANILLA)
+        ec2.check_ec2("another", VANILLA, NOW_US)
+
+
+@pytest.mark.parametrize("off_s", [-1200, 1000])
+def test_an_old_signature_is_refused(off_s: int) -> None:
+    """CVE-2020-12692: what was overheard is good for fifteen minutes only."""
+    with pytest.raises(Unauthenticated):
+        ec2.check_ec2(SECRET, VANILLA, NOW_US + off_s * 1_000_000)
 
 
 def test_the_example_of_s3s_older_signature() -> None:
     """From Amazon's "Signing and authenticating REST requests"."""
     to_sign = b"GET\n\n\nTue, 27 Mar 2007 19:36:42 +0000\n/awsexamplebucket1/photos/puppy.jpg"
     given = {"token": base64.urlsafe_b64encode(to_sign).decode(), "signature": "qgk2+6Sv9/oM7G3qLEjTH1a1l1g="}
-    ec2.check_s3("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", given)
+    ec2.check_s3("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", given, NOW_US)
     with pytest.raises(Unauthenticated):
-        ec2.check_s3("wrong", given)
+        ec2.check_s3("wrong", given, NOW_US)

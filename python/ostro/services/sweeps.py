@@ -16,14 +16,18 @@ from ostro.services.agents.asks import sweep_asks
 from ostro.services.cloud import Cloud
 from ostro.services.image.uploads import sweep_images
 from ostro.services.object.sweeps import sweep_objects, sweep_stray_chunks
+from ostro.store.oauth1 import forget_expired
 from ostro.store.servers import forget_tombstones
 from ostro.store.tokens import sweep_revocations
+from ostro.store.users import forget_failures
 
 log = structlog.get_logger()
 
 TOMBSTONE_S = 86_400
 """How long a deleted server can still be looked up."""
 TOMBSTONES_AT_ONCE = 200
+FAILURES_S = 3_600
+"""How long wrong passwords in a row are counted together."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,14 @@ async def forget_revocations(cloud: Cloud) -> None:
     await cloud.db.run(sweep_revocations, cloud.world.now_us())
 
 
+async def forget_logins(cloud: Cloud) -> None:
+    """Wrong passwords that lock nobody out any more, and requests of consumers that nobody authorized in time."""
+    now_us = cloud.world.now_us()
+    locked_us = max(cloud.tokens.compliance.lockout_duration, FAILURES_S) * 1_000_000
+    await cloud.db.run(forget_failures, now_us - locked_us)
+    await cloud.db.run(forget_expired, now_us)
+
+
 async def take_back_asks(cloud: Cloud) -> None:
     """Questions to hosts that nobody waits for any more."""
     await cloud.db.run(sweep_asks, cloud.world.now_us())
@@ -54,6 +66,7 @@ async def forget_servers(cloud: Cloud) -> None:
 
 SWEEPS: tuple[Sweep, ...] = (
     Sweep("revocations", forget_revocations, 3600.0),
+    Sweep("logins", forget_logins, 600.0),
     Sweep("asks", take_back_asks, 60.0),
     Sweep("tombstones", forget_servers, 600.0),
     Sweep("images", sweep_images, 60.0),

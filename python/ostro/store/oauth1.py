@@ -58,3 +58,10 @@ def see_nonce(tx: Tx, consumer_id: str, token_id: str, nonce: str, now_us: int) 
 def forget_nonces(tx: Tx, before_us: int) -> int:
     """Forget nonces of requests that are too old to be accepted anyway."""
     return tx.execute("DELETE FROM oauth1_nonces WHERE seen_at_us < ?", (before_us,))
+
+
+def forget_expired(tx: Tx, now_us: int) -> int:
+    """Forget requests and access tokens that have expired; how many there were."""
+    requests = tx.execute("DELETE FROM oauth1_request_tokens WHERE expires_at_us < ?", (now_us,))
+    sql = "DELETE FROM oauth1_access_tokens WHERE expires_at_us > 0 AND expires_at_us < ?"
+    return requests + tx.execute(sql, (now_us,))

@@ -29,7 +29,7 @@ BODY = {
         "ec2Credentials": {"type": "object", "properties": GIVEN, "required": ["access"]},
     },
 }
-Check = Callable[[str, Mapping[str, Any]], None]
+Check = Callable[[str, Mapping[str, Any], int], None]
 DECOY = "0" * 32
 
 
@@ -40,7 +40,7 @@ async def _exchange(req: Request, check: Check) -> Reply:
     row = await req.cloud.db.read(find_ec2, given["access"])
     # Without such a key the same work is done in vain.
     blob = orjson.loads(req.cloud.sealer.open(row.sealed_blob)) if row else {"secret": DECOY}
-    check(str(blob.get("secret", "")), given)
+    check(str(blob.get("secret", "")), given, req.context.now_us)
     if row is None:
         raise Unauthenticated(REFUSED, detail="no such access key")
     shown = Shown()

@@ -15,8 +15,11 @@ from typing import Any
 from urllib.parse import quote
 
 from ostro.model.errors import Invalid, Unauthenticated
+from ostro.model.times import parse_iso
 from ostro.services.identity.tokens import REFUSED
 
+WINDOW_US = 900 * 1_000_000
+"""How old a signature may be, or how far ahead its clock."""
 _SAFE = "-_.~"
 
 
@@ -84,16 +87,35 @@ def sign_v4(secret: str, given: Mapping[str, Any]) -> list[str]:
     return [hmac.digest(_derived_key(secret, scope), to_sign.encode(), hashlib.sha256).hex()]
 
 
-def check_ec2(secret: str, given: Mapping[str, Any]) -> None:
-    """Raise Unauthenticated unless the request that is told of was signed with the secret."""
+def _check_age(headers: Mapping[str, str], params: Mapping[str, Any], now_us: int) -> None:
+    """Raise Unauthenticated for a signature that is older than ``WINDOW_S`` or past its own expiry. CVE-2020-12692."""
+    for text, is_expiry in (
+        (headers.get("x-amz-date") or params.get("X-Amz-Date"), False),
+        (params.get("Timestamp"), False),
+        (params.get("Expires"), True),
+    ):
+        if not text:
+            continue
+        try:
+            at_us = parse_iso(str(text))
+        except ValueError as error:
+            raise Unauthenticated(REFUSED, detail="not a time") from error
+        late_us = now_us - at_us
+        if late_us > (0 if is_expiry else WINDOW_US) or (not is_expiry and -late_us > WINDOW_US):
+            raise Unauthenticated(REFUSED, detail="the signature is too old")
+
+
+def check_ec2(secret: str, given: Mapping[str, Any], now_us: int) -> None:
+    """Raise Unauthenticated unless the request that is told of was signed with the secret, lately."""
     headers = {str(k).lower(): str(v) for k, v in (given.get("headers") or {}).items()}
     params = given.get("params") or {}
     is_v4 = headers.get("authorization", "").startswith("AWS4") or "X-Amz-Algorithm" in params
+    _check_age(headers, params, now_us)
     right = sign_v4(secret, given) if is_v4 else sign_query(secret, given)
     _compare(right, _text(given, "signature"))
 
 
-def check_s3(secret: str, given: Mapping[str, Any]) -> None:
+def check_s3(secret: str, given: Mapping[str, Any], now_us: int) -> None:
     """The same for S3, whose string to sign the service made: ``token`` is it in base64; version 4's names its day and region inside."""
     try:
         to_sign = base64.urlsafe_b64decode(_text(given, "token"))
@@ -103,6 +125,7 @@ def check_s3(secret: str, given: Mapping[str, Any]) -> None:
         lines = to_sign.decode(errors="replace").split("\n")
         if len(lines) != 4:
             raise Unauthenticated(REFUSED, detail="not a string to sign")
+        _check_age({"x-amz-date": lines[1]}, {}, now_us)
         right = hmac.digest(_derived_key(secret, lines[2]), to_sign, hashlib.sha256).hex()
     else:
         right = base64.b64encode(hmac.digest(secret.encode(), to_sign, hashlib.sha1)).decode()
