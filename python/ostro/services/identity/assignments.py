@@ -138,14 +138,10 @@ def grant_role(tx: Tx, context: Context, target: Target, holder: Holder, role_id
     role = need_role(tx, role_id)
     if role.domain_id and target.kind is TargetKind.SYSTEM:
         raise Forbidden(f"Role {role_id} belongs to a domain and can't be given on the system.")
-    if role.domain_id and role.domain_id != _domain_of(tx, target):
+    if role.domain_id and target.kind is TargetKind.PROJECT and role.domain_id != need_project(tx, target.id).domain_id:
         raise Forbidden(f"Role {role_id} belongs to another domain.")
     ASSIGNMENTS.insert_new(tx, _assignment(target, holder, role_id))
     tx.ring(TOPIC)
-
-
-def _domain_of(tx: Tx, target: Target) -> str:
-    return target.id if target.kind is TargetKind.DOMAIN else need_project(tx, target.id).domain_id
 
 
 def _no_grant(holder: Holder, role_id: str) -> NotFound:
