@@ -156,13 +156,16 @@ def get_limit(tx: Tx, context: Context, id_: str) -> Limit:
 
 
 def list_limits(tx: Tx, context: Context, page: Page) -> list[Limit]:
-    """One page of those that the actor may see: a project's own, a domain's own and its projects', the system's all."""
+    """One page of those that the actor may see: a project's own, a domain's own and its projects'; administrators and
+    the system see all."""
     context.enforce("identity:list_limits")
     actor = context.actor
+    if context.is_admin or actor.system:
+        return list_page(tx, LIMITS, page)
     if actor.domain_id:
         sql = "limits.domain_id = ? OR limits.project_id IN (SELECT id FROM projects WHERE domain_id = ?)"
         page = page.with_filters(Where(sql, (actor.domain_id, actor.domain_id)))
-    elif not actor.system and not context.is_admin:
+    else:
         page = page.with_filters(Filter("project_id", actor.project_id or "-"))
     return list_page(tx, LIMITS, page)
 
