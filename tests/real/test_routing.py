@@ -139,8 +139,8 @@ async def reach_at_last(guest: NamespaceGuest, address: str) -> None:
 
 
 async def settled(guest: NamespaceGuest) -> None:
-    """Wait until the guest's kernel is sure of its addresses and has heard of a router."""
-    for loop in ("while ip -6 address | grep -q tentative", "until ip -6 route | grep -q default"):
+    """Wait until the guest's kernel has heard of a router and is sure of the addresses that it made."""
+    for loop in ("until ip -6 route | grep -q default", "while ip -6 address | grep -q tentative"):
         await guest.do("busybox", "timeout", "10", "sh", "-c", f"{loop}; do :; done")
 
 
