@@ -1,6 +1,6 @@
 # Ostro's commands. `make help` lists them. Everything is installed on the first use; see .ci/bootstrap.
 .DEFAULT_GOAL := help
-.PHONY: help build dev up demo demo-ceph test lint compat bench bench-core fuzz api lock clean
+.PHONY: help build dev up demo demo-ceph test lint compat bench bench-storage bench-core fuzz api lock clean
 
 STATE  ?= .state
 LISTEN ?= 127.0.0.1:8774
@@ -38,6 +38,9 @@ compat: dev  ## run OpenStack's own tests against a fresh cloud (SUITE=identity)
 
 bench: dev  ## measure the API, one JSON object a line (BENCH=--libvirt also boots real servers)
 	@$(VENV)/python -m bench.api $(BENCH)
+
+bench-storage: dev  ## measure objects and volumes on a real Ceph beside its own gateway (BENCH=--help says more)
+	@$(VENV)/python -m bench.storage $(BENCH)
 
 bench-core: dev  ## measure the Rust core, one JSON object a line (BENCH=words selects figures)
 	@$(VENV)/python -m bench.core $(BENCH)

@@ -1,4 +1,9 @@
-"""What the demonstration on Ceph does, and what must be seen at each step."""
+"""What the demonstration on Ceph does, and what must be seen at each step.
+
+A live migration is not among the steps, because Ostro does not migrate servers yet. What stands in for it is that nothing of a server's disk is on its
+host: hosts share the pools, a volume is lent to the host of its server (`tests/api/test_volume_backends.py`), and the driver's tests open the
+same disk from two hosts (`tests/real/test_rbd.py`).
+"""
 
 from __future__ import annotations
 
