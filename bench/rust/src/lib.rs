@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use criterion::{Bencher, Criterion};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Rounds in which value and floor take turns.
 pub const ROUNDS: usize = 3;
@@ -128,6 +129,17 @@ pub fn times<T>(count: usize, mut call: impl FnMut(usize) -> T) -> Vec<f64> {
         start.elapsed().as_nanos() as f64
     };
     (0..count).map(once).collect()
+}
+
+/// How much of the processor's time one call takes, in nanoseconds: what other processes take of it meanwhile isn't counted.
+pub fn processor_time<T>(call: impl FnOnce() -> T) -> f64 {
+    let now = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+    };
+    let start = now();
+    black_box(call());
+    now() - start
 }
 
 /// The value that this share of all values is not above.

@@ -4,10 +4,13 @@
 //! units may want one flow (two ports that share an address); then the unit that sorts first has its way, whatever the order in
 //! which they came, so that the table is a function of the units alone.
 
+use std::cmp::Ordering;
+use std::collections::hash_map::Entry;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHasher};
 use smallvec::SmallVec;
 
 use crate::matches::Match;
@@ -42,9 +45,38 @@ pub enum Unit {
     Floating(Id),
 }
 
-/// What identifies a flow: table, priority and match. Sorts by them.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Arc<[u8]>);
+/// What identifies a flow: table, priority and match. Sorts by them. Knows its own hash: tables of flows grow without reading keys.
+#[derive(Clone)]
+pub struct Key {
+    hash: u64,
+    bytes: Arc<[u8]>,
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.bytes == other.bytes
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.bytes.cmp(&other.bytes)
+    }
+}
 
 impl Key {
     /// The key of a flow.
@@ -54,25 +86,27 @@ impl Key {
         bytes.push(table);
         bytes.extend_from_slice(&(u16::MAX - priority).to_be_bytes());
         bytes.extend_from_slice(matches.as_bytes());
-        Self(Arc::from(&*bytes))
+        let mut hasher = FxHasher::default();
+        hasher.write(&bytes);
+        Self { hash: hasher.finish(), bytes: Arc::from(&*bytes) }
     }
 
     /// The number of its table.
     #[must_use]
     pub fn table(&self) -> u8 {
-        self.0[0]
+        self.bytes[0]
     }
 
     /// Its priority. Flows of one table sort from high to low.
     #[must_use]
     pub fn priority(&self) -> u16 {
-        u16::MAX - u16::from_be_bytes([self.0[1], self.0[2]])
+        u16::MAX - u16::from_be_bytes([self.bytes[1], self.bytes[2]])
     }
 
     /// Its match, as OXM bytes.
     #[must_use]
     pub fn matches(&self) -> &[u8] {
-        &self.0[3..]
+        &self.bytes[3..]
     }
 }
 
@@ -105,7 +139,7 @@ pub enum Change {
     Remove(Key),
 }
 
-/// The difference between two commits, ordered by key.
+/// The difference between two tables of flows, each flow at most once.
 pub type Diff = Vec<Change>;
 
 /// Collects the flows that one unit wants.
@@ -121,18 +155,39 @@ impl Sink {
         self.scratch.clear();
         program.write(&mut self.scratch);
         let key = Key::new(table.number(), priority, matches);
-        self.flows.push(Flow { key, instructions: Arc::from(&*self.scratch) });
+        // Flows that follow each other often do the same.
+        let same = self.flows.last().filter(|flow| *flow.instructions == *self.scratch);
+        let instructions = same.map_or_else(|| Arc::from(&*self.scratch), |flow| flow.instructions.clone());
+        self.flows.push(Flow { key, instructions });
     }
 }
 
 type Claims = SmallVec<[(Unit, Instructions); 1]>;
 
-/// The wanted flows.
+/// A flow that somebody wants, or wanted at the last commit.
+struct Held {
+    key: Key,
+    claims: Claims,
+    /// What it did at the last commit (None: it wasn't there), if that has changed since.
+    before: Option<Option<Instructions>>,
+}
+
+impl Held {
+    fn winner(&self) -> Option<&Instructions> {
+        self.claims.first().map(|(_, instructions)| instructions)
+    }
+}
+
+/// The wanted flows. They lie in slots, so that what refers to one is a number.
 #[derive(Default)]
 pub struct Ledger {
-    flows: FxHashMap<Key, Claims>,
-    units: FxHashMap<Unit, Vec<Key>>,
-    before: FxHashMap<Key, Option<Instructions>>,
+    held: Vec<Held>,
+    free_slots: Vec<u32>,
+    slots: FxHashMap<Key, u32>,
+    units: FxHashMap<Unit, Vec<u32>>,
+    /// Slots whose `before` is set.
+    touched: Vec<u32>,
+    wanted: usize,
 }
 
 impl Ledger {
@@ -140,80 +195,111 @@ impl Ledger {
     pub fn replace(&mut self, unit: &Unit, sink: &mut Sink) -> usize {
         sink.flows.sort_unstable();
         sink.flows.dedup_by(|later, earlier| later.key == earlier.key);
-        let wanted: Vec<Key> = sink.flows.iter().map(|flow| flow.key.clone()).collect();
-        let old =
-            if wanted.is_empty() { self.units.remove(unit) } else { self.units.insert(unit.clone(), wanted.clone()) };
-        for key in old.into_iter().flatten() {
-            if wanted.binary_search(&key).is_err() {
-                self.release(unit, key);
+        let mut programs = Vec::with_capacity(sink.flows.len());
+        let mut slots = Vec::with_capacity(sink.flows.len());
+        for Flow { key, instructions } in sink.flows.drain(..) {
+            slots.push(self.slot(key));
+            programs.push(instructions);
+        }
+        let old = self.units.remove(unit).unwrap_or_default();
+        if !old.is_empty() {
+            let mut kept = slots.clone();
+            kept.sort_unstable();
+            let gone = old.into_iter().filter(|slot| kept.binary_search(slot).is_err());
+            gone.for_each(|slot| self.change(slot, |claims| claims.retain(|(owner, _)| owner != unit)));
+        }
+        for (slot, instructions) in slots.iter().zip(programs) {
+            self.claim(*slot, unit, instructions);
+        }
+        let count = slots.len();
+        if count > 0 {
+            self.units.insert(unit.clone(), slots);
+        }
+        count
+    }
+
+    /// The slot of a flow, a new one if nobody wants it yet.
+    fn slot(&mut self, key: Key) -> u32 {
+        match self.slots.entry(key) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => {
+                let held = Held { key: entry.key().clone(), claims: Claims::new(), before: None };
+                let slot = match self.free_slots.pop() {
+                    Some(slot) => {
+                        self.held[slot as usize] = held;
+                        slot
+                    }
+                    None => {
+                        self.held.push(held);
+                        self.held.len() as u32 - 1
+                    }
+                };
+                *entry.insert(slot)
             }
         }
-        for flow in sink.flows.drain(..) {
-            self.claim(unit, flow);
-        }
-        wanted.len()
     }
 
-    fn claim(&mut self, unit: &Unit, flow: Flow) {
-        let claims = self.flows.entry(flow.key.clone()).or_default();
-        let winner = claims.first().map(|(_, instructions)| instructions.clone());
+    fn claim(&mut self, slot: u32, unit: &Unit, instructions: Instructions) {
+        let claims = &self.held[slot as usize].claims;
         match claims.binary_search_by(|(owner, _)| owner.cmp(unit)) {
-            Ok(at) if claims[at].1 == flow.instructions => return,
-            Ok(at) => claims[at].1 = flow.instructions,
-            Err(at) => claims.insert(at, (unit.clone(), flow.instructions)),
-        }
-        let changed = winner.as_ref() != Some(&claims[0].1);
-        if changed {
-            self.before.entry(flow.key).or_insert(winner);
+            Ok(at) if claims[at].1 == instructions => {}
+            Ok(at) => self.change(slot, |claims| claims[at].1 = instructions),
+            Err(at) => self.change(slot, |claims| claims.insert(at, (unit.clone(), instructions))),
         }
     }
 
-    fn release(&mut self, unit: &Unit, key: Key) {
-        let Some(claims) = self.flows.get_mut(&key) else { return };
-        let winner = claims.first().map(|(_, instructions)| instructions.clone());
-        claims.retain(|(owner, _)| owner != unit);
-        let changed = claims.first().map(|(_, instructions)| instructions) != winner.as_ref();
-        if claims.is_empty() {
-            self.flows.remove(&key);
-        }
-        if changed {
-            self.before.entry(key).or_insert(winner);
+    /// Changes who wants a flow, and remembers what it did before if that changes.
+    fn change(&mut self, slot: u32, change: impl FnOnce(&mut Claims)) {
+        let held = &mut self.held[slot as usize];
+        let before = held.winner().cloned();
+        change(&mut held.claims);
+        self.wanted = self.wanted + usize::from(!held.claims.is_empty()) - usize::from(before.is_some());
+        if held.before.is_none() && held.winner() != before.as_ref() {
+            held.before = Some(before);
+            self.touched.push(slot);
         }
     }
 
-    /// What has changed since this was last called.
+    /// What has changed since this was last called, unit by unit: what a unit no longer wants, then what it wants anew.
     pub fn commit(&mut self) -> Diff {
-        let mut diff: Diff = Vec::with_capacity(self.before.len());
-        for (key, before) in self.before.drain() {
-            let now = self.flows.get(&key).map(|claims| claims[0].1.clone());
-            match (before, now) {
-                (None, Some(instructions)) => diff.push(Change::Add(Flow { key, instructions })),
-                (Some(before), Some(now)) if before != now => {
-                    diff.push(Change::Modify(Flow { key, instructions: now }))
-                }
-                (Some(_), None) => diff.push(Change::Remove(key)),
+        let mut diff: Diff = Vec::with_capacity(self.touched.len());
+        for slot in std::mem::take(&mut self.touched) {
+            let held = &mut self.held[slot as usize];
+            let Some(before) = held.before.take() else { continue };
+            let flow = |instructions: &Instructions| Flow { key: held.key.clone(), instructions: instructions.clone() };
+            match (&before, held.winner()) {
+                (None, Some(now)) => diff.push(Change::Add(flow(now))),
+                (Some(before), Some(now)) if before != now => diff.push(Change::Modify(flow(now))),
+                (Some(_), None) => diff.push(Change::Remove(held.key.clone())),
                 _ => {}
             }
+            if held.claims.is_empty() {
+                self.slots.remove(&held.key);
+                self.free_slots.push(slot);
+            }
         }
-        diff.sort_unstable_by(|a, b| a.key().cmp(b.key()));
         diff
     }
 
     /// Every wanted flow, in no particular order.
     pub fn flows(&self) -> impl Iterator<Item = Flow> {
-        self.flows.iter().map(|(key, claims)| Flow { key: key.clone(), instructions: claims[0].1.clone() })
+        let flow = |held: &Held| {
+            let instructions = held.winner()?.clone();
+            Some(Flow { key: held.key.clone(), instructions })
+        };
+        self.held.iter().filter_map(flow)
     }
 
     /// How many flows are wanted.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.flows.len()
+        self.wanted
     }
 
     /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.flows.is_empty()
+        self.wanted == 0
     }
 }
 

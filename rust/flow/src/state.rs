@@ -230,7 +230,9 @@ impl State {
     /// Every flow of the last commit.
     #[must_use]
     pub fn flows(&self) -> FlowMap {
-        self.ledger.flows().map(|flow| (flow.key, flow.instructions)).collect()
+        let mut flows = FlowMap::with_capacity_and_hasher(self.ledger.len(), Default::default());
+        flows.extend(self.ledger.flows().map(|flow| (flow.key, flow.instructions)));
+        flows
     }
 
     /// Every flow of the last commit in words, in the order in which packets meet them.
