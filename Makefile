@@ -2,11 +2,11 @@
 .DEFAULT_GOAL := help
 .PHONY: help build dev up demo demo-ceph test lint compat bench bench-storage bench-core fuzz api lock clean
 
-STATE  ?= .state
-LISTEN ?= 127.0.0.1:8774
-VENV   := .venv/bin
-SUITE  ?= identity
-CASES  ?= 20000
+STATE   ?= .state
+LISTEN  ?= 127.0.0.1:8774
+VENV    := .venv/bin
+SUITE   ?= identity
+SECONDS ?= 10
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -45,8 +45,8 @@ bench-storage: dev  ## measure objects and volumes on a real Ceph beside its own
 bench-core: dev  ## measure the Rust core, one JSON object a line (BENCH=words selects figures)
 	@$(VENV)/python -m bench.core $(BENCH)
 
-fuzz: dev  ## feed random input to the parsers and compilers of the Rust core (CASES=number)
-	@PROPTEST_CASES=$(CASES) cargo test --release --workspace --exclude ostro-python
+fuzz: dev  ## feed random bytes to every parser of foreign bytes (SECONDS=seconds for each target)
+	@.ci/fuzz $(SECONDS)
 
 api: dev  ## write the contract in api/ from the routes
 	@$(VENV)/python -m ostro.http.openapi api
