@@ -143,6 +143,9 @@ class HostTable:
     def snapshot(self) -> HostTable:
         """An independent copy, for "what if". Parts are shared until one side changes them."""
 
+    def _panic(self, message: str) -> None:
+        """Panic with the table held, as a defect would: for the tests of the seam. Raises Bug."""
+
     @property
     def memory_bytes(self) -> int:
         """What the table holds."""
@@ -365,7 +368,7 @@ class Hasher:
         """Begin a stream. Raises ValueError for an unknown name."""
 
     def update(self, data: Buffer) -> None:
-        """Take the next bytes, any number of them; the interpreter is released for feeds of 16 KiB and more."""
+        """Take the next bytes, any number of them; the interpreter is released for feeds of 8 KiB and more."""
 
     @property
     def length(self) -> int:

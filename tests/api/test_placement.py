@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from ostro.store.inventories import count_wrong_sums
+from ostro.model.errors import NoCapacity
+from ostro.services.placement.claims import Owner, claim_host
+from ostro.services.placement.engine import HostRequest
+from ostro.store.database import Tx
+from ostro.store.hosts import list_host_ids
+from ostro.store.inventories import count_wrong_sums, take
 from ostro.testing.cloud import Answer, ApiClient, TestCloud
 from ostro.testing.hosts import add_host
 
@@ -312,3 +317,22 @@ async def test_errors_have_codes_since_1_23_and_say_which_versions_there_are(clo
     refused = await at(cloud.as_admin, "1.99").get(path)
     [error] = refused.json["errors"]
     assert (refused.status, error["min_version"], error["max_version"]) == (406, "1.0", "1.39")
+
+
+async def test_whoever_loses_every_proposal_is_told_why(cloud: TestCloud) -> None:
+    """Between the engine's picture and the rows somebody has been quicker, and the picture has not heard of it yet."""
+    for name in ("host-a", "host-b"):
+        await add_host(cloud, name)
+    engine = cloud.cloud.placement
+    await engine.fresh()
+    owner = Owner(CONSUMER, "p", "u")
+
+    def lose(tx: Tx) -> str:
+        for host_id in list_host_ids(tx):
+            while take(tx, host_id, {"VCPU": 1}):
+                pass
+        with pytest.raises(NoCapacity) as refused:
+            claim_host(tx, engine, HostRequest({"VCPU": 1}), owner, seed=1, now_us=1)
+        return refused.value.message
+
+    assert "2 hosts: taken by others a moment ago" in await cloud.db.run(lose)

@@ -70,7 +70,12 @@ impl<'a> Iterator for Terms<'a> {
             let (value, mask) = body.split_at(body.len() / 2);
             (value, Some(mask))
         };
-        Some(Term { header, field: Field::from_header(header), value, mask })
+        // A field of ours with a value of another size is none of ours.
+        let is_whole = |field: &Field| {
+            let size = usize::from(field.spec().size_bytes);
+            value.len() == size && mask.is_none_or(|mask| mask.len() == size)
+        };
+        Some(Term { header, field: Field::from_header(header).filter(is_whole), value, mask })
     }
 }
 
@@ -123,7 +128,10 @@ impl Match {
             (Field::Reg4, Field::Reg5),
             (Field::Reg6, Field::Reg7),
         ];
-        if term.header >> 16 != PACKET_REGISTERS || term.value.len() != 8 {
+        if term.header >> 16 != PACKET_REGISTERS
+            || term.value.len() != 8
+            || term.mask.is_some_and(|mask| mask.len() != 8)
+        {
             return None;
         }
         let (high, low) = PAIRS.get((term.header >> 9 & 0x7f) as usize)?;

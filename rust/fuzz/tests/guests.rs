@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic here is a failed test")]
 
-use ostro_flow::{Directory, Noun, State, Uplinks};
+use ostro_flow::{Directory, Noun, Question, State, Uplinks};
 use ostro_fuzz::{bent, run};
 use proptest::prelude::*;
 use serde_json::json;
@@ -64,7 +64,7 @@ fn dhcp4(kind: u8) -> Vec<u8> {
 }
 
 /// An IPv6 frame to a multicast group.
-fn ipv6(next: u8, group: u8, payload: &mut Vec<u8>, checksum_at: usize) -> Vec<u8> {
+fn ipv6(next: u8, group: u8, payload: &mut [u8], checksum_at: usize) -> Vec<u8> {
     let source = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 1];
     let mut destination = [0; 16];
     (destination[0], destination[1], destination[15]) = (0xff, 2, group);
@@ -118,6 +118,11 @@ fn frames_of_guests() {
             prop_assert_eq!(&answer[12..14], &frame[12..14]);
         }
         prop_assert_eq!(directory.answer(PORT + 1, &frame), None);
+        for table in 0..64 {
+            let frame = frame.as_slice();
+            let question = Question { table, in_port: PORT, network: 1, router: 1, next_hop: [0; 16], frame };
+            let _ = directory.reply(&question);
+        }
         Ok(())
     });
 }

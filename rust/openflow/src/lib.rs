@@ -4,8 +4,10 @@
 //! data plane is the kernel's own. The only crate that does I/O; it contains no `unsafe` of its own.
 #![forbid(unsafe_code)]
 
+mod event;
 pub mod link;
 pub mod netlink;
+pub mod reading;
 pub mod session;
 mod throttle;
 pub mod wire;

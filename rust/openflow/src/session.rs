@@ -10,15 +10,13 @@ use std::time::{Duration, Instant};
 
 use ostro_flow::ledger::{apply, diff};
 use ostro_flow::program::Program;
-use ostro_flow::words::{self, NoNames};
 use ostro_flow::{Change, Diff, Directory, FlowMap, Question};
 
 use crate::WireError;
+pub use crate::event::{Command, Counts, Event, Ticket};
+use crate::event::{drift, in_words};
 use crate::throttle::Throttle;
-use crate::wire::{self, Bundle, COOKIE, COOKIE_MASK, HeldFlow, Message, PortStatus, Writer, kind};
-
-/// Names one command in the events that answer it.
-pub type Ticket = u64;
+use crate::wire::{self, Bundle, COOKIE, COOKIE_MASK, HeldFlow, Message, Writer, kind};
 
 /// A switch that has said nothing for this long is asked whether it is there.
 const QUIET: Duration = Duration::from_secs(5);
@@ -28,100 +26,6 @@ const DEAD: Duration = Duration::from_secs(30);
 const ADVERTISE: Duration = Duration::from_secs(300);
 /// Marks the number of a router where that of a port is expected.
 const ROUTERS: u32 = 1 << 31;
-/// The most lines in which one drift is told.
-const DRIFT_LINES_MOST: usize = 100;
-
-/// What is asked of a session.
-#[derive(Debug)]
-pub enum Command {
-    /// Carry these changes out on the flows that the switch should have.
-    Sync {
-        /// Answered by [`Event::Synced`] or [`Event::Away`].
-        ticket: Ticket,
-        /// What changes.
-        changes: Diff,
-        /// Tracking zones that begin a new life: their connections are forgotten first.
-        fresh_zones: Vec<u16>,
-    },
-    /// Compare the switch with what it should have, and mend it.
-    Audit {
-        /// Answered by [`Event::Audited`] or [`Event::Away`].
-        ticket: Ticket,
-    },
-    /// Read the switch's flows.
-    Dump {
-        /// Answered by [`Event::Dumped`] or [`Event::Away`].
-        ticket: Ticket,
-    },
-}
-
-/// How many flows were sent, of each kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Counts {
-    pub added: u64,
-    pub changed: u64,
-    pub removed: u64,
-}
-
-impl Counts {
-    fn of(changes: &[Change]) -> Self {
-        changes.iter().fold(Self::default(), |mut counts, change| {
-            match change {
-                Change::Add(_) => counts.added += 1,
-                Change::Modify(_) => counts.changed += 1,
-                Change::Remove(_) => counts.removed += 1,
-            }
-            counts
-        })
-    }
-}
-
-/// What a session tells.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The switch is there.
-    Connected,
-    /// The switch is gone, and why.
-    Disconnected(String),
-    /// The switch has what it should have as of this command; so many flows were sent for it and for those beside it.
-    Synced {
-        /// Which command.
-        ticket: Ticket,
-        /// What was sent.
-        sent: Counts,
-        /// Flows that the switch would not take, in words.
-        refused: Vec<String>,
-    },
-    /// The switch had come back without some of its flows and has them again.
-    Refilled {
-        /// What was sent.
-        sent: Counts,
-        /// Flows that the switch would not take, in words.
-        refused: Vec<String>,
-    },
-    /// An audit is done: what differed, in words, and is mended.
-    Audited {
-        /// Which command.
-        ticket: Ticket,
-        /// One line for each flow, up to a bound.
-        drift: Vec<String>,
-    },
-    /// The flows of the switch.
-    Dumped {
-        /// Which command.
-        ticket: Ticket,
-        /// In the order of their keys.
-        flows: Vec<HeldFlow>,
-    },
-    /// The switch is away, so a command can't be answered. What it was to have is kept in mind.
-    Away {
-        /// Which command.
-        ticket: Ticket,
-    },
-    /// A port came, went or changed.
-    Port(PortStatus),
-}
 
 /// Why a bundle is sent, and who waits for it.
 enum Purpose {
@@ -524,14 +428,6 @@ impl Session {
     }
 }
 
-impl Command {
-    fn ticket(&self) -> Ticket {
-        match self {
-            Self::Sync { ticket, .. } | Self::Audit { ticket } | Self::Dump { ticket } => *ticket,
-        }
-    }
-}
-
 impl Work {
     fn tickets(self) -> Vec<Ticket> {
         match self {
@@ -543,22 +439,4 @@ impl Work {
             }
         }
     }
-}
-
-fn in_words(change: &Change) -> String {
-    words::key(change.key(), &NoNames)
-}
-
-/// A drift in words: what to mend, seen from the switch.
-fn drift(changes: &[Change]) -> Vec<String> {
-    let line = |change: &Change| match change {
-        Change::Add(_) => format!("missing: {}", in_words(change)),
-        Change::Modify(_) => format!("different: {}", in_words(change)),
-        Change::Remove(_) => format!("unwanted: {}", in_words(change)),
-    };
-    let mut lines: Vec<String> = changes.iter().take(DRIFT_LINES_MOST).map(line).collect();
-    if changes.len() > DRIFT_LINES_MOST {
-        lines.push(format!("and {} more", changes.len() - DRIFT_LINES_MOST));
-    }
-    lines
 }

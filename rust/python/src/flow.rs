@@ -173,15 +173,17 @@ impl FlowDiff {
 
 #[pymethods]
 impl FlowDiff {
-    fn counts(&self) -> (usize, usize, usize) {
-        let held = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        let changes = held.as_ref().map_or(&[][..], |(changes, _)| changes);
-        let count = |of: fn(&Change) -> bool| changes.iter().filter(|change| of(change)).count();
-        (
-            count(|change| matches!(change, Change::Add(_))),
-            count(|change| matches!(change, Change::Modify(_))),
-            count(|change| matches!(change, Change::Remove(_))),
-        )
+    fn counts(&self, py: Python<'_>) -> (usize, usize, usize) {
+        py.detach(|| {
+            let held = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+            let changes = held.as_ref().map_or(&[][..], |(changes, _)| changes);
+            let count = |of: fn(&Change) -> bool| changes.iter().filter(|change| of(change)).count();
+            (
+                count(|change| matches!(change, Change::Add(_))),
+                count(|change| matches!(change, Change::Modify(_))),
+                count(|change| matches!(change, Change::Remove(_))),
+            )
+        })
     }
 }
 

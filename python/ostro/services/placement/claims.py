@@ -40,7 +40,7 @@ def claim_host(tx: Tx, engine: PlacementEngine, request: HostRequest, owner: Own
     for host_id in _by_life(tx, _fitting(tx, request), now_us):
         if host_id not in proposal.hosts and _take(tx, engine, host_id, request, owner, now_us):
             return host_id
-    reasons = "; ".join(proposal.explanation) or "there are no hosts"
+    reasons = "; ".join(proposal.explanation or engine.explain(request)) or "there are no hosts"
     raise NoCapacity(f"No valid host was found. {reasons[0].upper()}{reasons[1:]}.")
 
 

@@ -134,16 +134,18 @@ class PlacementEngine:
 
     def propose(self, request: HostRequest, seed: int) -> Proposal:
         """Hosts for a server. May be called from any thread."""
-        asked: dict[str, Any] = {
-            "resources": dict(request.resources),
-            "required": list(request.required),
-            "not_hosts": list(request.not_hosts),
-            "az": request.zone,
-        }
-        if request.only_hosts is not None:
-            asked["only_hosts"] = list(request.only_hosts)
-        decision = self._table.place(asked, seed=seed, limit=PROPOSALS_MOST)
+        decision = self._table.place(_asked(request), seed=seed, limit=PROPOSALS_MOST)
         return Proposal(decision.hosts, decision.explanation)
+
+    def explain(self, request: HostRequest) -> list[str]:
+        """Why no host takes the server, for whoever has found that none does. May be called from any thread.
+
+        A host that would still do by this picture has lost its room to somebody who was quicker.
+        """
+        decision = self._table.place(_asked(request), limit=1, explain=True)
+        lost = len(self._table) - sum(count for _, count in decision.rejected)
+        taken = [f"{lost} host{'' if lost == 1 else 's'}: taken by others a moment ago"] if lost > 0 else []
+        return [*decision.explanation, *taken]
 
     def place(self, request: Mapping[str, Any], *, seed: int, limit: int) -> list[str]:
         """Providers for a request in the host table's own terms."""
@@ -180,6 +182,19 @@ class PlacementEngine:
     def _hit(self) -> None:
         self._changes += 1
         self._noted = True
+
+
+def _asked(request: HostRequest) -> dict[str, Any]:
+    """A request in the host table's terms."""
+    asked: dict[str, Any] = {
+        "resources": dict(request.resources),
+        "required": list(request.required),
+        "not_hosts": list(request.not_hosts),
+        "az": request.zone,
+    }
+    if request.only_hosts is not None:
+        asked["only_hosts"] = list(request.only_hosts)
+    return asked
 
 
 def _spec(view: View) -> dict[str, Any]:

@@ -1,0 +1,108 @@
+"""The seam between Python and the Rust core: panics are exceptions, long calls let others run, objects are shared by threads."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from ostro._core import Bug, Chunker, Corrupt, FlowState, Hasher, HostTable, Request, update_together, verify_chunk
+
+BYTES = bytes(32 << 20)
+NETWORK = {"name": "n", "segment": {"type": "vxlan", "id": 1}, "mtu": 1450, "service_mac": "02:00:00:00:00:01"}
+ONE_VCPU = Request({"resources": {"VCPU": 1}})
+
+
+def _table(hosts: int) -> HostTable:
+    table = HostTable()
+    for number in range(hosts):
+        table.set_host(f"h{number}", {"inventories": {"VCPU": {"total": 100}}})
+    return table
+
+
+def test_a_panic_is_an_exception_and_poisons_nothing() -> None:
+    table = _table(2)
+    with pytest.raises(Bug, match="panicked: the roof is on fire"):
+        table._panic("the roof is on fire")
+    assert issubclass(Bug, RuntimeError)
+    assert table.place(ONE_VCPU, limit=2).hosts
+    table.add_used("h0", {"VCPU": 1})
+
+    def panic() -> None:
+        with pytest.raises(Bug):
+            table._panic("in another thread")
+
+    thread = threading.Thread(target=panic)
+    thread.start()
+    thread.join()
+    assert len(table) == 2 and table.remove_host("h1")
+
+
+def _place_many() -> object:
+    return _table(100).place_many([(ONE_VCPU, 9000)], all_or_nothing=False)
+
+
+def _how_many(table: HostTable) -> Callable[[], object]:
+    asked = [Request({"resources": {"VCPU": 1 + n}}) for n in range(40)]
+    return lambda: [table.how_many(request) for request in asked]
+
+
+def _verify() -> None:
+    for _ in range(6):
+        with pytest.raises(Corrupt):
+            verify_chunk(BYTES, "0" * 64)
+
+
+LONG: dict[str, Callable[[], Callable[[], object]]] = {
+    "Hasher.update": lambda: lambda: Hasher("md5", "sha512").update(BYTES),
+    "Chunker.feed": lambda: lambda: Chunker(digests=["md5"]).feed(BYTES),
+    "update_together": lambda: lambda: update_together([(Hasher("md5", "sha256"), BYTES) for _ in range(2)]),
+    "verify_chunk": lambda: _verify,
+    "HostTable.place_many": lambda: _place_many,
+    "HostTable.how_many": lambda: _how_many(_table(3000)),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_another_thread_runs_during_long_calls(name: str) -> None:
+    """The other thread notes when it ran. If the call held the interpreter, there would be no note from the middle of it."""
+    call, notes, over = LONG[name](), [0.0], threading.Event()
+
+    def note() -> None:
+        while not over.is_set():
+            notes.append(time.perf_counter())
+
+    thread = threading.Thread(target=note)
+    thread.start()
+    try:
+        started_s = time.perf_counter()
+        call()
+        ended_s = time.perf_counter()
+    finally:
+        over.set()
+        thread.join()
+    third_s = (ended_s - started_s) / 3
+    assert any(started_s + third_s < note_s < ended_s - third_s for note_s in notes), f"{name} took {third_s * 3:.3f} s"
+
+
+def test_objects_are_shared_by_threads() -> None:
+    hasher, state, table = Hasher("sha256"), FlowState(), _table(50)
+
+    def work(number: int) -> None:
+        for turn in range(50):
+            hasher.update(b"x" * 10_000)
+            id_ = f"net-{number}-{turn}"
+            state.put("network", id_, json.dumps({"id": id_, **NETWORK}).encode())
+            state.commit()
+            table.add_used(f"h{turn}", {"VCPU": 1})
+            table.place(ONE_VCPU, seed=number)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(work, range(4))) == [None] * 4
+    assert hasher.length == 4 * 50 * 10_000
+    assert state.stats()["commits"] == 200
+    assert table.how_many(ONE_VCPU) == 50 * 100 - 200
