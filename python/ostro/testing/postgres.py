@@ -24,6 +24,9 @@ USER = "ostro"
 START_DEADLINE_S = 30.0
 POLL_S = 0.01
 MAINTENANCE = "postgres"
+MEMORY = Path("/dev/shm")
+"""Where files cost no disk: copying a database of eight hundred of them takes a tenth of the time there."""
+MEMORY_LEAST_BYTES = 4 << 30
 SETTINGS = (
     "listen_addresses=",
     "fsync=off",
@@ -61,7 +64,8 @@ class PostgresServer:
 
     def __init__(self) -> None:
         self._binaries = find_binaries()
-        self._root = Path(tempfile.mkdtemp(prefix="ostro-pg-"))
+        roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_LEAST_BYTES
+        self._root = Path(tempfile.mkdtemp(prefix="ostro-pg-", dir=MEMORY if roomy else None))
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
 
@@ -128,7 +132,9 @@ class PostgresServer:
         name = f"test_{self._databases}"
         with psycopg.connect(self.dsn(MAINTENANCE), autocommit=True) as connection:
             connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
             )
         return name
 
