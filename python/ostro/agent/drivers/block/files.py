@@ -63,7 +63,8 @@ async def fetch_image(call: FileCalls, image: ImageWish, chunks: AsyncIterable[b
         file.write(chunk)
         digest.update(chunk)
 
-    with await call(part.open, "wb") as file:
+    # Closing writes what is still held, so it too may find the disk full.
+    with _full_disk_is_no_capacity(), await call(part.open, "wb") as file:
         async for chunk in chunks:
             await call(take, chunk)
         await call(file.flush)
