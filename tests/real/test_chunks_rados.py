@@ -95,7 +95,7 @@ async def test_a_cluster_that_is_away_is_unavailable(
             await keep(store, b"another")
     finally:
         ceph.thaw("osd.0")
-    with trio.fail_after(40):
+    with trio.fail_after(120):
         await connection.wait_for(State.UP)
     assert await store.read(name, len(DATA), 0, len(DATA)) == DATA
     with trio.fail_after(40):
