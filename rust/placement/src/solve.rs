@@ -138,6 +138,7 @@ impl<'a> Scene<'a> {
         let needs = self.needs(&seen, root)?;
         let cells = self.host(slot).and_then(|host| host.extra.as_ref()).map_or(&[][..], |extra| &extra.cells);
         let mut search = Search {
+            scene: *self,
             shape: self.shape,
             seen: &seen,
             needs: &needs,
@@ -158,6 +159,11 @@ impl<'a> Scene<'a> {
 
     fn host(&self, slot: u32) -> Option<&'a Host> {
         self.blocks[slot as usize / LANES].hosts[slot as usize % LANES].as_ref()
+    }
+
+    /// The place of the provider above one.
+    fn parent(&self, slot: u32, place: u16) -> Option<u16> {
+        self.host(slot)?.extra.as_ref()?.providers.get(usize::from(place))?.parent
     }
 
     /// The host's own providers, the root first, then shared ones within reach in the order of their ids.
@@ -222,6 +228,7 @@ fn joins(group: &GroupShape, asks: &[(ClassId, i64)], seen: &Seen<'_>, root: See
 }
 
 struct Search<'a> {
+    scene: Scene<'a>,
     shape: &'a Shape,
     seen: &'a [Seen<'a>],
     needs: &'a [Need<'a>],
@@ -307,17 +314,14 @@ impl Search<'_> {
         })
     }
 
+    /// Whether a provider is the other one or stands below it. Those between them need not be within reach, so the tree itself is asked.
     fn is_below(&self, member: usize, top: usize) -> bool {
-        let (mut at, top) = (&self.seen[member], &self.seen[top]);
-        loop {
-            if (at.slot, at.place) == (top.slot, top.place) {
-                return true;
-            }
-            let Source::Tree(Provider { parent: Some(parent), .. }) = at.source else { return false };
-            let above = self.seen.iter().find(|seen| (seen.slot, seen.place) == (at.slot, *parent));
-            let Some(above) = above else { return false };
-            at = above;
+        let (at, top) = (&self.seen[member], &self.seen[top]);
+        let mut place = Some(at.place);
+        while let Some(below) = place.filter(|place| at.slot == top.slot && *place != top.place) {
+            place = self.scene.parent(at.slot, below);
         }
+        at.slot == top.slot && place == Some(top.place)
     }
 
     fn devices(&self) -> Vec<numa::Device> {
