@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from ostro.model.wishes import AskWish, Noun
-from ostro.services.agents.hosts import is_up
+from ostro.services.agents.hosts import declare_dead, is_up
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS, Host
 from ostro.store.wishes import set_wish, wish_absence
@@ -100,6 +100,31 @@ async def test_a_report_may_be_large_and_only_an_agents(cloud: TestCloud) -> Non
     assert (answer.status, answer.json) == (200, {"kept": 1})
     assert (await cloud.anonymous.post(path, {"reports": [large]})).status == 401
     assert (await agent.post(path, {"reports": [{**large, "answer": "x" * (17 << 20)}]})).status == 413
+
+
+async def test_a_host_declared_dead_is_told_so_and_heard_when_it_knows(cloud: TestCloud) -> None:
+    agent, host_id = await _register(cloud)
+    path = f"/agent/v1/hosts/{host_id}/wishes?since=0"
+    polled: list[int] = []
+
+    async def poll() -> None:
+        polled.append((await agent.get(f"{path.replace('=0', '=1')}&wait_s=60")).status)
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as polls:
+            polls.start_soon(poll)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            await cloud.db.run(declare_dead, cloud.admin_context(), host_id)
+    assert polled == [404]
+    _agent, same_id = await _register(cloud)
+    assert same_id == host_id
+    assert (await agent.get(path)).status == 404, "it has not shown that it knows"
+    body = {"name": "host-a", "incarnation": "one", "tunnel_ip": "127.0.0.1", "inventory": INVENTORY}
+    answer = await agent.post("/agent/v1/hosts", {**body, "epoch": 2})
+    assert (answer.json["epoch"], answer.json["fence_s"]) == (2, 0.0)
+    assert (await agent.with_headers(X_Agent_Epoch="2").get(path)).status == 200
+    for nonsense in ("x", "-1", "9" * 30, "\u0662"):
+        assert (await agent.with_headers(X_Agent_Epoch=nonsense).get(path)).status == 400
 
 
 async def test_a_clock_that_is_set_back_leaves_a_silent_host_down(cloud: TestCloud) -> None:

@@ -238,6 +238,28 @@ async def test_a_volume_in_use_is_not_deleted(block: Block) -> None:
     assert await block.find_volume(VOLUME) is None
 
 
+async def test_who_had_a_disk_open_writes_nothing_after_it_was_taken_over(config: CephConfig, tmp_path: Path) -> None:
+    async with on_host(config, "one", tmp_path) as one, on_host(config, "two", tmp_path) as two:
+        volume = await one.make_volume(VolumeWish(VOLUME, 1))
+        # Guests of the first host, out of our reach: QEMU, having written and so holding the lock.
+        words = ["qemu-io", "-f", "raw", for_qemu(volume)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as lost:  # noqa: ASYNC220
+            assert lost.stdin is not None and lost.stdout is not None
+            lost.stdin.write("write -P 1 0 4096\n")
+            lost.stdin.flush()
+            while "wrote 4096/4096 bytes" not in (said := lost.stdout.readline()):
+                assert said, "it ends only when told to"
+            await two.make_volume(VolumeWish(VOLUME, 1))
+            await two.take_over(SERVER, [VOLUME])
+            write_disk(volume, "2")
+            said, _nothing = lost.communicate("write -P 3 0 4096\nq\n", timeout=120)
+            assert "wrote" not in said, said
+        assert read_disk(volume, tmp_path)[:4096] == b"\x02" * 4096
+        await two.take_over(SERVER, [VOLUME])
+        await two.drop_volume(VOLUME)
+
+
 async def test_an_image_that_the_control_plane_has_put_there_is_not_fetched(block: RbdBlock, tmp_path: Path) -> None:
     wish = ImageWish(IMAGE, "raw", len(DATA), hashlib.sha512(DATA).hexdigest(), stored_as="upload-1")
     await block.put_image(wish, in_chunks(DATA))

@@ -22,6 +22,7 @@ import trio
 
 from ostro.agent.asks import Asks
 from ostro.agent.config import AgentConfig
+from ostro.agent.fence import Fence
 from ostro.agent.host import Host, Keeper
 from ostro.agent.images import Images
 from ostro.agent.link import Link
@@ -48,6 +49,7 @@ INSPECT_EVERY_S = 60.0
 FULL_FEED_EVERY_S = 900.0
 KNOWN_FOR_S = 60.0
 """An agent that was known for so long registers again without much delay."""
+SETTLE_AGAIN_S = 1.0
 GATHER_S = 0.01
 """After a change the next poll waits this long: a busy control plane then answers one poll with many changes."""
 
@@ -63,8 +65,18 @@ class Agent:
         self._drivers = drivers
         self._cloud_id = ""
         self._inspect = Bell()
+        mirror = Mirror()
+        self.fence = Fence(world, config.state_dir, drivers.hypervisor, mirror)
         self.host = Host(
-            world, link, drivers.hypervisor, drivers.network, drivers.block, Mirror(), Reports(world), self._wake
+            world,
+            link,
+            drivers.hypervisor,
+            drivers.network,
+            drivers.block,
+            mirror,
+            Reports(world),
+            self._wake,
+            self.fence,
         )
         self.keepers: Sequence[Keeper] = (
             Images(self.host),
@@ -79,8 +91,13 @@ class Agent:
     async def run(self) -> None:
         """Register, follow the feed and keep the host as wished, until cancelled."""
         metadata = Metadata(self._world, self._drivers.network, partial(guest_of, self.host.mirror))
+        known = _read_identity(self._config.state_dir / "host.json")
+        if known is not None:
+            # What must stand still does so before anybody answers.
+            self._drivers.hypervisor.watch(known.cloud_id, self._domain_changed)
         async with trio.open_nursery() as nursery:
             await nursery.start(metadata.run)
+            nursery.start_soon(self.fence.run)
             for keeper in self.keepers:
                 nursery.start_soon(keeper.run)
             nursery.start_soon(self._inspect_often)
@@ -96,8 +113,8 @@ class Agent:
                 await trio.sleep(delay_s)
 
     def _wake(self, keys: Iterable[Key]) -> None:
-        """Have objects looked at by their keepers. Before the first full feed nothing is: all would seem unwished."""
-        if not self.host.mirror.revision:
+        """Have objects looked at by their keepers. Before a full feed was settled nothing is: all would seem unwished, or still ours."""
+        if not self.fence.settled:
             return
         shares: dict[Keeper, list[Key]] = {}
         for key in keys:
@@ -115,7 +132,7 @@ class Agent:
         """Look at the whole host now and then, and when asked to."""
         while True:
             await self._inspect.wait(INSPECT_EVERY_S)
-            if not self.host.mirror.revision:
+            if not self.fence.settled:
                 continue
             for keeper in self.keepers:
                 try:
@@ -139,9 +156,16 @@ class Agent:
             cpu_info=hypervisor.cpu_info,
             traits=[*hypervisor.traits, *(storage_trait(kind) for kind in block.backends)],
         )
-        registration = Registration(self._config.name, self._incarnation, network.tunnel_ip, inventory)
-        registered = await self._persist("registering", partial(self._link.register, registration))
-        self._adopt(registered)
+        while True:
+            fence = self.fence
+            registration = Registration(
+                self._config.name, self._incarnation, network.tunnel_ip, inventory, fence.epoch, fence.fence_s
+            )
+            registered = await self._persist("registering", partial(self._link.register, registration))
+            self._adopt(registered)
+            # What it goes by now must be known there, too, before it counts.
+            if (registration.epoch or 1, registration.fence_s) == (registered.epoch or 1, registered.fence_s):
+                break
         log.info("registered", host=self._config.name, host_id=registered.host_id, cloud_id=registered.cloud_id)
         return registered
 
@@ -152,6 +176,7 @@ class Agent:
             self._drivers.hypervisor.watch(registered.cloud_id, self._domain_changed)
         if self._cloud_id != registered.cloud_id:
             raise Conflict(f"The control plane was cloud {self._cloud_id} and is now {registered.cloud_id}.")
+        self.fence.adopt(registered)
         path = self._config.state_dir / "host.json"
         known = _read_identity(path)
         if known is None:
@@ -177,7 +202,9 @@ class Agent:
 
     async def _send_reports(self, registered: Registered) -> None:
         async def send(batch: Sequence[Report]) -> None:
+            sent_s = trio.current_time()
             await self._link.report(registered.host_id, batch)
+            self.fence.contact(sent_s)
             for report in batch:
                 if report.phase is Phase.ABSENT:
                     self.host.mirror.forget(report.noun, report.id, report.generation)
@@ -189,13 +216,19 @@ class Agent:
         wait_s = max(1, int(registered.lease_s / 3))
         full_at_s = trio.current_time()
         while True:
-            full = trio.current_time() >= full_at_s
+            full = trio.current_time() >= full_at_s or not self.fence.settled
             since = 0 if full else self.host.mirror.revision
             read = partial(self._link.read_wishes, registered.host_id, since, wait_s)
             feed = await self._persist("reading the feed", read)
             if feed.full:
                 full_at_s = trio.current_time() + FULL_FEED_EVERY_S
-            if self._take(feed):
+            news = self._take(feed)
+            if feed.full and not self.fence.settled:
+                if await self.fence.settle(self.host.orphans_may_go):
+                    self._wake_all()
+                else:
+                    await trio.sleep(SETTLE_AGAIN_S)
+            elif news:
                 await trio.sleep(GATHER_S)
 
     def _take(self, feed: Feed) -> bool:
@@ -205,11 +238,18 @@ class Agent:
             if self.host.mirror.find(*key) is None:
                 self.host.reports.forget(*key)
         self._wake(changed)
-        if feed.full:
-            # Even an empty feed: what it doesn't name may be on this host.
-            self._keeper_of[Noun.PORT].wake([])
-            self._inspect.ring()
+        if feed.full and self.fence.settled:
+            self._look_at_all()
         return bool(changed)
+
+    def _wake_all(self) -> None:
+        self._wake([(noun, id_) for noun in self._keeper_of for id_ in self.host.mirror.ids(noun)])
+        self._look_at_all()
+
+    def _look_at_all(self) -> None:
+        """After a full feed, even an empty one: what it doesn't name may be on this host."""
+        self._keeper_of[Noun.PORT].wake([])
+        self._inspect.ring()
 
     async def _persist(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """Call until it succeeds. The control plane may be away for long, and nothing here ends for it."""
@@ -217,7 +257,10 @@ class Agent:
         failures = 0
         while True:
             try:
-                return await call()
+                sent_s = trio.current_time()
+                answer = await call()
+                self.fence.contact(sent_s)
+                return answer
             except (Unavailable, Unauthenticated) as error:
                 failures += 1
                 delay_s = backoff.delay_s(failures, self._world.random)

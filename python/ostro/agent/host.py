@@ -13,6 +13,7 @@ import structlog
 from ostro.agent.drivers.block import Block
 from ostro.agent.drivers.hypervisor import Hypervisor
 from ostro.agent.drivers.network import Network
+from ostro.agent.fence import Fence
 from ostro.agent.link import Link
 from ostro.agent.mirror import Held, Key, Mirror
 from ostro.agent.reports import Reports
@@ -61,6 +62,7 @@ class Host:
     reports: Reports
     wake: Callable[[Iterable[Key]], None]
     """Has objects looked at again, whatever their nouns."""
+    fence: Fence
     orphans_may_go: bool = False
     """Whether what nobody wishes for may be removed: only where the control plane surely means this host."""
     _waiting: dict[Key, dict[Key, None]] = field(default_factory=dict)

@@ -48,7 +48,8 @@ class HttpClient:
         self._host = url.hostname or ""
         self._port = url.port or (443 if self._tls else 80)
         self._prefix = url.path.rstrip("/")
-        self._headers = {"Host": url.netloc, **headers}
+        self._netloc = url.netloc
+        self._headers = headers
         self._stream: trio.abc.Stream | None = None
         self._http = h11.Connection(h11.CLIENT)
 
@@ -77,7 +78,7 @@ class HttpClient:
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
         """Send a request; yields the status and the answer's bytes as they come."""
-        all_headers = {**self._headers, **(headers or {})}
+        all_headers = {"Host": self._netloc, **self._headers, **(headers or {})}
         if body:
             all_headers |= {"Content-Length": str(len(body)), "Content-Type": "application/json"}
         request = h11.Request(method=method, target=self._prefix + path, headers=list(all_headers.items()))

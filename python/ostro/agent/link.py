@@ -81,7 +81,9 @@ class HttpLink:
     async def register(self, registration: Registration) -> Registered:
         with _deadline(REPORT_DEADLINE_S):
             answer = await self._feed.exchange("POST", "/hosts", msgspec.json.encode(registration))
-        return _decode(answer, Registered)
+        registered = _decode(answer, Registered)
+        self._headers["X-Agent-Epoch"] = str(registered.epoch)
+        return registered
 
     async def read_wishes(self, host_id: str, since: int, wait_s: int) -> Feed:
         with _deadline(wait_s + ANSWER_GRACE_S):

@@ -43,6 +43,11 @@ class Define:
 
 
 @dataclass(frozen=True)
+class TakeOver:
+    """See that the host that had the server can't write to its disks any more."""
+
+
+@dataclass(frozen=True)
 class Start:
     """Switch the domain on."""
 
@@ -89,7 +94,7 @@ class Note:
     memo: Memo
 
 
-Step = Define | Start | Stop | Attach | Detach | Plug | Unplug | Note
+Step = Define | TakeOver | Start | Stop | Attach | Detach | Plug | Unplug | Note
 
 
 def plan(
@@ -103,14 +108,22 @@ def plan(
     steps: list[Step] = []
     if have is None:
         steps = [Define(), *([Start()] if wish.power is Power.ON else [])]
-        return [*steps, Note(done)]
-    steps = _power_steps(have, wish, done)
+        return [*_taking_over(steps, wish, Memo(0, 0, "")), Note(done)]
+    steps = _taking_over(_power_steps(have, wish, done), wish, have.memo)
     if Define() not in steps:
         steps += _volume_steps(have, wish)
         steps += _nic_steps(have, wish, macs or {})
     if have.memo != done:
         steps.append(Note(done))
     return steps
+
+
+def _taking_over(steps: list[Step], wish: ServerWish, memo: Memo) -> list[Step]:
+    """The steps, with that of taking over when the domain is made here for the first time."""
+    if not wish.taken_from or memo.generation or Define() not in steps:
+        return steps
+    at = steps.index(Define()) + 1
+    return [*steps[:at], TakeOver(), *steps[at:]]
 
 
 def _power_steps(have: Domain, wish: ServerWish, done: Memo) -> list[Step]:
@@ -236,6 +249,7 @@ class Servers:
             host.report_trouble(held, Phase.WORKING, f"Waiting for {words}.")
             return LOOK_AGAIN_S
         for step in steps:
+            host.fence.check()
             await self._apply(step, wish)
             host.world.faults.hit(f"agent.server.{type(step).__name__.lower()}")
         if steps:
@@ -267,6 +281,9 @@ class Servers:
         match step:
             case Define():
                 await hypervisor.define(await self._spec(wish), Memo(0, wish.reboots, ""))
+            case TakeOver():
+                volumes = [wish.root_volume_id, *(attachment.volume_id for attachment in wish.attachments)]
+                await self._host.block.take_over(wish.id, [volume_id for volume_id in volumes if volume_id])
             case Start():
                 await hypervisor.start(wish.id)
             case Stop(grace_s):

@@ -259,7 +259,8 @@ class ServerWish(msgspec.Struct, frozen=True):
 
     ``reboots`` counts reboots asked for and ``reboot_hard`` is the kind of the last one: the host reboots when the count
     it has carried out for this server is smaller. ``user_data`` is base64. ``ports`` are in the order of the guest's NICs.
-    A guest that powers off by itself is reported off at the generation that had it on, and stays off until there is a newer one.
+    With ``taken_from``, the name of a host that may not know yet that it has lost the server, the first start here comes after that host is shut out of the
+    disks that both reach. A guest that powers off by itself is reported off at the generation that had it on, and stays off until there is a newer one.
     """
 
     id: str
@@ -282,6 +283,7 @@ class ServerWish(msgspec.Struct, frozen=True):
     metadata: dict[str, str] = {}
     availability_zone: str = "nova"
     created_at: str = ""
+    taken_from: str = ""
 
 
 class AskWish(msgspec.Struct, frozen=True):
@@ -354,17 +356,28 @@ class Inventory(msgspec.Struct, frozen=True):
 
 
 class Registration(msgspec.Struct, frozen=True):
-    """A host says who it is. ``incarnation`` is new with every start of the agent."""
+    """A host says who it is. ``incarnation`` is new with every start of the agent.
+
+    ``epoch`` and ``fence_s`` are what it goes by until it is told otherwise, as in `Registered`.
+    """
 
     name: str
     incarnation: str
     tunnel_ip: str
     inventory: Inventory
+    epoch: int = 0
+    fence_s: float = 0.0
 
 
 class Registered(msgspec.Struct, frozen=True):
-    """The control plane's answer: the host's id and how long it may stay silent."""
+    """The control plane's answer: the host's id and how long it may stay silent.
+
+    A host that was declared dead gets a new ``epoch``, and is heard when it registers with that. After ``fence_s`` without an answer it
+    pauses its servers on disks that hosts share, 0 for never.
+    """
 
     host_id: str
     cloud_id: str
     lease_s: float
+    epoch: int = 0
+    fence_s: float = 0.0

@@ -13,7 +13,11 @@ from ostro.store.table import Table
 
 
 class Host(msgspec.Struct, frozen=True):
-    """A machine with an agent. ``revision`` grows with every change of what the host must do."""
+    """A machine with an agent. ``revision`` grows with every change of what the host must do.
+
+    ``epoch`` grows each time the host is declared dead; what it says at an older one is not heard. ``fence_ms`` is after how much silence
+    it surely pauses its servers on shared disks, 0 for never. ``forced_down`` and ``maintenance`` are an operator's word.
+    """
 
     id: str
     name: str
@@ -25,6 +29,10 @@ class Host(msgspec.Struct, frozen=True):
     disabled_reason: str
     registered_at_us: int
     seen_at_us: int
+    epoch: int = 1
+    fence_ms: int = 0
+    forced_down: bool = False
+    maintenance: bool = False
 
 
 HOSTS = Table("hosts", Host)
@@ -43,11 +51,13 @@ def raise_revision(tx: Tx, host_id: str) -> int:
 
 
 def list_alive(tx: Tx, host_ids: Sequence[str], since_us: int) -> set[str]:
-    """Those of the hosts that gave a sign of life since then."""
+    """Those of the hosts that gave a sign of life since then and were not declared dead."""
     if not host_ids:
         return set()
     marks = ", ".join("?" * len(host_ids))
-    rows = tx.all(f"SELECT id FROM hosts WHERE seen_at_us >= ? AND id IN ({marks})", (since_us, *host_ids))
+    rows = tx.all(
+        f"SELECT id FROM hosts WHERE seen_at_us >= ? AND forced_down = 0 AND id IN ({marks})", (since_us, *host_ids)
+    )
     return {row[0] for row in rows}
 
 

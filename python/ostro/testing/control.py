@@ -21,7 +21,7 @@ class MemoryControl:
     """Keeps its promises as the real one does: generations are revisions, stale reports are dropped, fulfilled absences forgotten."""
 
     def __init__(self, cloud_id: str = "cloud-1", host_id: str = "host-1") -> None:
-        self.registered = Registered(host_id, cloud_id, 30.0)
+        self.registered = Registered(host_id, cloud_id, 30.0, epoch=1)
         self.registrations: list[Registration] = []
         self.reports: dict[Key, Report] = {}
         self.report_calls = 0
@@ -71,7 +71,7 @@ class MemoryControl:
     async def register(self, registration: Registration) -> Registered:
         await self._reach()
         self.registrations.append(registration)
-        self.knows_host = True
+        self.knows_host = (registration.epoch or 1) == self.registered.epoch
         return self.registered
 
     async def read_wishes(self, host_id: str, since: int, wait_s: int) -> Feed:
@@ -105,6 +105,17 @@ class MemoryControl:
         data = self._images[image_id]
         for start in range(0, len(data), 1 << 20):
             yield data[start : start + (1 << 20)]
+
+    def tell(self, epoch: int = 1, fence_s: float = 0.0) -> None:
+        """What hosts are told when they register. Those that go by another epoch are not known any more."""
+        self.knows_host = self.knows_host and epoch == self.registered.epoch
+        self.registered = msgspec.structs.replace(self.registered, epoch=epoch, fence_s=fence_s)
+        self.ring()
+
+    def lose_contact(self) -> None:
+        """Answer nobody, until ``away`` is False again."""
+        self.away = True
+        self.ring()
 
     def ring(self) -> None:
         """Wake whoever waits for anything."""

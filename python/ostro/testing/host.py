@@ -18,9 +18,10 @@ from ostro.agent.drivers.hypervisor import fake as fake_hypervisor
 from ostro.agent.drivers.hypervisor.fake import FakeHypervisor
 from ostro.agent.opening import Drivers
 from ostro.model.ids import new_uuid
+from ostro.model.volumes import LOCAL
 from ostro.model.wishes import NetworkWish, Noun, Phase, PortWish, Power, Report, Segment, ServerWish
 from ostro.runtime.faults import Faults, NoFaults
-from ostro.runtime.world import World
+from ostro.runtime.world import TrioClock, World
 from ostro.testing.control import MemoryControl
 from ostro.testing.network import MemoryNetwork
 
@@ -46,7 +47,7 @@ class SimulatedHost:
     @asynccontextmanager
     async def agent(self, faults: Faults | None = None) -> AsyncIterator[Agent]:
         """Run an agent until the block ends."""
-        world = World(random=random.Random(self.seed), faults=faults or NoFaults())
+        world = World(clock=TrioClock(), random=random.Random(self.seed), faults=faults or NoFaults())
         drivers = Drivers(self.hypervisor, self.network, self.block, server_width=4)
         agent = Agent(world, self.config, self.control, drivers, new_uuid(world.random))
         async with trio.open_nursery() as nursery:
@@ -83,10 +84,12 @@ class SimulatedHost:
 
 
 @asynccontextmanager
-async def open_host(state_dir: Path, seed: int = 1) -> AsyncIterator[SimulatedHost]:
-    """A host without an agent yet."""
+async def open_host(
+    state_dir: Path, seed: int = 1, backends: tuple[str, ...] = (LOCAL,)
+) -> AsyncIterator[SimulatedHost]:
+    """A host without an agent yet, whose disks are in the first of ``backends``."""
     world = World(random=random.Random(seed))
     config = AgentConfig("http://nowhere", "key", state_dir, hypervisor="fake", name="host")
     async with fake_hypervisor.open_(world, fake_hypervisor.FakeConfig(state_dir)) as hypervisor:
-        block = FakeBlock(FakeBlockConfig(disk_gb=100))
+        block = FakeBlock(FakeBlockConfig(disk_gb=100, backends=backends))
         yield SimulatedHost(MemoryControl(), hypervisor, MemoryNetwork(), block, config, seed)

@@ -36,6 +36,7 @@ class SimHost:
     host_id: str = ""
     incarnation: str = "1"
     revision: int = 0
+    epoch: int = 0
     wished: dict[Key, tuple[int, Any]] = field(default_factory=dict)
     """(generation, body) of every wish not yet reported on."""
     things: dict[Key, Any] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class SimHost:
     """Reasons by id: the host gives up on these."""
     powers: dict[str, Power] = field(default_factory=dict)
     """Servers that are not doing what they were wished to."""
+    fence_s: float = 0.0
     answer: Callable[[Any], str] = lambda _ask: "console"
 
     @property
@@ -58,11 +60,16 @@ class SimHost:
             "incarnation": self.incarnation,
             "tunnel_ip": "127.0.0.1",
             "inventory": {**INVENTORY, **inventory},
+            "fence_s": self.fence_s,
         }
-        answer = await self.client.post("/agent/v1/hosts", body)
-        assert answer.status == 200, answer.body
-        self.host_id = answer.json["host_id"]
-        self.client = self.client.with_headers(X_Agent_Incarnation=self.incarnation)
+        for _attempt in range(2):
+            answer = await self.client.post("/agent/v1/hosts", {**body, "epoch": self.epoch})
+            assert answer.status == 200, answer.body
+            self.host_id = answer.json["host_id"]
+            if self.epoch == answer.json["epoch"]:
+                break
+            self.epoch = answer.json["epoch"]
+        self.client = self.client.with_headers(X_Agent_Incarnation=self.incarnation, X_Agent_Epoch=str(self.epoch))
 
     async def read_wishes(self, wait_s: int = 0) -> int:
         """Read what has changed; how many wishes there were."""

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ostro.agent.drivers.hypervisor import Domain, Memo
-from ostro.agent.servers import GRACE_S, Attach, Define, Detach, Note, Plug, Start, Step, Stop, Unplug, plan
+from ostro.agent.servers import GRACE_S, Attach, Define, Detach, Note, Plug, Start, Step, Stop, TakeOver, Unplug, plan
 from ostro.model.errors import Unsupported
 from ostro.model.wishes import AttachmentWish, Power, ServerWish
 
@@ -54,6 +54,9 @@ def perform(have: Domain | None, step: Step, wished: ServerWish) -> Domain:
         case _:
             assert have is not None
     match step:
+        case TakeOver():
+            assert have.power in (Power.OFF, Power.CRASHED), "a disk in use here is not taken from anybody"
+            return have
         case Start():
             return msgspec.structs.replace(have, power=Power.ON)
         case Stop():
@@ -90,6 +93,17 @@ def test_a_plan_brings_any_domain_to_any_wish_and_then_rests(wished: ServerWish)
             assert after.power in (Power.OFF, Power.CRASHED)
         elif not rests(have, wished):
             assert after.power is Power.ON
+
+
+@pytest.mark.parametrize("power", [Power.ON, Power.OFF])
+def test_a_server_taken_from_another_host_is_taken_over_before_its_first_start_and_never_again(power: Power) -> None:
+    wished = msgspec.structs.replace(wish(power), taken_from="host-a")
+    steps = plan(None, wished, GENERATION, BOOT)
+    assert steps[:2] == [Define(), TakeOver()] and (Start() in steps) is (power is Power.ON)
+    cut_off = Domain("s", Power.OFF, Memo(0, 0, ""), [])
+    assert (TakeOver() in plan(cut_off, wished, GENERATION, BOOT)) is (power is Power.ON)
+    known = Domain("s", Power.OFF, Memo(GENERATION - 1, 0, BOOT), [])
+    assert TakeOver() not in plan(known, wished, GENERATION, BOOT)
 
 
 @pytest.mark.parametrize("wished", WISHES, ids=lambda w: f"{w.power}-{w.reboots}-{w.reboot_hard}-{len(w.attachments)}")

@@ -20,12 +20,18 @@ from ostro.store.wishes import read_feed
 FEED_MOST = 5000
 """Wishes in one answer of the feed."""
 WAIT_MOST_S = 60
+NUMBER = {"type": "number"}
+EPOCH_DIGITS_MOST = 18
 REPORTS_MOST_BYTES = 16 << 20
 """Reports bear answers too: a console log of control characters, or the flow tables of a large host."""
 
 
-def _incarnation(req: Request) -> str:
-    return req.headers.get("X-Agent-Incarnation", "")
+def _speaker(req: Request) -> tuple[str, int]:
+    """The incarnation that speaks, and the epoch that it knows of."""
+    epoch = req.headers.get("X-Agent-Epoch", "0")
+    if not epoch.isascii() or not epoch.isdigit() or len(epoch) > EPOCH_DIGITS_MOST:
+        raise Invalid("X-Agent-Epoch must be a number.")
+    return req.headers.get("X-Agent-Incarnation", ""), int(epoch)
 
 
 @AGENT.route(
@@ -34,7 +40,9 @@ def _incarnation(req: Request) -> str:
     policy="agent:hosts:register",
     rule=Rule.PUBLIC,
     body=ANY_OBJECT,
-    response=shape({"host_id": STRING, "cloud_id": STRING, "lease_s": {"type": "number"}}),
+    response=shape(
+        {"host_id": STRING, "cloud_id": STRING, "lease_s": NUMBER, "epoch": INTEGER, "fence_s": NUMBER},
+    ),
     summary="Register a host, or a new incarnation of it",
 )
 async def register(req: Request) -> Reply:
@@ -42,7 +50,7 @@ async def register(req: Request) -> Reply:
         registration = msgspec.convert(req.body, Registration)
     except msgspec.ValidationError as error:
         raise Invalid(str(error)) from error
-    registered = await req.run(register_host, registration, req.cloud.config.cloud_id)
+    registered = await req.run(register_host, registration, req.cloud.config.cloud_id, req.cloud.config.fence_s)
     return Reply(msgspec.to_builtins(registered))
 
 
@@ -59,11 +67,11 @@ async def register(req: Request) -> Reply:
 async def read_wishes(req: Request) -> Reply:
     host_id, since = req.params["host_id"], req.integer("since", 0, high=2**62)
     deadline_s = trio.current_time() + req.integer("wait_s", 0, high=WAIT_MOST_S)
-    db = req.cloud.db
-    await db.run(_greet, host_id, _incarnation(req), req.context.now_us)
+    db, speaker = req.cloud.db, _speaker(req)
+    await db.run(_greet, host_id, speaker, req.context.now_us)
     with db.doorbell.listen(host_topic(host_id)) as bell:
         while True:
-            feed = await db.read(_read, host_id, since, _incarnation(req))
+            feed = await db.read(_read, host_id, since, speaker)
             left_s = deadline_s - trio.current_time()
             if feed is not None or left_s <= 0:
                 break
@@ -72,13 +80,13 @@ async def read_wishes(req: Request) -> Reply:
     return Reply(msgspec.json.encode(answer))
 
 
-def _greet(tx: Tx, host_id: str, incarnation: str, now_us: int) -> None:
-    check_incarnation(tx, host_id, incarnation)
+def _greet(tx: Tx, host_id: str, speaker: tuple[str, int], now_us: int) -> None:
+    check_incarnation(tx, host_id, *speaker)
     touch_host(tx, host_id, now_us)
 
 
-def _read(tx: Tx, host_id: str, since: int, incarnation: str) -> Feed | None:
-    check_incarnation(tx, host_id, incarnation)
+def _read(tx: Tx, host_id: str, since: int, speaker: tuple[str, int]) -> Feed | None:
+    check_incarnation(tx, host_id, *speaker)
     return read_feed(tx, host_id, since, FEED_MOST)
 
 
@@ -97,6 +105,6 @@ async def write_reports(req: Request) -> Reply:
         reports = msgspec.convert(req.body["reports"], list[Report])
     except msgspec.ValidationError as error:
         raise Invalid(str(error)) from error
-    kept = await req.run(record_reports, req.params["host_id"], _incarnation(req), reports)
+    kept = await req.run(record_reports, req.params["host_id"], *_speaker(req), reports)
     req.cloud.world.faults.hit("reports.committed")
     return Reply({"kept": kept})

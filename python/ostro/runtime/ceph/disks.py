@@ -132,6 +132,21 @@ def find_size(cluster: Any, disk: Disk) -> int | None:
         return None
 
 
+def break_lock(cluster: Any, disk: Disk) -> list[str]:
+    """Take the exclusive lock from others who hold it, and shut them out of the cluster: they write nothing from then on, to any disk.
+
+    Returns who they were. A disk that isn't there is nobody's.
+    """
+    broken: list[str] = []
+    with suppress(rbd.ImageNotFound), opened(cluster, disk) as image:
+        for owner in list(image.lock_get_owners()):
+            if image.is_exclusive_lock_owner():
+                break
+            image.lock_break(owner["mode"], owner["owner"])
+            broken.append(str(owner["owner"]))
+    return broken
+
+
 def list_names(cluster: Any, pool: str) -> list[str]:
     """The names of all disks in the pool."""
     with open_ioctx(cluster, pool) as ioctx:

@@ -43,9 +43,11 @@ SETTLERS: Mapping[Noun, Settler] = {
 }
 
 
-def record_reports(tx: Tx, context: Context, host_id: str, incarnation: str, reports: Sequence[Report]) -> int:
+def record_reports(
+    tx: Tx, context: Context, host_id: str, incarnation: str, epoch: int, reports: Sequence[Report]
+) -> int:
     """Keep the reports that are not stale and settle their objects; how many were kept."""
-    check_incarnation(tx, host_id, incarnation)
+    check_incarnation(tx, host_id, incarnation, epoch)
     kept = [report for report in reports if put_report(tx, host_id, report, context.now_us)]
     for report in kept:
         settle = SETTLERS.get(report.noun)

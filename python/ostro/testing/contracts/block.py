@@ -63,6 +63,12 @@ class BlockContract:
         await block.put_image(image_wish(), in_chunks(DATA))
         assert (await block.make_root(SERVER, IMAGE, 0)).size_bytes == len(DATA)
 
+    async def test_disks_that_nobody_else_has_are_taken_over(self, block: Block) -> None:
+        await block.take_over(SERVER, [VOLUME])
+        made = await block.make_root(SERVER, "", 1)
+        await block.take_over(SERVER, [VOLUME])
+        assert await block.make_root(SERVER, "", 1) == made
+
     async def test_a_root_disk_can_be_blank(self, block: Block) -> None:
         assert (await block.make_root(SERVER, "", 2)).size_bytes == 2 * GIB
 

@@ -83,6 +83,19 @@ class HypervisorContract:
             await hypervisor.delete(ID)
             assert await hypervisor.find(ID) is None
 
+    async def test_a_domain_is_paused_and_goes_on(self, hypervisor: Hypervisor, make_disk: MakeDisk) -> None:
+        hypervisor.watch(CLOUD, Changes())
+        await hypervisor.pause(ID)
+        await hypervisor.define(self.spec(make_disk), MEMO)
+        await hypervisor.pause(ID)
+        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [])
+        await hypervisor.start(ID)
+        for _twice in range(2):
+            await hypervisor.pause(ID)
+            assert await hypervisor.find(ID) == Domain(ID, Power.PAUSED, MEMO, [])
+        await hypervisor.start(ID)
+        assert await hypervisor.find(ID) == Domain(ID, Power.ON, MEMO, [])
+
     async def test_defining_anew_replaces_what_a_domain_is_made_from(
         self, hypervisor: Hypervisor, make_disk: MakeDisk
     ) -> None:

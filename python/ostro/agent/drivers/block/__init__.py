@@ -12,7 +12,7 @@ by side) and `ostro.agent.drivers.block.fake` (for load and rehearsal). All pass
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -96,6 +96,14 @@ class Block(Protocol):
         Raises:
             NotFound: the image isn't kept here.
             Invalid: the image is larger than ``size_gb``.
+        """
+        ...
+
+    async def take_over(self, server_id: str, volume_ids: Sequence[str]) -> None:
+        """See to it that no other host can write to the server's root disk and these volumes any more, before it is started here.
+
+        Not even one that can't be reached: in Ceph whoever has a disk locked is shut out of the cluster. What isn't shared, or isn't there, is
+        nobody else's. Nothing of this host may have the disks open.
         """
         ...
 

@@ -5,17 +5,17 @@ Nothing outlives the process: since making a thing again is the same work, the n
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import msgspec
 import trio
 
-from ostro.agent.drivers.block import GIB, BlockFacts, Contents, Stored
+from ostro.agent.drivers.block import GIB, BlockFacts, CephAccess, Contents, Stored
 from ostro.agent.drivers.block.files import check_backend
 from ostro.model.errors import Invalid, NoCapacity, NotFound
-from ostro.model.volumes import LOCAL
+from ostro.model.volumes import CEPH, LOCAL
 from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 from ostro.runtime.world import World
 
@@ -43,6 +43,8 @@ class FakeBlock:
         self._roots: dict[str, Stored] = {}
         self._volumes: dict[str, Stored] = {}
         self._snapshots: dict[str, Stored] = {}
+        self.taken_over: set[str] = set()
+        """What was taken over from other hosts."""
 
     @property
     def facts(self) -> BlockFacts:
@@ -66,8 +68,12 @@ class FakeBlock:
         await trio.lowlevel.checkpoint()
         if server_id not in self._roots:
             size_bytes = self._fit(image_id, size_gb)
-            self._roots[server_id] = Stored(f"/fake/servers/{server_id}", "qcow2", size_bytes)
+            self._roots[server_id] = self._stored(f"servers/{server_id}", "qcow2", size_bytes, self._preferred)
         return self._roots[server_id]
+
+    async def take_over(self, server_id: str, volume_ids: Sequence[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.taken_over |= {server_id, *volume_ids}
 
     async def drop_root(self, server_id: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -80,9 +86,9 @@ class FakeBlock:
             self._check_source(volume)
             size_bytes = self._fit(volume.image_id, volume.size_gb)
             self._check_room(size_bytes)
-            self._volumes[volume.id] = Stored(f"/fake/volumes/{volume.id}", "raw", size_bytes)
-        backend = volume.backend or self._config.backends[0]
-        self._volumes[volume.id] = msgspec.structs.replace(self._volumes[volume.id], backend=backend)
+            self._volumes[volume.id] = self._stored(f"volumes/{volume.id}", "raw", size_bytes, self._preferred)
+        size_bytes, backend = self._volumes[volume.id].size_bytes, volume.backend or self._preferred
+        self._volumes[volume.id] = self._stored(f"volumes/{volume.id}", "raw", size_bytes, backend)
         return self._volumes[volume.id]
 
     async def find_volume(self, volume_id: str) -> Stored | None:
@@ -116,6 +122,14 @@ class FakeBlock:
     async def drop_snapshot(self, snapshot_id: str) -> None:
         await trio.lowlevel.checkpoint()
         self._snapshots.pop(snapshot_id, None)
+
+    @property
+    def _preferred(self) -> str:
+        return self._config.backends[0]
+
+    def _stored(self, name: str, format_: str, size_bytes: int, backend: str) -> Stored:
+        access = CephAccess("/fake/ceph.conf", "fake", "fake") if backend == CEPH else None
+        return Stored(f"/fake/{name}", format_, size_bytes, access, backend)
 
     def _check_source(self, volume: VolumeWish) -> None:
         """Raise NotFound unless what the volume is made from is there."""

@@ -22,7 +22,7 @@ short and a deleted volume's room comes back.
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +214,12 @@ class RbdBlock:
             await self._adopt(disk)
         assert found is not None, "it has been made"
         return found
+
+    async def take_over(self, server_id: str, volume_ids: Sequence[str]) -> None:
+        for disk in (self._root(server_id), *map(self._volume, volume_ids)):
+            broken = await self._call(disk.name, disks.break_lock, disk)
+            if broken:
+                log.warning("shut out whoever had a disk open for writing", name=disk.name, owners=broken)
 
     async def drop_root(self, server_id: str) -> None:
         await self._drop(self._root(server_id))

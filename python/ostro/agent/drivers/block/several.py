@@ -8,7 +8,7 @@ overwritten by the next move, and never read.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -74,6 +74,9 @@ class SeveralBlocks:
         if server_id in (await self._local.contents()).roots:
             return await self._local.make_root(server_id, image_id, size_gb)
         return await self._ceph.make_root(server_id, image_id, size_gb)
+
+    async def take_over(self, server_id: str, volume_ids: Sequence[str]) -> None:
+        await self._ceph.take_over(server_id, volume_ids)
 
     async def drop_root(self, server_id: str) -> None:
         if server_id in (await self._local.contents()).roots:

@@ -87,13 +87,14 @@ class DomainSpec(msgspec.Struct, frozen=True):
 
 class Domain(msgspec.Struct, frozen=True):
     """A domain of ours as it was found. ``attached`` lists the ids of the volumes plugged in and ``nics`` the addresses (MAC) of its
-    cards, in no particular order."""
+    cards, in no particular order. ``shared`` says whether it has a disk in storage that hosts share."""
 
     server_id: str
     power: Power
     memo: Memo
     attached: list[str]
     nics: list[str] = []
+    shared: bool = False
 
 
 class Hypervisor(Protocol):
@@ -108,7 +109,7 @@ class Hypervisor(Protocol):
         ...
 
     def watch(self, cloud_id: str, changed: Callable[[str], None]) -> None:
-        """Say which cloud's domains are ours, once, before any method below; and whom to call when one may have changed.
+        """Say which cloud's domains are ours, before any method below; and whom to call when one may have changed.
 
         ``changed`` is called on the trio thread with a server's id, or with ``""`` when any may have changed (the hypervisor
         was away). It must not block. Calls may be merged, repeated or about nothing, but no lasting change goes without one.
@@ -139,6 +140,10 @@ class Hypervisor(Protocol):
             NotFound: there is no such domain of ours.
             NoCapacity: the host lacks the memory or disk for it.
         """
+        ...
+
+    async def pause(self, server_id: str) -> None:
+        """Have a domain that is on stand still, so that it writes nothing, until it is started. Any other is left alone; being gone succeeds."""
         ...
 
     async def stop(self, server_id: str, grace_s: float) -> None:

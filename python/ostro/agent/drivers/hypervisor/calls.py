@@ -81,7 +81,8 @@ def _read(handle: libvirt.virDomain, cloud_id: str) -> Domain | None:
         disks += read_disks(live)
         nics.update(read_nics(live))
     attached = {disk.volume_id for disk in disks if disk.volume_id}
-    return Domain(handle.UUIDString(), power, tag[2], sorted(attached), sorted(nics))
+    shared = any(disk.ceph is not None for disk in disks)
+    return Domain(handle.UUIDString(), power, tag[2], sorted(attached), sorted(nics), shared)
 
 
 def _find_ours(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> libvirt.virDomain | None:
@@ -115,6 +116,18 @@ def start(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> None
             handle.resume()
         case _:
             handle.create()
+
+
+def pause(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> None:
+    handle = _find_ours(connection, cloud_id, server_id)
+    if handle is None or _POWER.get(handle.state()[0]) is not Power.ON:
+        return
+    try:
+        handle.suspend()
+    except libvirt.libvirtError as error:
+        # It may have ended between the two calls.
+        if error.get_error_code() not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
+            raise
 
 
 def press_power_button(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> bool:

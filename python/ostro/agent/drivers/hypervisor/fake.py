@@ -55,7 +55,9 @@ class _State(msgspec.Struct):
 
     def found(self) -> Domain:
         attached = sorted(disk.volume_id for disk in self.disks if disk.volume_id)
-        return Domain(self.server_id, self.power, self.memo, attached, sorted(nic.mac.lower() for nic in self.nics))
+        nics = sorted(nic.mac.lower() for nic in self.nics)
+        shared = any(disk.ceph is not None for disk in self.disks)
+        return Domain(self.server_id, self.power, self.memo, attached, nics, shared)
 
     def say(self, line: str) -> None:
         self.console = [*self.console[1 - CONSOLE_LINES_MAX :], line]
@@ -189,11 +191,24 @@ class FakeHypervisor:
         state = self._get(server_id)
         if state.power is Power.ON:
             return
+        if state.power is Power.PAUSED:
+            state.power = Power.ON
+            state.say(f"fake guest {state.name}: goes on")
+            self._save(state)
+            return
         if self._config.start_s:
             await trio.sleep(self._config.start_s)
         state.power = Power.ON
         state.say(f"fake guest {state.name}: on")
         self._save(state)
+
+    async def pause(self, server_id: str) -> None:
+        await self._reach()
+        state = self._find(server_id)
+        if state is not None and state.power is Power.ON:
+            state.power = Power.PAUSED
+            state.say(f"fake guest {state.name}: paused")
+            self._save(state)
 
     async def stop(self, server_id: str, grace_s: float) -> None:
         await self._reach()

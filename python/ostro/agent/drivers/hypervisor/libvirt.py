@@ -123,6 +123,9 @@ class LibvirtHypervisor:
     async def start(self, server_id: str) -> None:
         await self.connection.act(calls.start, self._cloud_id, server_id)
 
+    async def pause(self, server_id: str) -> None:
+        await self.connection.act(calls.pause, self._cloud_id, server_id)
+
     async def stop(self, server_id: str, grace_s: float) -> None:
         with self._bells.listen(server_id) as bell, trio.move_on_after(grace_s):
             while await self.connection.act(calls.press_power_button, self._cloud_id, server_id):
