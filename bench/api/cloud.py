@@ -35,6 +35,7 @@ class Login:
     project: str = "admin"
     domain: str = "default"
     token: str = ""
+    project_id: str = ""
     endpoints: dict[str, str] = field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
@@ -50,7 +51,9 @@ class Login:
         if status != 201:
             raise Failed(f"log in: {status} {data[:300]!r}")
         self.token = headers["X-Subject-Token"]
-        for service in json.loads(data)["token"]["catalog"]:
+        token = json.loads(data)["token"]
+        self.project_id = token["project"]["id"]
+        for service in token["catalog"]:
             for endpoint in service["endpoints"]:
                 if endpoint["interface"] == "public":
                     self.endpoints[service["type"]] = endpoint["url"]

@@ -279,7 +279,7 @@ async def test_the_project_may_stand_in_the_url(cloud: TestCloud, host: SimHost)
     admin = compute(cloud.as_admin)
     assert (await admin.get(f"{root}/servers/{server_id}")).json["server"] == shown
     assert [s["id"] for s in (await admin.get(f"{root}/servers/detail")).json["servers"]] == [server_id]
-    assert (await admin.get(f"{root}/os-quota-sets/{'0' * 32}")).status == 200
+    assert (await admin.get(f"{root}/os-quota-sets/{shown['tenant_id']}")).status == 200
     stopped = await admin.post(f"{root}/servers/{server_id}/action", {"os-stop": None})
     assert stopped.status == 202
     foreign = await admin.get(f"{COMPUTE}/{'0' * 32}/servers")

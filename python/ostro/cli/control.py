@@ -22,7 +22,7 @@ from ostro.saga.engine import Engine
 from ostro.services.block.types import ensure_ceph_type
 from ostro.services.cloud import Cloud, CloudConfig, build_cloud
 from ostro.services.identity.bootstrap import Administrator, bootstrap, is_bootstrapped
-from ostro.services.identity.catalog import seed_catalog
+from ostro.services.identity.catalog import seed_catalog, seed_limits
 from ostro.services.sagas import make_sagas
 from ostro.services.sweeps import run_sweeps
 from ostro.store.database import Database
@@ -100,6 +100,7 @@ async def prepare(world: World, cloud: Cloud, state: StateDir) -> None:
     if cloud.ceph is not None:
         await cloud.db.run(ensure_ceph_type, world.now_us())
     await cloud.db.run(seed_catalog, cloud.config.region)
+    await cloud.db.run(seed_limits, world)
     await cloud.tokens.load_keys()
 
 

@@ -24,7 +24,7 @@ from ostro.http.route import Reply, Route, Service
 from ostro.http.schema import BODY_MOST_BYTES, Validator, check_size, parse_json
 from ostro.http.versions import Version
 from ostro.model.context import NOBODY, Actor, Context
-from ostro.model.errors import Invalid, NotFound, TooLarge, Unauthenticated, Unavailable
+from ostro.model.errors import Invalid, NotFound, TooLarge, Unauthenticated
 from ostro.services.cloud import Cloud
 
 log = structlog.get_logger()
@@ -103,7 +103,7 @@ class Endpoint:
         body = None if route.streams else await self._read_body(route, raw)
         request = Request(
             cloud=cloud,
-            context=Context(actor, request_id, cloud.world.now_us(), cloud.world.random, cloud.policies),
+            context=Context(actor, request_id, cloud.world.now_us(), cloud.world.random, cloud.policies, cloud.limits),
             route=route,
             params=params,
             query=raw.args,
@@ -221,8 +221,9 @@ def error_answer(
     if fault.status == 401:
         root = cloud.config.public_url or f"{raw.scheme}://{raw.host}"
         answer.headers.append(("WWW-Authenticate", f'Keystone uri="{root}/identity"'))
-    if isinstance(error, Unavailable):
-        answer.headers.append(("Retry-After", str(error.retry_after_s)))
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        answer.headers.append(("Retry-After", str(retry_after_s)))
     return answer
 
 

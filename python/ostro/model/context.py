@@ -10,6 +10,7 @@ import msgspec
 from ostro.model.errors import Forbidden
 from ostro.model.ids import new_hex, new_uuid
 from ostro.model.policy import NO_POLICIES, Policies
+from ostro.model.quotas import FLAT_RULES, LimitRules
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -64,6 +65,7 @@ class Context:
     now_us: int
     rng: random.Random = field(repr=False)
     policies: Policies = field(default=NO_POLICIES, repr=False)
+    limits: LimitRules = field(default=FLAT_RULES, repr=False)
 
     @property
     def user_id(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from ostro.model.policy import Policies, read_overrides
+from ostro.model.quotas import LimitRules
 from ostro.runtime.world import World
 from ostro.services.identity.auth import Authenticator
 from ostro.services.identity.catalog import Catalogs
@@ -61,6 +62,7 @@ class Cloud:
     authenticator: Authenticator
     catalogs: Catalogs
     sealer: Sealer
+    limits: LimitRules
     ceph: Ceph | None = None
 
 
@@ -84,7 +86,8 @@ def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | No
     """
     grace_s = UPLOAD_MOST_S * 1.5 if ceph is not None and db.shared else 0.0
     chunks = Collector(world, db, _chunk_store(world, config, ceph), grace_s)
-    tokens = Tokens(world, db, read_identity(config.state_dir))
+    identity = read_identity(config.state_dir)
+    tokens = Tokens(world, db, identity)
     passwords = Passwords(world, config.password_memory_kib)
     sealer = Sealer(world, config.state_dir / "credential.keys")
     return Cloud(
@@ -101,6 +104,7 @@ def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | No
         authenticator=Authenticator(world, db, tokens, passwords, sealer),
         catalogs=Catalogs(db),
         sealer=sealer,
+        limits=LimitRules(identity.enforcement_model, config.region),
         ceph=ceph,
     )
 

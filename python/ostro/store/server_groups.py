@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from ostro.store.database import Tx
+from ostro.store.limits import Scope
 from ostro.store.table import Table
 
 
@@ -22,3 +24,10 @@ class ServerGroup(msgspec.Struct, frozen=True):
 
 
 SERVER_GROUPS = Table("server_groups", ServerGroup, noun="instance group")
+
+
+def count_server_groups(tx: Tx, scope: Scope) -> int:
+    """How many a project, or several, have."""
+    row = tx.one(f"SELECT count(*) FROM server_groups WHERE {scope.on('project_id')}", scope.params)
+    assert row is not None
+    return int(row[0])

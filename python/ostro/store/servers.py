@@ -9,6 +9,7 @@ import msgspec
 from ostro.model.servers import PowerState, TaskState, VmState
 from ostro.model.wishes import KeyWish, Power
 from ostro.store.database import Tx
+from ostro.store.limits import Scope
 from ostro.store.table import Table
 
 
@@ -117,15 +118,20 @@ def count_by_host(tx: Tx) -> dict[str, int]:
     return {row[0]: int(row[1]) for row in rows}
 
 
-def sum_project(tx: Tx, project_id: str) -> tuple[int, int, int]:
-    """(servers, vCPUs, MB) of a project."""
+def sum_servers(tx: Tx, scope: Scope) -> tuple[int, int, int, int]:
+    """(servers, vCPUs, MB, GB of root disks) of a project, or of several."""
     row = tx.one(
-        "SELECT count(*), coalesce(sum(vcpus), 0), coalesce(sum(ram_mb), 0) FROM servers"
-        " WHERE deleted_at_us = 0 AND project_id = ?",
-        (project_id,),
+        "SELECT count(*), coalesce(sum(vcpus), 0), coalesce(sum(ram_mb), 0), coalesce(sum(disk_gb), 0) FROM servers"
+        f" WHERE deleted_at_us = 0 AND {scope.on('project_id')}",
+        scope.params,
     )
     assert row is not None
-    return int(row[0]), int(row[1]), int(row[2])
+    return int(row[0]), int(row[1]), int(row[2]), int(row[3])
+
+
+def count_group_members(tx: Tx, group_id: str) -> int:
+    """Living servers of a group."""
+    return SERVERS.count(tx, group_id=group_id, deleted_at_us=0)
 
 
 def forget_tombstones(tx: Tx, before_us: int, limit: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ostro.model.wishes import KeyWish
 from ostro.store.database import Database
 from ostro.store.instance_actions import INSTANCE_ACTIONS, InstanceAction
+from ostro.store.limits import of_project
 from ostro.store.servers import (
     SERVER_STARTS,
     SERVERS,
@@ -14,7 +15,7 @@ from ostro.store.servers import (
     forget_tombstones,
     list_group_members,
     list_user_data,
-    sum_project,
+    sum_servers,
 )
 from ostro.testing.rows import insert_row
 from ostro.testing.servers import put_server
@@ -32,8 +33,8 @@ async def test_only_the_living_count(db: Database) -> None:
     await db.run(lambda tx: put_server(tx, id="c", project_id="q", host_id=""))
     await db.run(lambda tx: put_server(tx, id="d", group_id="g", deleted_at_us=5))
     assert await db.read(count_by_host) == {"h": 1, "i": 1}
-    assert await db.read(sum_project, "p") == (2, 4, 128)
-    assert await db.read(sum_project, "nobody") == (0, 0, 0)
+    assert await db.read(sum_servers, of_project("p")) == (2, 4, 128, 2)
+    assert await db.read(sum_servers, of_project("nobody")) == (0, 0, 0, 0)
     assert await db.read(list_group_members, ["g", "x"]) == [("g", "b", "i"), ("g", "a", "h")]
     assert await db.read(list_group_members, []) == []
 

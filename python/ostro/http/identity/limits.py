@@ -20,6 +20,7 @@ from ostro.http.paging import cut
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import INTEGER, STRING, array, nullable, shape, strict, wrapped
+from ostro.model.quotas import DESCRIPTIONS
 from ostro.services.identity import limits
 from ostro.store.limits import Limit, RegisteredLimit
 from ostro.store.paging import Filter
@@ -182,8 +183,8 @@ async def delete_registered_limit(req: Request) -> Reply:
     summary="Show how limits are enforced",
 )
 async def show_limit_model(req: Request) -> Reply:
-    description = "Limit enforcement and validation does not take project hierarchy into consideration."
-    return Reply({"model": {"name": "flat", "description": description}})
+    model = req.context.limits.model
+    return Reply({"model": {"name": model.value, "description": DESCRIPTIONS[model]}})
 
 
 @IDENTITY.route(

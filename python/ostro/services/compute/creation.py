@@ -18,6 +18,7 @@ import msgspec
 from ostro.model.context import Context
 from ostro.model.errors import Forbidden, Invalid, NoCapacity, NotFound
 from ostro.model.images import ImageStatus
+from ostro.model.quotas import DISK_GB, MEMORY_MB, VCPU
 from ostro.model.servers import DEFAULT_ZONE, PowerState, TaskState, VmState
 from ostro.model.volumes import storage_trait
 from ostro.model.wishes import KeyWish, Power
@@ -26,7 +27,7 @@ from ostro.saga.engine import start_saga
 from ostro.services.block.attachments import is_shared
 from ostro.services.compute.flavors import get_flavor
 from ostro.services.compute.instance_actions import finish, record_action
-from ostro.services.compute.metadata import check_items
+from ostro.services.compute.quotas import check_items, check_members, check_servers
 from ostro.services.compute.server_groups import group_requests
 from ostro.services.compute.servers import put_wish
 from ostro.services.compute.volumes import VolumeSource, check_sources, needs_of, plug_at_start
@@ -102,12 +103,15 @@ class _Plan:
 def create_servers(tx: Tx, context: Context, engine: PlacementEngine, faults: Faults, spec: ServerSpec) -> list[Server]:
     """Create ``max_count`` servers, or as many as there is room for if that is at least ``min_count``.
 
-    Raises Invalid, Conflict, Forbidden with Compute's words.
+    Raises Invalid, Conflict, Forbidden, QuotaExceeded with Compute's words.
     """
-    check_items(spec.metadata)
+    check_items(tx, context, spec.metadata)
     plan = _make_plan(tx, context, spec)
+    each = {VCPU: plan.flavor.vcpus, MEMORY_MB: plan.flavor.ram_mb, DISK_GB: plan.disk_gb}
+    count = check_servers(tx, context, each, spec.min_count, spec.max_count)
+    check_members(tx, context, spec.group_id, count)
     servers: list[Server] = []
-    for index in range(spec.max_count):
+    for index in range(count):
         server, lack = _create(tx, context, engine, faults, plan, index, enough=len(servers) >= spec.min_count)
         if server is None:
             assert lack

@@ -21,6 +21,7 @@ from ostro.model.context import Context
 from ostro.model.errors import Conflict, Forbidden, Invalid, NotFound
 from ostro.model.times import to_datetime
 from ostro.runtime.threads import Pool
+from ostro.services.compute.quotas import check_keypairs
 from ostro.store.database import Tx
 from ostro.store.keypairs import KEYPAIRS, Keypair, list_user_keypairs, next_keypair_id
 
@@ -114,7 +115,8 @@ def owner_of(context: Context, user_id: str) -> str:
 
 
 def create_keypair(tx: Tx, context: Context, user_id: str, name: str, kind: KeyType, material: KeyMaterial) -> Keypair:
-    """Keep a public key. Raises Conflict when the user has one of that name."""
+    """Keep a public key. Raises Conflict when the user has one of that name, QuotaExceeded."""
+    check_keypairs(tx, context, user_id)
     if KEYPAIRS.find(tx, user_id=user_id, name=name):
         raise Conflict(f"Key pair '{name}' already exists.")
     return KEYPAIRS.insert(

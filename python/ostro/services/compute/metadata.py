@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ostro.model.context import Context
-from ostro.model.errors import Forbidden, Invalid, NotFound
+from ostro.model.errors import Invalid, NotFound
+from ostro.services.compute.quotas import check_items
 from ostro.services.compute.servers import change_wish, lock_free
 from ostro.services.compute.visibility import get_server
 from ostro.store.database import Tx
 
-ITEMS_MOST = 128
 TAGS_MOST = 50
-
-
-def check_items(items: Mapping[str, str]) -> None:
-    """Raise Forbidden for more items than a server may have."""
-    if len(items) > ITEMS_MOST:
-        raise Forbidden(f"Maximum number of metadata items exceeds {ITEMS_MOST}")
 
 
 def list_metadata(tx: Tx, context: Context, server_id: str) -> dict[str, str]:
@@ -40,7 +34,7 @@ def set_metadata(
     server = get_server(tx, context, server_id)
     lock_free(context, server)
     merged = dict(items) if replace else {**server.metadata, **items}
-    check_items(merged)
+    check_items(tx, context, merged)
     change_wish(tx, server, context.now_us, metadata=merged)
     return merged
 

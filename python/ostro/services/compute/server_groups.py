@@ -9,6 +9,7 @@ from typing import Any
 
 from ostro.model.context import Context
 from ostro.model.errors import Invalid, NotFound
+from ostro.services.compute.quotas import check_server_groups
 from ostro.services.placement.engine import HostRequest
 from ostro.store.database import Tx
 from ostro.store.paging import Filter, Page, list_page
@@ -19,7 +20,8 @@ POLICIES = ("affinity", "anti-affinity", "soft-affinity", "soft-anti-affinity")
 
 
 def create_server_group(tx: Tx, context: Context, name: str, policy: str, rules: dict[str, Any]) -> ServerGroup:
-    """Make a group."""
+    """Make a group. Raises QuotaExceeded."""
+    check_server_groups(tx, context)
     group = ServerGroup(
         id=context.new_id(),
         project_id=context.project_id,

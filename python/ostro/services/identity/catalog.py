@@ -18,12 +18,15 @@ import trio
 
 from ostro.model.context import Actor, Context
 from ostro.model.errors import Conflict, Forbidden, Invalid
+from ostro.model.ids import new_hex
+from ostro.model.quotas import DEFAULTS
+from ostro.runtime.world import World
 from ostro.services.identity.access import missing
 from ostro.services.identity.resources import Resource
 from ostro.store.catalog import CATALOG_SERVICES, ENDPOINTS, REGIONS, CatalogRow, Endpoint, Region
 from ostro.store.database import Database, Tx
 from ostro.store.endpoint_groups import ENDPOINT_GROUPS, ENDPOINT_TIES, GROUP_TIES, forget_endpoint
-from ostro.store.limits import LIMITS, REGISTERED_LIMITS
+from ostro.store.limits import LIMITS, REGISTERED_LIMITS, RegisteredLimit
 from ostro.store.tokens import TOPIC
 
 FRESH_S = 1.0
@@ -61,6 +64,25 @@ CATALOG: tuple[CatalogService, ...] = (
     CatalogService("volumev3", "cinderv3", f"/volume/v3/{PLACE}"),
     CatalogService("object-store", "swift", f"/object-store/v1/AUTH_{PLACE}"),
 )
+
+
+def service_id(type_: str) -> str:
+    """The id of one of this program's services."""
+    return _IDS[type_]
+
+
+_IDS = {entry.type: entry.id for entry in CATALOG}
+
+
+def seed_limits(tx: Tx, world: World) -> None:
+    """Register upstream's default limits, each only once ever: what an operator has changed or removed stays so."""
+    for type_, limits in DEFAULTS.items():
+        id_ = service_id(type_)
+        for name, number in limits.items():
+            if _is_new_seed(tx, f"limit:{type_}:{name}") and not REGISTERED_LIMITS.count(
+                tx, service_id=id_, resource_name=name
+            ):
+                REGISTERED_LIMITS.insert(tx, RegisteredLimit(new_hex(world.random), id_, "", name, number, ""))
 
 
 def seed_catalog(tx: Tx, region: str) -> None:

@@ -1,4 +1,4 @@
-"""What an operator demands of passwords and logins: Keystone's ``[security_compliance]``, by the same names.
+"""What an operator demands of passwords and logins: Keystone's ``[security_compliance]``, by the same names; and of limits (``[unified_limit]``).
 
 ``identity.yaml`` in the state directory sets them. As it ships, two wrong passwords in a row lock a user's password for five seconds: a brake
 on guessing that a person hardly feels; and the last two passwords can't be taken again.
@@ -11,6 +11,7 @@ import re
 import msgspec
 
 from ostro.model.errors import Invalid
+from ostro.model.quotas import LimitModel
 
 DAY_US = 86_400 * 1_000_000
 
@@ -28,6 +29,8 @@ class Compliance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password_regex: str = ""
     password_regex_description: str = ""
     change_password_upon_first_use: bool = False
+    enforcement_model: LimitModel = LimitModel.FLAT
+    """Whether limits mind the hierarchy of projects."""
 
     def expires_at_us(self, set_at_us: int, options: dict[str, object], *, first_use: bool) -> int:
         """When a password that was set then must be changed; 0 for never."""

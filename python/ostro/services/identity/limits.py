@@ -9,10 +9,11 @@ import msgspec
 
 from ostro.model.context import Context
 from ostro.model.errors import Conflict, Forbidden, Invalid
+from ostro.model.quotas import UNLIMITED, LimitModel
 from ostro.services.identity.access import missing, need_domain, need_project
 from ostro.store.catalog import CATALOG_SERVICES, REGIONS
 from ostro.store.database import Tx
-from ostro.store.limits import LIMITS, REGISTERED_LIMITS, Limit, RegisteredLimit
+from ostro.store.limits import LIMITS, REGISTERED_LIMITS, Limit, RegisteredLimit, read_limits
 from ostro.store.paging import Filter, Page, Where, list_page
 from ostro.store.projects import PROJECTS
 
@@ -102,6 +103,32 @@ def delete_registered_limit(tx: Tx, context: Context, id_: str) -> None:
     REGISTERED_LIMITS.delete(tx, id_)
 
 
+def check_hierarchy(tx: Tx, context: Context, limit: Limit) -> None:
+    """Raise Forbidden where limits mind the hierarchy and a project's would be above its domain's."""
+    if context.limits.model is LimitModel.FLAT:
+        return
+    if limit.project_id:
+        project = need_project(tx, limit.project_id)
+        above = read_limits(tx, limit.service_id, limit.region_id, domain_id=project.domain_id)
+        most = above.get(limit.resource_name, UNLIMITED)
+        if _is_above(limit.resource_limit, most):
+            raise _broken(f"the limit of project {limit.project_id} would be above its domain's, which is {most}")
+        return
+    projects = {project.id for project in PROJECTS.list(tx, domain_id=limit.domain_id, is_domain=False)}
+    resource = {"service_id": limit.service_id, "region_id": limit.region_id, "resource_name": limit.resource_name}
+    for below in LIMITS.select(tx, *LIMITS.where({"project_id": projects, **resource})):
+        if _is_above(below.resource_limit, limit.resource_limit):
+            raise _broken(f"project {below.project_id} has a limit of {below.resource_limit}, which would be above it")
+
+
+def _is_above(below: int, most: int) -> bool:
+    return most >= 0 and (below < 0 or below > most)
+
+
+def _broken(reason: str) -> Forbidden:
+    return Forbidden(f"Invalid resource limit: {reason}.")
+
+
 def create_limits(tx: Tx, context: Context, given: Sequence[Given]) -> list[Limit]:
     """Give projects and domains their own limits, all or none."""
     context.enforce("identity:create_limits")
@@ -128,6 +155,7 @@ def create_limits(tx: Tx, context: Context, given: Sequence[Given]) -> list[Limi
             description=item.get("description") or "",
             **key,
         )
+        check_hierarchy(tx, context, row)
         if not LIMITS.insert_new(tx, row):
             raise Conflict("Conflict occurred attempting to store limit - Duplicate entry.")
         out.append(row)
@@ -174,9 +202,11 @@ def update_limit(tx: Tx, context: Context, id_: str, given: Given) -> Limit:
     """Change a limit's number or description."""
     row = _reach(tx, context, id_, "update")
     changes = {k: given[k] if given[k] is not None else "" for k in ("resource_limit", "description") if k in given}
+    changed = msgspec.structs.replace(row, **changes)
     if changes:
+        check_hierarchy(tx, context, changed)
         LIMITS.update(tx, id_, **changes)
-    return msgspec.structs.replace(row, **changes)
+    return changed
 
 
 def delete_limit(tx: Tx, context: Context, id_: str) -> None:

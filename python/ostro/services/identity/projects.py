@@ -12,6 +12,7 @@ import msgspec
 
 from ostro.model.context import Context
 from ostro.model.errors import Conflict, Forbidden, Invalid
+from ostro.model.quotas import LimitModel
 from ostro.services.identity.access import (
     check_mutable,
     listed_domain,
@@ -31,7 +32,7 @@ from ostro.store.users import forget_default_project
 
 TAGS_MOST = 80
 DEPTH_MOST = 5
-"""Levels of projects below a domain, as upstream's default."""
+"""Levels of projects below a domain, as upstream's default; where limits mind the hierarchy there is one."""
 
 
 def create_project(tx: Tx, context: Context, given: Mapping[str, Any], extra: Mapping[str, Any]) -> Project:
@@ -42,7 +43,7 @@ def create_project(tx: Tx, context: Context, given: Mapping[str, Any], extra: Ma
     context.enforce("identity:create_project", **target)
     domain_id = domain_id or _domain_of(tx, context, parent_id)
     need_domain(tx, domain_id)
-    _check_parent(tx, parent_id, domain_id)
+    _check_parent(tx, context, parent_id, domain_id)
     name = given["name"].strip()
     _check_name(tx, name, domain_id)
     project = Project(
@@ -69,9 +70,10 @@ def _domain_of(tx: Tx, context: Context, parent_id: str) -> str:
     return context.actor.domain_id or context.actor.project_domain_id or DEFAULT_DOMAIN_ID
 
 
-def _check_parent(tx: Tx, parent_id: str, domain_id: str) -> None:
+def _check_parent(tx: Tx, context: Context, parent_id: str, domain_id: str) -> None:
     if not parent_id or parent_id == domain_id:
         return
+    depth_most = DEPTH_MOST if context.limits.model is LimitModel.FLAT else 1
     parent = need_project(tx, parent_id)
     if parent.domain_id != domain_id:
         raise Invalid("Invalid input for field 'parent_id': the parent is in another domain.")
@@ -81,7 +83,7 @@ def _check_parent(tx: Tx, parent_id: str, domain_id: str) -> None:
     while parent.parent_id != parent.domain_id:
         parent = need_project(tx, parent.parent_id)
         depth += 1
-    if depth >= DEPTH_MOST:
+    if depth >= depth_most:
         raise Forbidden(f"Max hierarchy depth reached for {parent_id} branch.")
 
 
