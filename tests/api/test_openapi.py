@@ -66,6 +66,10 @@ async def test_docs_are_served(cloud: TestCloud) -> None:
     document = await cloud.anonymous.get("/docs/identity.json")
     assert document.body == FILES["identity.json"]
     assert (await cloud.anonymous.get("/docs/nothing.json")).status == 404
+    guide = await cloud.anonymous.get("/docs/beyond.md")
+    assert guide.headers["Content-Type"] == "text/markdown; charset=UTF-8"
+    assert b"# Beyond upstream" in guide.body
+    assert (await cloud.anonymous.get("/docs/nothing.md")).status == 404
 
 
 def test_the_reference_of_policies_is_a_policy_file() -> None:

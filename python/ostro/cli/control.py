@@ -123,6 +123,7 @@ async def run_control(
             loops: Sequence[Callable[[], Awaitable[None]]] = (
                 Engine(world, db, make_sagas(cloud)).run,
                 lambda: run_sweeps(cloud),
+                cloud.audit.run,
             )
             for loop in loops:
                 nursery.start_soon(loop)

@@ -9,6 +9,7 @@ import click
 
 from ostro import __version__
 from ostro.cli.agent import agent
+from ostro.cli.audit import audit
 from ostro.cli.demo.ceph import demo_ceph
 from ostro.cli.demo.command import demo
 from ostro.cli.doctor import doctor
@@ -49,6 +50,7 @@ def main() -> None:
 
 
 main.add_command(agent)
+main.add_command(audit)
 main.add_command(demo)
 main.add_command(demo_ceph)
 main.add_command(doctor)

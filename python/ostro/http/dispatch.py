@@ -16,6 +16,7 @@ import trio
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
 
 from ostro.http.access import check_access_rules
+from ostro.http.deeds import READS, UNRECORDED, begin_trail, deed_of, who_logged_in
 from ostro.http.exchange import Incoming, Outgoing
 from ostro.http.faults import JSON, MethodNotAllowed, UnsupportedMediaType, make_fault
 from ostro.http.policy import Rule, enforce
@@ -25,12 +26,15 @@ from ostro.http.schema import BODY_MOST_BYTES, Validator, check_size, parse_json
 from ostro.http.versions import Version
 from ostro.model.context import NOBODY, Actor, Context
 from ostro.model.errors import Invalid, NotFound, TooLarge, Unauthenticated
+from ostro.services.audit.events import Deed, Trail
 from ostro.services.cloud import Cloud
 
 log = structlog.get_logger()
 
 BODY_TIMEOUT_S = 60.0
 """For a whole JSON body, which is small."""
+REFUSALS = frozenset((401, 403))
+BAD = 400
 AGENT_PREFIX = "/agent/"
 NO_API = b'{"error": {"code": 404, "title": "Not Found", "message": "No such API."}}'
 UNAUTHENTICATED = "The request you have made requires authentication."
@@ -46,11 +50,13 @@ class Endpoint:
         self._routes: dict[str, list[Route]] = {}
         self._bodies: dict[int, Validator] = {}
         self._replies: dict[int, Validator] = {}
+        self._deeds: dict[int, Deed] = {}
         self._check_replies = check_replies
 
     def add(self, route: Route) -> None:
         """Add a route of this path; its schemas are compiled now, so a bad one stops the start."""
         self._routes.setdefault(route.method, []).append(route)
+        self._deeds[id(route)] = deed_of(self._service, route)
         if route.body is not None:
             self._bodies[id(route)] = Validator(route.body)
         if route.response is not None and self._check_replies:
@@ -66,12 +72,17 @@ class Endpoint:
         service = self._service
         request_id = service.new_request_id(self._cloud.world)
         version: Version | None = None
+        route: Route | None = None
+        actor = NOBODY
         try:
             version = service.versions.negotiate(raw.headers) if service.versions else None
             route = self._choose(raw.method, version)
-            answer = await self._answer(route, raw, params, version, request_id)
+            actor = await authenticate(self._cloud, route, raw)
+            answer = await self._answer(route, raw, params, actor, version, request_id)
         except Exception as error:  # noqa: BLE001 - every error becomes an answer here, and is logged there
             answer = error_answer(self._cloud, service, error, request_id, raw, version)
+            if route is not None and answer.status in REFUSALS:
+                self._cloud.audit.hold(self._trail(route, raw, params, actor, request_id), answer.status)
         if version is not None and service.versions is not None:
             answer.headers += service.versions.response_headers(version)
         answer.add([(name, request_id) for name in service.id_headers])
@@ -89,11 +100,21 @@ class Endpoint:
                 return route
         raise NotFound("resource", self._path, "The resource could not be found.")
 
+    def _trail(
+        self, route: Route, raw: Incoming, params: dict[str, str], actor: Actor, request_id: str, body: Any = None
+    ) -> Trail:
+        return begin_trail(self._deeds[id(route)], raw, params, actor, request_id, self._cloud.world.now_us(), body)
+
     async def _answer(
-        self, route: Route, raw: Incoming, params: dict[str, str], version: Version | None, request_id: str
+        self,
+        route: Route,
+        raw: Incoming,
+        params: dict[str, str],
+        actor: Actor,
+        version: Version | None,
+        request_id: str,
     ) -> Outgoing:
         cloud = self._cloud
-        actor = await authenticate(cloud, route, raw)
         if route.rule is not Rule.PUBLIC:
             enforce(cloud.policies, route.policy, route.rule, actor)
         if self._service.admit is not None:
@@ -114,12 +135,24 @@ class Endpoint:
             path=raw.path,
             raw=raw,
         )
+        if raw.method not in READS and self._service.name not in UNRECORDED:
+            request.trail = self._trail(route, raw, params, actor, request_id, body)
         if self._service.check is not None:
             self._service.check(request)
         reply = await route.handler(request)
+        if request.trail is not None and not request.trail.written:
+            await self._record(request.trail, reply, reply.status or route.status)
         if self._check_replies and isinstance(reply.body, dict | list):
             self._check(route, reply)
         return to_answer(route, reply)
+
+    async def _record(self, trail: Trail, reply: Reply, status: int) -> None:
+        """Record what was done without a transaction of the request's own: at once when it is a change, soon when it is a login."""
+        if trail.deed.action == "authenticate" or status >= BAD:
+            trail.actor = who_logged_in(reply.body, trail.actor)
+            self._cloud.audit.hold(trail, status)
+        else:
+            await self._cloud.audit.note(trail, status)
 
     def _check(self, route: Route, reply: Reply) -> None:
         """Hold an answer against its schema (tests and rehearsal only)."""

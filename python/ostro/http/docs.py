@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from importlib import resources
 
 from ostro.http.faults import HTML, identity_shape
 from ostro.http.openapi import make_document, render
@@ -24,6 +25,7 @@ def make_docs(services: Sequence[Service]) -> Service:
     """The service that shows the other services' contracts."""
     docs = Service("docs", ("/docs",), identity_shape, title="Contract")
     page = render_page(services)
+    guides = read_guides()
     documents = {service.name: render(make_document(service)) for service in services}
 
     @docs.route("GET", "", policy="docs:show", rule=Rule.PUBLIC, summary="Show every operation as a page")
@@ -44,13 +46,26 @@ def make_docs(services: Sequence[Service]) -> Service:
             raise NotFound("document", name)
         return Reply(documents[name])
 
+    @docs.route("GET", "/{name}.md", policy="docs:show", rule=Rule.PUBLIC, summary="Show a guide")
+    async def show_guide(req: Request) -> Reply:
+        name = req.params["name"]
+        if name not in guides:
+            raise NotFound("document", name)
+        return Reply(guides[name], content_type="text/markdown; charset=UTF-8")
+
     return docs
+
+
+def read_guides() -> dict[str, bytes]:
+    """What is explained in words, by name."""
+    folder = resources.files("ostro.http") / "guides"
+    return {f.name.removesuffix(".md"): f.read_bytes() for f in folder.iterdir() if f.name.endswith(".md")}
 
 
 def render_page(services: Sequence[Service]) -> bytes:
     """Every operation of every service, with a link to each service's document."""
     parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>Ostro APIs</title><style>{_STYLE}</style>"]
-    parts.append("<h1>Ostro APIs</h1>")
+    parts.append("<h1>Ostro APIs</h1><p>What is not upstream's: <a href='/docs/beyond.md'>beyond upstream</a></p>")
     for service in services:
         link = f"<a href='/docs/{service.name}.json'><code>{service.name}.json</code></a>"
         parts.append(f"<h2>{html.escape(service.title or service.name)} {link}</h2>")

@@ -33,7 +33,8 @@ class RequestHeaders(Protocol):
 
 
 class Incoming(Protocol):
-    """A request. ``path`` is decoded, ``raw_path`` as it was sent; ``body`` can be iterated once."""
+    """A request. ``path`` is decoded, ``raw_path`` as it was sent; ``remote_addr`` is whose
+    connection it came over; ``body`` can be iterated once."""
 
     @property
     def method(self) -> str: ...
@@ -55,6 +56,8 @@ class Incoming(Protocol):
     def content_length(self) -> int | None: ...
     @property
     def mimetype(self) -> str: ...
+    @property
+    def remote_addr(self) -> str | None: ...
     @property
     def body(self) -> AsyncIterator[bytes]: ...
 

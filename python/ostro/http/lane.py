@@ -60,6 +60,7 @@ class Wire:
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
         self.buffer = bytearray()
+        self.peer = peer_of(stream)
         self._fd = stream.socket.fileno()
 
     async def receive(self, most_bytes: int) -> bytes:
@@ -112,6 +113,15 @@ class Wire:
             gone = True
         if gone:
             scope.cancel()
+
+
+def peer_of(stream: trio.SocketStream) -> str:
+    """The address of who is at the other end; empty when it has none any more."""
+    try:
+        name = stream.socket.getpeername()
+    except OSError:
+        return ""
+    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 class Headers:
@@ -191,6 +201,7 @@ class PlainRequest:
         self.query_string = b""
         self.keep_alive = False
         self.content_length: int | None = None
+        self.remote_addr: str | None = None
         self.headers = Headers([])
         self.body: Body
         self._target = b""
@@ -312,6 +323,7 @@ class Lane:
         request = PlainRequest.parse(bytes(buffer[:end]))
         if request is not None:
             del buffer[:end]
+            request.remote_addr = wire.peer
             request.body = Body(wire, request.content_length or 0)
         return request
 

@@ -14,6 +14,7 @@ from ostro.http.route import Reply, Route
 from ostro.http.versions import Version
 from ostro.model.context import Context
 from ostro.model.errors import Invalid
+from ostro.services.audit.events import Trail
 from ostro.services.cloud import Cloud
 from ostro.store.database import Tx
 
@@ -74,10 +75,22 @@ class Request:
     """Scheme and authority as the client sees them, without a path."""
     path: str
     raw: Incoming
+    trail: Trail | None = None
+    """What its changes are recorded by; None for what changes nothing, or nothing of users'."""
 
     async def run(self, fn: Callable[Concatenate[Tx, Context, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """One writing transaction: ``fn(tx, context, ...)``."""
-        return await self.cloud.db.run(fn, self.context, *args, **kwargs)
+        if self.trail is None:
+            return await self.cloud.db.run(fn, self.context, *args, **kwargs)
+        result = await self.cloud.db.run(lambda tx: self.record(tx, fn(tx, self.context, *args, **kwargs)))
+        self.cloud.audit.written(self.trail)
+        return result
+
+    def record(self, tx: Tx, result: T) -> T:
+        """Record, in its own transaction, a change that has this result."""
+        if self.trail is not None:
+            self.cloud.audit.write(tx, self.trail, result)
+        return result
 
     async def read(self, fn: Callable[Concatenate[Tx, Context, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """One reading transaction: ``fn(tx, context, ...)``."""

@@ -11,6 +11,8 @@ import yaml
 from ostro.model.policy import Policies, read_overrides
 from ostro.model.quotas import LimitRules
 from ostro.runtime.world import World
+from ostro.services.audit.anchors import Anchors
+from ostro.services.audit.log import AuditLog
 from ostro.services.identity.auth import Authenticator
 from ostro.services.identity.catalog import Catalogs
 from ostro.services.identity.compliance import Compliance, read_compliance
@@ -63,6 +65,7 @@ class Cloud:
     catalogs: Catalogs
     sealer: Sealer
     limits: LimitRules
+    audit: AuditLog
     ceph: Ceph | None = None
 
 
@@ -105,6 +108,7 @@ def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | No
         catalogs=Catalogs(db),
         sealer=sealer,
         limits=LimitRules(identity.enforcement_model, config.region),
+        audit=AuditLog(world, db, Anchors(config.state_dir / "audit")),
         ceph=ceph,
     )
 
