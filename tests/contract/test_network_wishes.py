@@ -27,9 +27,12 @@ from ostro.services.network.binding import (
     attach_nic,
     bind_nics,
     detach_nic,
+    expect_nics,
     list_server_ports,
     release_nics,
     resolve_auto_network,
+    stop_expecting_nics,
+    switch_nics,
     tap_name,
     unbind_nics,
 )
@@ -268,6 +271,37 @@ async def test_nics_keep_their_order_and_move_with_their_server(lab: Lab) -> Non
     await lab.check()
 
 
+async def test_a_port_arrives_before_anybody_looks_for_it_there(lab: Lab) -> None:
+    network_id = await lab.net()
+    [port] = await lab.boot("s1", "id-a", RequestedNic(network_id=network_id))
+    [other] = await lab.boot("s2", "id-b", RequestedNic(network_id=network_id))
+    seen = (await lab.wishes("id-b"))[Noun.PEER, port.id]
+    for host_id in ("id-b", "id-c"):
+        await lab.db.run(expect_nics, "s1", host_id, 5)
+        await lab.check()
+        wishes = await lab.wishes(host_id)
+        assert not wishes[Noun.PORT, port.id].admin_up
+        assert wishes[Noun.PEER, port.id] == seen
+        assert (await lab.wishes("id-b"))[Noun.PEER, port.id] == seen
+        assert (await lab.wishes("id-a"))[Noun.PORT, port.id].admin_up
+        row = await lab.db.read(lambda tx: PORTS.get(tx, port.id))
+        assert row.binding_profile == {"migrating_to": host_id[-1]}
+        await lab.db.run(stop_expecting_nics, "s1", 6)
+        await lab.check()
+    assert await lab.wishes("id-c") == {}
+    await lab.db.run(expect_nics, "s1", "id-c", 7)
+    for _twice in range(2):
+        await lab.db.run(switch_nics, "s1", "id-c", 8)
+    await lab.check()
+    wishes = await lab.wishes("id-c")
+    assert wishes[Noun.PORT, port.id].admin_up and (Noun.PEER, port.id) not in wishes
+    assert (await lab.wishes("id-b"))[Noun.PEER, port.id].tunnel_ip != seen.tunnel_ip
+    assert await lab.wishes("id-a") == {}
+    row = await lab.db.read(lambda tx: PORTS.get(tx, port.id))
+    assert (row.binding_host, row.host_id, row.binding_profile) == ("c", "id-c", {})
+    assert (Noun.PEER, other.id) in wishes
+
+
 async def test_the_network_that_is_meant_when_none_is_named(lab: Lab) -> None:
     assert await lab.do(resolve_auto_network) is None
     network_id = await lab.net()
@@ -293,7 +327,7 @@ async def test_whatever_happens_hosts_know_what_they_must(lab: Lab, seed: int) -
         subnet = await pick(SUBNETS)
         host_id = rng.choice(HOST_IDS)
         try:
-            match rng.randrange(18):
+            match rng.randrange(20):
                 case 0 | 1 if network is None or rng.random() < 0.5:
                     await lab.net(f"10.{rng.randrange(200)}.0.0/24", enable_dhcp=rng.random() < 0.7)
                 case 2 | 3 | 4 | 5 if network:
@@ -332,6 +366,12 @@ async def test_whatever_happens_hosts_know_what_they_must(lab: Lab, seed: int) -
                     await lab.do(update_network, network.id, {"admin_state_up": rng.random() < 0.5})
                     if rng.random() < 0.3:
                         await lab.do(delete_network, network.id)
+                case 18 if servers:
+                    server_id = f"s{rng.randrange(servers) + 1}"
+                    await lab.db.run(stop_expecting_nics, server_id, lab.now_us)
+                    await lab.db.run(expect_nics, server_id, host_id, lab.now_us)
+                case 19 if port and port.arriving_host_id:
+                    await lab.db.run(switch_nics, port.device_id, port.arriving_host_id, lab.now_us)
         except (Conflict, Invalid):
             continue
         finally:

@@ -254,6 +254,44 @@ class KeyWish(msgspec.Struct, frozen=True):
     public_key: str
 
 
+class ComingWish(msgspec.Struct, frozen=True):
+    """The server is on its way to this host and another has it: be ready for it, and never start it by oneself.
+
+    Live, the host makes ready what the server needs and reports READY with a ``landing`` for the other host; with ``copy`` it has made the disks
+    that hosts don't share, blank, for the other's hypervisor to fill. When the guest runs here, it reports its ``power`` and that it has
+    ``migrated``. ``closed`` says that it is not to come any more: the host reports whether it has the guest, and throws away what hasn't
+    become one.
+
+    ``cold``, the server is off: the host takes over its root disk, fetched by the other host's ``offer`` where that isn't empty, and reports READY.
+    """
+
+    migration_id: str
+    copy: bool = False
+    closed: bool = False
+    cold: bool = False
+    offer: str = ""
+
+
+class GoingWish(msgspec.Struct, frozen=True):
+    """The server shall leave this host for the one that reported ``landing``, and run on meanwhile.
+
+    Each migration is tried at most once, and how it ends is reported. ``force`` ends it soon, at the price of a slow or paused guest; ``abort``
+    breaks it off. With neither, the host does one of them by itself after ``timeout_s`` (0: never): ``timeout_force`` says which.
+
+    ``cold``, the host switches the server off and reports READY with an ``offer``, by which the other host fetches its root disk; empty
+    where hosts share it.
+    """
+
+    migration_id: str
+    landing: str = ""
+    copy: bool = False
+    abort: bool = False
+    force: bool = False
+    timeout_s: int = 0
+    timeout_force: bool = False
+    cold: bool = False
+
+
 class ServerWish(msgspec.Struct, frozen=True):
     """A server on this host.
 
@@ -261,6 +299,8 @@ class ServerWish(msgspec.Struct, frozen=True):
     it has carried out for this server is smaller. ``user_data`` is base64. ``ports`` are in the order of the guest's NICs.
     With ``taken_from``, the name of a host that may not know yet that it has lost the server, the first start here comes after that host is shut out of the
     disks that both reach. A guest that powers off by itself is reported off at the generation that had it on, and stays off until there is a newer one.
+
+    A server that moves is wished of two hosts, ``coming`` to one and ``going`` from the other.
     """
 
     id: str
@@ -284,6 +324,8 @@ class ServerWish(msgspec.Struct, frozen=True):
     availability_zone: str = "nova"
     created_at: str = ""
     taken_from: str = ""
+    coming: ComingWish | None = None
+    going: GoingWish | None = None
 
 
 class AskWish(msgspec.Struct, frozen=True):
@@ -314,12 +356,36 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
+class MigrationState(StrEnum):
+    """How far a host has come with sending or receiving a server. UNKNOWN: it can't tell, and the other host must be asked."""
+
+    RUNNING = "running"
+    MIGRATED = "migrated"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
+class MigrationReport(msgspec.Struct, frozen=True):
+    """A migration as one of its hosts sees it. Amounts are in bytes; disks count only where they are copied."""
+
+    id: str
+    state: MigrationState
+    reason: str = ""
+    memory_total: int = 0
+    memory_processed: int = 0
+    memory_remaining: int = 0
+    disk_total: int = 0
+    disk_processed: int = 0
+    disk_remaining: int = 0
+
+
 class Report(msgspec.Struct, frozen=True):
     """What a host found for one object, having acted on ``generation``.
 
     ``FAILED`` means that the host has given up on this generation and will not try again by itself; passing trouble is
     ``WORKING`` with a ``reason``. The noun's own findings: for a server ``power``, ``reboots`` carried out and
-    the ``attached`` volume ids; for a volume its ``size_gb`` and the ``backend`` that it is in; for an ask the ``answer``.
+    the ``attached`` volume ids, and while it moves the ``migration`` and, for the other host, a ``landing`` or ``offer``; for a volume its ``size_gb`` and the ``backend`` that it is in; for an ask the ``answer``.
     """
 
     noun: Noun
@@ -333,6 +399,9 @@ class Report(msgspec.Struct, frozen=True):
     size_gb: int = 0
     answer: str = ""
     backend: str = ""
+    landing: str = ""
+    offer: str = ""
+    migration: MigrationReport | None = None
 
 
 class Feed(msgspec.Struct, frozen=True):

@@ -34,6 +34,7 @@ class Port(msgspec.Struct, frozen=True):
 
     ``binding_host`` is the host name that was asked for, ``host_id`` the host of that name (empty while there is none).
     ``hostname``, ``nic_index``, ``nic_tag`` and ``owned_by_server`` (delete it with the server) are Compute's.
+    While its server moves, ``arriving_host_id`` is the host that makes ready for it, and all others still find it at ``host_id``.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Port(msgspec.Struct, frozen=True):
     revision_number: int
     created_at_us: int
     updated_at_us: int
+    arriving_host_id: str = ""
 
 
 PORTS = Table("ports", Port)
@@ -210,19 +212,24 @@ def _marks(values: Sequence[Any]) -> str:
 
 
 def is_network_on_host(tx: Tx, network_id: str, host_id: str) -> bool:
-    """Whether the host has a port of the network."""
-    found = tx.one("SELECT 1 FROM ports WHERE host_id = ? AND network_id = ? LIMIT 1", (host_id, network_id))
-    return found is not None
+    """Whether the host has a port of the network, or one is arriving there."""
+    for column in ("host_id", "arriving_host_id"):
+        if tx.one(f"SELECT 1 FROM ports WHERE {column} = ? AND network_id = ? LIMIT 1", (host_id, network_id)):
+            return True
+    return False
 
 
 def is_group_on_host(tx: Tx, group_id: str, host_id: str) -> bool:
-    """Whether a port of the host uses the group. Costs the ports of the host at most, however large the group is."""
-    row = tx.one(
-        "SELECT 1 FROM ports CROSS JOIN memberships WHERE ports.host_id = ?"
-        " AND memberships.port_id = ports.id AND memberships.security_group_id = ? LIMIT 1",
-        (host_id, group_id),
-    )
-    return row is not None
+    """Whether a port of the host, or arriving there, uses the group. Costs the ports of the host at most, however large the group is."""
+    for column in ("host_id", "arriving_host_id"):
+        row = tx.one(
+            f"SELECT 1 FROM ports CROSS JOIN memberships WHERE ports.{column} = ?"
+            " AND memberships.port_id = ports.id AND memberships.security_group_id = ? LIMIT 1",
+            (host_id, group_id),
+        )
+        if row is not None:
+            return True
+    return False
 
 
 def list_remote_ports(tx: Tx, network_id: str, host_id: str) -> list[Port]:

@@ -34,13 +34,13 @@ def has_members(tx: Tx, group_id: str) -> bool:
 
 
 def list_group_hosts(tx: Tx, group_id: str) -> list[str]:
-    """Hosts with ports that use the group."""
+    """Hosts with ports, or where ports arrive, that use the group."""
     rows = tx.all(
-        "SELECT DISTINCT ports.host_id FROM memberships JOIN ports ON ports.id = memberships.port_id"
-        " WHERE memberships.security_group_id = ? AND ports.host_id <> '' ORDER BY ports.host_id",
+        "SELECT DISTINCT ports.host_id, ports.arriving_host_id FROM memberships"
+        " JOIN ports ON ports.id = memberships.port_id WHERE memberships.security_group_id = ? AND ports.host_id <> ''",
         (group_id,),
     )
-    return [row[0] for row in rows]
+    return sorted({host_id for row in rows for host_id in row if host_id})
 
 
 def groups_on_host(tx: Tx, host_id: str, group_ids: Iterable[str]) -> set[str]:

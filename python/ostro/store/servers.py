@@ -26,6 +26,7 @@ class Server(msgspec.Struct, frozen=True):
     """One server. ``flavor`` is what it was made from, as JSON in the API's form. ``ports`` are in the order of the guest's NICs.
 
     ``power``, ``reboots`` and ``reboot_hard`` are the wish. ``status`` and the three states are written by ``refresh_status`` alone.
+    ``migration_id`` is the migration that is under way or, when the server is ``resized``, waits to be confirmed; ``moving`` is its task.
     """
 
     id: str
@@ -71,6 +72,9 @@ class Server(msgspec.Struct, frozen=True):
     updated_at_us: int
     launched_at_us: int
     deleted_at_us: int
+    migration_id: str = ""
+    moving: TaskState = TaskState.NONE
+    resized: bool = False
 
 
 SERVERS = Table("servers", Server, noun="instance")
@@ -144,5 +148,6 @@ def forget_tombstones(tx: Tx, before_us: int, limit: int) -> int:
     if ids:
         marks = ", ".join("?" * len(ids))
         tx.execute(f"DELETE FROM instance_actions WHERE server_id IN ({marks})", ids)
+        tx.execute(f"DELETE FROM server_migrations WHERE server_id IN ({marks})", ids)
         tx.execute(f"DELETE FROM servers WHERE id IN ({marks})", ids)
     return len(ids)

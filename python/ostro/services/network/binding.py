@@ -22,7 +22,7 @@ from ostro.services.network.default_groups import DEFAULT_NAME, ensure_default_g
 from ostro.services.network.errors import NetworkConflict
 from ostro.services.network.ports import DOWN, PortSpec, create_ports, remove_port
 from ostro.services.network.wishes import TAP_PREFIX as TAP_PREFIX
-from ostro.services.network.wishes import displace_port, place_port
+from ostro.services.network.wishes import displace_port, expect_port, place_port, switch_port, withdraw_port
 from ostro.services.network.wishes import tap_name as tap_name
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS
@@ -30,6 +30,9 @@ from ostro.store.networks import NETWORKS, Network, list_project_networks
 from ostro.store.ports import COMPUTE_OWNER, PORTS, Port, list_device_ports, list_named_ports
 from ostro.store.security_groups import SECURITY_GROUPS
 from ostro.store.subnets import list_network_subnets
+
+MIGRATING_TO = "migrating_to"
+"""What a port's binding profile says while its server moves, as under Nova."""
 
 
 class RequestedNic(msgspec.Struct, frozen=True):
@@ -199,9 +202,9 @@ def _change(tx: Tx, port: Port, now_us: int, **changes: object) -> Port:
 def _bind(tx: Tx, port: Port, host_id: str, host_name: str, now_us: int) -> Port:
     """Move the port to the host."""
     if port.host_id and port.host_id != host_id:
-        PORTS.update(tx, port.id, host_id="")
+        PORTS.update(tx, port.id, host_id="", arriving_host_id="")
         displace_port(tx, port)
-    port = _change(tx, port, now_us, host_id=host_id, binding_host=host_name, status=DOWN)
+    port = _change(tx, port, now_us, host_id=host_id, binding_host=host_name, arriving_host_id="", status=DOWN)
     place_port(tx, port, NETWORKS.get(tx, port.network_id))
     return port
 
@@ -214,6 +217,37 @@ def bind_nics(tx: Tx, server_id: str, host_id: str, now_us: int) -> None:
             _bind(tx, port, host_id, host_name, now_us)
 
 
+def expect_nics(tx: Tx, server_id: str, host_id: str, now_us: int) -> None:
+    """The server is to move to this host: make its ports ready there. Everybody finds them where they are. Idempotent."""
+    host_name = HOSTS.get(tx, host_id).name
+    for port in list_device_ports(tx, server_id):
+        if port.host_id in ("", host_id):
+            continue
+        profile = {**port.binding_profile, MIGRATING_TO: host_name}
+        expected = _change(tx, port, now_us, arriving_host_id=host_id, binding_profile=profile)
+        expect_port(tx, expected, NETWORKS.get(tx, port.network_id))
+
+
+def switch_nics(tx: Tx, server_id: str, host_id: str, now_us: int) -> None:
+    """The server runs on this host now, where its ports were expected: from now on everybody finds them there. Idempotent."""
+    host_name = HOSTS.get(tx, host_id).name
+    for port in list_device_ports(tx, server_id):
+        if port.arriving_host_id != host_id:
+            continue
+        changes: dict[str, object] = {"host_id": host_id, "binding_host": host_name, "arriving_host_id": ""}
+        changes["binding_profile"] = {k: v for k, v in port.binding_profile.items() if k != MIGRATING_TO}
+        switch_port(tx, _change(tx, port, now_us, **changes), NETWORKS.get(tx, port.network_id), port.host_id)
+
+
+def stop_expecting_nics(tx: Tx, server_id: str, now_us: int) -> None:
+    """The server does not move after all. Idempotent."""
+    for port in list_device_ports(tx, server_id):
+        if port.arriving_host_id:
+            profile = {k: v for k, v in port.binding_profile.items() if k != MIGRATING_TO}
+            _change(tx, port, now_us, arriving_host_id="", binding_profile=profile)
+            withdraw_port(tx, port, port.arriving_host_id)
+
+
 def unbind_nics(tx: Tx, server_id: str, now_us: int) -> None:
     """The server is on no host: its ports keep their addresses and are wished nowhere."""
     for port in list_device_ports(tx, server_id):
@@ -221,7 +255,7 @@ def unbind_nics(tx: Tx, server_id: str, now_us: int) -> None:
 
 
 def _unbind(tx: Tx, port: Port, now_us: int) -> Port:
-    unbound = _change(tx, port, now_us, host_id="", binding_host="", status=DOWN)
+    unbound = _change(tx, port, now_us, host_id="", binding_host="", arriving_host_id="", status=DOWN)
     if port.host_id:
         displace_port(tx, port)
     return unbound

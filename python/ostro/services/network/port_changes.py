@@ -87,7 +87,13 @@ def update_port(
     network = NETWORKS.get(tx, port.network_id)
     check_revision(port, expected_revision)
     _check_rights(context, port, network, changes)
-    if is_service_port(port) and changes.keys() & {"fixed_ips", "mac_address", "device_id", "device_owner", "host_id"}:
+    if is_service_port(port) and changes.keys() & {
+        "fixed_ips",
+        "mac_address",
+        "device_id",
+        "device_owner",
+        "binding_host",
+    }:
         raise _service_port_refusal(port_id)
     if not context.is_admin and is_foreign_server(tx, changes.get("device_id", ""), port.project_id):
         raise device_not_owned(changes["device_id"])
@@ -146,6 +152,7 @@ def _settle_changes(tx: Tx, context: Context, port: Port, network: Network, chan
     if changes.get("binding_host", port.binding_host) != port.binding_host:
         host = HOSTS.find(tx, name=changes["binding_host"]) if changes["binding_host"] else None
         changes["host_id"] = host.id if host else ""
+        changes["arriving_host_id"] = ""
         changes["status"] = DOWN
     if changes.get("admin_state_up", port.admin_state_up) != port.admin_state_up:
         # Up again, it is ACTIVE when the host says so.
@@ -207,7 +214,9 @@ def _follow(tx: Tx, old: Port, new: Port, network: Network) -> None:
     if new.host_id:
         place_port(tx, new, network)
     if old.host_id and old.host_id == new.host_id:
-        withdraw_groups(tx, old.host_id, [g for g in old.security_groups if g not in new.security_groups])
+        unused = [g for g in old.security_groups if g not in new.security_groups]
+        for host_id in filter(None, (new.host_id, new.arriving_host_id)):
+            withdraw_groups(tx, host_id, unused)
 
 
 def delete_port(tx: Tx, context: Context, port_id: str, expected_revision: int | None = None) -> None:

@@ -1,7 +1,8 @@
 """What hosts must do about networks: the wishes of the network nouns, and when they change.
 
 A host is wished **ports** that are bound to it; the **network** of each of them; every **security group** that one of them
-uses; and as **peers** the ports of those networks that are bound to other hosts. The functions here are called with rows as
+uses; and as **peers** the ports of those networks that are bound to other hosts. A port that is **arriving** with its server is wished there
+too, shut, so that its tap is there when the server is, and as a peer like anywhere else until it is bound. The functions here are called with rows as
 they are after a change, and set or withdraw exactly what the change touches. `rewish_host` computes a host's whole list
 afresh and must never find anything to change; a test holds the two together.
 """
@@ -104,8 +105,8 @@ def make_group_wish(group: SecurityGroup, rules: Iterable[SecurityGroupRule]) ->
     )
 
 
-def make_port_wish(port: Port, network_up: bool) -> PortWish:
-    """A port as its host sees it."""
+def make_port_wish(port: Port, network_up: bool, *, arriving: bool = False) -> PortWish:
+    """A port as its host sees it, or the host where it arrives: there it is shut."""
     return PortWish(
         id=port.id,
         network_id=port.network_id,
@@ -116,7 +117,7 @@ def make_port_wish(port: Port, network_up: bool) -> PortWish:
         security_groups=port.security_groups,
         address_pairs=port.address_pairs,
         port_security=port.port_security_enabled,
-        admin_up=port.admin_state_up and network_up,
+        admin_up=port.admin_state_up and network_up and not arriving,
         server_id=port.device_id if port.device_owner.startswith(COMPUTE_OWNER) else "",
         hostname=port.hostname,
     )
@@ -154,8 +155,30 @@ def _tunnel_ips(tx: Tx, host_ids: Iterable[str]) -> dict[str, str]:
 
 def place_port(tx: Tx, port: Port, network: Network) -> None:
     """The port is now bound to ``port.host_id``: wish it there with all it needs, and tell its peers."""
-    host_id = port.host_id
-    assert host_id, "the port is bound"
+    assert port.host_id, "the port is bound"
+    _wish_needed(tx, port, network, port.host_id)
+    set_wish(tx, port.host_id, Noun.PORT, port.id, make_port_wish(port, network.admin_state_up))
+    _wish_peer(tx, port)
+    if port.arriving_host_id:
+        expect_port(tx, port, network)
+
+
+def expect_port(tx: Tx, port: Port, network: Network) -> None:
+    """The port is arriving at ``port.arriving_host_id``: wish it there, shut, with all it needs."""
+    host_id = port.arriving_host_id
+    _wish_needed(tx, port, network, host_id)
+    set_wish(tx, host_id, Noun.PORT, port.id, make_port_wish(port, network.admin_state_up, arriving=True))
+
+
+def switch_port(tx: Tx, port: Port, network: Network, left_host_id: str) -> None:
+    """The port has arrived at ``port.host_id`` (its row says so): open it there, and tell its peers and the host that it has left."""
+    place_port(tx, port, network)
+    wish_absence(tx, port.host_id, Noun.PEER, port.id)
+    withdraw_port(tx, port, left_host_id)
+
+
+def _wish_needed(tx: Tx, port: Port, network: Network, host_id: str) -> None:
+    """Wish what the port needs of a host, unless it is wished there already."""
     needed = [network.id, *port.security_groups]
     wished = list_wished_ids(tx, host_id, (Noun.NETWORK, Noun.SECURITY_GROUP), needed)
     if network.id not in wished:
@@ -167,8 +190,6 @@ def place_port(tx: Tx, port: Port, network: Network) -> None:
     for group_id in port.security_groups:
         if group_id not in wished:
             _wish_group_on(tx, group_id, [host_id])
-    set_wish(tx, host_id, Noun.PORT, port.id, make_port_wish(port, network.admin_state_up))
-    _wish_peer(tx, port)
 
 
 def _wish_peer(tx: Tx, port: Port) -> None:
@@ -183,11 +204,16 @@ def _wish_peer(tx: Tx, port: Port) -> None:
 
 def displace_port(tx: Tx, port: Port) -> None:
     """The port was bound to ``port.host_id`` and is no more (its row says so, or is gone): withdraw what only it needed."""
-    host_id = port.host_id
-    assert host_id, "the port was bound"
-    wish_absence(tx, host_id, Noun.PORT, port.id)
+    assert port.host_id, "the port was bound"
     for other_id in hosts_wishing(tx, Noun.PEER, port.id):
         wish_absence(tx, other_id, Noun.PEER, port.id)
+    for host_id in filter(None, (port.host_id, port.arriving_host_id)):
+        withdraw_port(tx, port, host_id)
+
+
+def withdraw_port(tx: Tx, port: Port, host_id: str) -> None:
+    """The port is not on this host any more, nor arriving there (its row says so, or is gone): withdraw what only it needed there."""
+    wish_absence(tx, host_id, Noun.PORT, port.id)
     withdraw_groups(tx, host_id, port.security_groups)
     if is_network_on_host(tx, port.network_id, host_id):
         return
@@ -232,7 +258,9 @@ def rewish_group(tx: Tx, group_id: str) -> None:
 def compute_wishes(tx: Tx, host_id: str) -> dict[tuple[Noun, str], msgspec.Struct]:
     """Everything of the network nouns that the host must do, from the rows alone."""
     wishes: dict[tuple[Noun, str], msgspec.Struct] = {}
-    ports = PORTS.list(tx, host_id=host_id, order="id")
+    bound = PORTS.list(tx, host_id=host_id, order="id")
+    arriving = PORTS.list(tx, arriving_host_id=host_id, order="id")
+    ports = [*bound, *arriving]
     networks = NETWORKS.by_key(NETWORKS.list(tx, id=sorted({p.network_id for p in ports}))) if ports else {}
     for network in networks.values():
         wishes[Noun.NETWORK, network.id] = make_network_wish(
@@ -241,7 +269,8 @@ def compute_wishes(tx: Tx, host_id: str) -> dict[tuple[Noun, str], msgspec.Struc
         remote = list_remote_ports(tx, network.id, host_id)
         tunnel_ips = _tunnel_ips(tx, (p.host_id for p in remote)) if remote else {}
         wishes.update({(Noun.PEER, p.id): make_peer_wish(p, tunnel_ips[p.host_id]) for p in remote})
-    wishes.update({(Noun.PORT, p.id): make_port_wish(p, networks[p.network_id].admin_state_up) for p in ports})
+    wishes.update({(Noun.PORT, p.id): make_port_wish(p, networks[p.network_id].admin_state_up) for p in bound})
+    wishes.update({(Noun.PORT, p.id): make_port_wish(p, True, arriving=True) for p in arriving})
     group_ids = sorted({group_id for p in ports for group_id in p.security_groups})
     rules = map_group_rules(tx, group_ids)
     for group_id in group_ids:

@@ -1,0 +1,91 @@
+"""Migrations of servers between hosts, under way and past."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from ostro.store.database import Tx
+from ostro.store.table import Table
+
+
+class Kind(StrEnum):
+    """Why a server moves, as the API calls it."""
+
+    LIVE = "live-migration"
+    COLD = "migration"
+    RESIZE = "resize"
+    EVACUATION = "evacuation"
+
+
+class Stage(StrEnum):
+    """How far the wishes of its hosts have come: see ``services/compute/moves.py``."""
+
+    PREPARING = "preparing"
+    SENDING = "sending"
+    CLOSING = "closing"
+    OVER = "over"
+
+
+class ServerMigration(msgspec.Struct, frozen=True):
+    """One migration. ``status`` is the API's. ``old_shape`` and ``new_shape`` are what a resize changes, by column of the server.
+
+    ``leaving_host_id`` is the host that still has something of the server that it has to give up, empty when there is none; what is used
+    there is the migration's own, as a consumer of Placement. Amounts are in bytes.
+    """
+
+    uuid: str
+    id: int
+    server_id: str
+    project_id: str
+    user_id: str
+    kind: Kind
+    status: str
+    source_host_id: str
+    source_host: str
+    target_host_id: str
+    target_host: str
+    leaving_host_id: str
+    disk_copied: bool
+    stage: Stage
+    landing: str
+    reason: str
+    request_id: str
+    abort_asked: bool
+    force_asked: bool
+    old_shape: dict[str, Any]
+    new_shape: dict[str, Any]
+    memory_total: int
+    memory_processed: int
+    memory_remaining: int
+    disk_total: int
+    disk_processed: int
+    disk_remaining: int
+    created_at_us: int
+    updated_at_us: int
+
+
+SERVER_MIGRATIONS = Table("server_migrations", ServerMigration, key="uuid", noun="migration")
+
+
+def next_number(tx: Tx) -> int:
+    """A number for a new migration."""
+    row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM server_migrations")
+    assert row is not None
+    return int(row[0])
+
+
+def list_leaving(tx: Tx, server_id: str) -> list[ServerMigration]:
+    """The migrations of a server after which a host has yet to give up what it has of it."""
+    return SERVER_MIGRATIONS.select(
+        tx, "WHERE server_id = ? AND leaving_host_id <> '' ORDER BY created_at_us, uuid", (server_id,)
+    )
+
+
+def list_unconfirmed(tx: Tx, before_us: int, limit: int) -> list[ServerMigration]:
+    """Resizes and cold migrations that have waited to be confirmed since before then."""
+    return SERVER_MIGRATIONS.select(
+        tx, "WHERE status = 'finished' AND updated_at_us < ? ORDER BY updated_at_us LIMIT ?", (before_us, limit)
+    )
