@@ -45,7 +45,7 @@ async def read_parts(raw: Incoming) -> AsyncIterator[bytes]:
     left_s, came_bytes = WINDOW_S, 0
     while True:
         asked_s = trio.current_time()
-        with trio.move_on_after(left_s) as scope:
+        with trio.move_on_after(max(0.0, left_s)) as scope:
             try:
                 part = await anext(parts)
             except StopAsyncIteration:
