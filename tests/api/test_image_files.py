@@ -268,7 +268,9 @@ async def test_formats_of_an_active_image_stay(cloud: TestCloud) -> None:
 async def add_host(cloud: TestCloud) -> str:
     inventory = Inventory(vcpus=4, ram_mb=4096, disk_gb=100, hypervisor_type="fake", hypervisor_version=1, cpu_info="")
     registration = Registration(name="h1", incarnation="i1", tunnel_ip="", inventory=inventory)
-    return (await cloud.db.run(register_host, cloud.admin_context(), registration, "test")).host_id
+    return (
+        await cloud.db.run(register_host, cloud.admin_context(), cloud.cloud.placement, registration, "test")
+    ).host_id
 
 
 async def test_bytes_stay_while_a_host_needs_them(cloud: TestCloud) -> None:

@@ -22,6 +22,7 @@ from ostro.services.agents.hosts import (
     touch_host,
 )
 from ostro.services.agents.reports import record_reports
+from ostro.services.placement.engine import PlacementEngine
 from ostro.store.database import Database, Tx
 from ostro.store.hosts import HOSTS, Host, host_topic, list_alive
 from ostro.store.reports import find_report
@@ -43,7 +44,7 @@ def context(now_us: int = NOW_US) -> Context:
 
 async def register(db: Database, told_s: float = FENCE_S, **said: object) -> Registered:
     registration = msgspec.structs.replace(REGISTRATION, **said)
-    return await db.run(register_host, context(), registration, "cloud", told_s)
+    return await db.run(register_host, context(), PlacementEngine(db), registration, "cloud", told_s)
 
 
 def find(tx: Tx) -> Host:
@@ -129,6 +130,7 @@ async def test_a_host_declared_dead_is_not_heard_until_it_knows(db: Database) ->
         learnt = await db.run(
             register_host,
             context(at(50)),
+            PlacementEngine(db),
             msgspec.structs.replace(REGISTRATION, incarnation="old", epoch=epoch),
             "cloud",
         )

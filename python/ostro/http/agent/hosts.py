@@ -50,7 +50,8 @@ async def register(req: Request) -> Reply:
         registration = msgspec.convert(req.body, Registration)
     except msgspec.ValidationError as error:
         raise Invalid(str(error)) from error
-    registered = await req.run(register_host, registration, req.cloud.config.cloud_id, req.cloud.config.fence_s)
+    config = req.cloud.config
+    registered = await req.run(register_host, req.cloud.placement, registration, config.cloud_id, config.fence_s)
     return Reply(msgspec.to_builtins(registered))
 
 

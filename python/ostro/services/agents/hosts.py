@@ -16,6 +16,7 @@ from ostro.model.errors import NotFound
 from ostro.model.wishes import Noun, Registered, Registration
 from ostro.saga.engine import Waiting
 from ostro.services.network.hosts import meet_host
+from ostro.services.placement.engine import PlacementEngine
 from ostro.services.placement.providers import ensure_host_provider
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS, HOSTS_TOPIC, Host, host_topic
@@ -31,7 +32,12 @@ clocks of machines may differ or drift meanwhile, and 5 s in which a host pauses
 
 
 def register_host(
-    tx: Tx, context: Context, registration: Registration, cloud_id: str, fence_s: float = 0.0
+    tx: Tx,
+    context: Context,
+    engine: PlacementEngine,
+    registration: Registration,
+    cloud_id: str,
+    fence_s: float = 0.0,
 ) -> Registered:
     """A host says who it is. The same name is the same host; a new incarnation takes over from the one before.
 
@@ -65,7 +71,7 @@ def register_host(
         said = ("incarnation", "tunnel_ip", "inventory", "seen_at_us", "fence_ms")
         HOSTS.update(tx, host_id, **{name: getattr(host, name) for name in said})
     meet_host(tx, host_id, known.tunnel_ip if known else "")
-    ensure_host_provider(tx, host_id, registration.name, registration.inventory, context.now_us)
+    ensure_host_provider(tx, engine, host_id, registration.name, registration.inventory, context.now_us)
     tx.ring(HOSTS_TOPIC)
     return registered
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ostro.model import wishes
 from ostro.model.context import Context
 from ostro.services.placement.changes import get_provider
-from ostro.services.placement.engine import TOPIC, PlacementEngine
+from ostro.services.placement.engine import PlacementEngine
 from ostro.services.placement.errors import (
     BAD_VALUE,
     CANNOT_DELETE_PARENT,
@@ -45,7 +45,9 @@ def capacity_of(total: int, reserved: int, allocation_ratio: float) -> int:
     return int((total - reserved) * allocation_ratio)
 
 
-def ensure_host_provider(tx: Tx, host_id: str, name: str, inventory: wishes.Inventory, now_us: int) -> None:
+def ensure_host_provider(
+    tx: Tx, engine: PlacementEngine, host_id: str, name: str, inventory: wishes.Inventory, now_us: int
+) -> None:
     """Make the host's provider, or bring it up to what the host offers now. Nothing changed writes nothing.
 
     Ratios and reservations that an operator has set stay, and so do custom traits and the host's being disabled.
@@ -59,7 +61,7 @@ def ensure_host_provider(tx: Tx, host_id: str, name: str, inventory: wishes.Inve
     changed |= _characterise(tx, host_id, inventory.traits, now_us)
     if known is None or changed:
         raise_provider_generation(tx, host_id, now_us)
-        tx.ring(TOPIC)
+        engine.note_provider(tx, host_id)
 
 
 def _offer(tx: Tx, provider_id: str, totals: Mapping[str, int], now_us: int) -> bool:
