@@ -138,6 +138,12 @@ class Table(Generic[T]):
         assert row is not None
         return int(row[0])
 
+    def count_where(self, tx: Tx, condition: str, params: Params = ()) -> int:
+        """How many rows meet a condition that ``count`` can't say."""
+        row = tx.one(f"SELECT count(*) FROM {self.name} WHERE {condition}", params)
+        assert row is not None
+        return int(row[0])
+
     def row(self, item: T) -> List[Any]:  # noqa: UP006
         """The item's values as its columns store them, in order."""
         values: List[Any] = list(msgspec.structs.astuple(item))  # noqa: UP006

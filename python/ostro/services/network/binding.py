@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ostro.model.context import Context
-from ostro.model.errors import Conflict, Invalid, NotFound
+from ostro.model.errors import Conflict, Invalid, NotFound, QuotaExceeded
 from ostro.model.wishes import FixedIp
 from ostro.services.network.access import may_use_network, owns
 from ostro.services.network.addresses import WantedIp
@@ -167,6 +167,8 @@ def _make_port(
     except NetworkConflict as error:
         if nic.fixed_ip and error.kind == "IpAddressAlreadyAllocated":
             raise Invalid(f"Fixed IP address {nic.fixed_ip} is already in use on instance {server_id}.") from error
+        if error.kind == "OverQuota":
+            raise QuotaExceeded("Maximum number of ports exceeded") from error
         raise
 
 

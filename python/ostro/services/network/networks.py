@@ -13,6 +13,7 @@ from ostro.services.network.changes import change, check_revision
 from ostro.services.network.default_groups import ensure_default_group
 from ostro.services.network.errors import NetworkConflict, NetworkForbidden, invalid_input
 from ostro.services.network.ports import draw_mac, remove_port
+from ostro.services.network.quotas import check_quotas
 from ostro.services.network.segments import SegmentSpec, check_segment, choose_mtu, insert_with_segment
 from ostro.services.network.wishes import rewish_network, rewish_network_ports
 from ostro.store.database import Tx
@@ -47,7 +48,11 @@ class NetworkView(msgspec.Struct, frozen=True):
 
 
 def create_networks(tx: Tx, context: Context, specs: Sequence[NetworkSpec]) -> list[NetworkView]:
-    """Make networks, all or none. The project's default security group is made with its first network, as in Neutron."""
+    """Make networks, all or none. The project's default security group is made with its first network, as in Neutron.
+
+    Raises NetworkForbidden, NetworkInvalid, NetworkConflict.
+    """
+    check_quotas(tx, context, (spec.project_id for spec in specs), "network")
     return [_create_network(tx, context, spec) for spec in specs]
 
 

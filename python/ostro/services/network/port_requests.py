@@ -11,6 +11,7 @@ from ostro.services.compute.interfaces import is_foreign_server
 from ostro.services.network.access import acting_project, owns
 from ostro.services.network.errors import NetworkForbidden, device_not_owned
 from ostro.services.network.ports import PortSpec, Sources, insert_planned, is_trusted, plan_port
+from ostro.services.network.quotas import check_quotas
 from ostro.store.database import Tx
 from ostro.store.networks import Network
 from ostro.store.ports import DISTRIBUTED_OWNER, Port
@@ -33,6 +34,7 @@ def request_ports(tx: Tx, context: Context, requests: Sequence[PortRequest]) -> 
     Raises NetworkForbidden for attributes that are not this actor's to set, NetworkConflict for a device that is another project's
     server, and as ``create_ports`` does.
     """
+    check_quotas(tx, context, (request.spec.project_id for request in requests), "port")
     sources = Sources(tx, context)
     planned = []
     for request in requests:

@@ -23,6 +23,7 @@ from ostro.services.network.errors import (
     group_not_found,
     mac_taken,
 )
+from ostro.services.network.quotas import check_quotas
 from ostro.services.network.wishes import displace_port, place_port
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS
@@ -114,8 +115,9 @@ def is_trusted(device_owner: str) -> bool:
 def create_ports(tx: Tx, context: Context, specs: Sequence[PortSpec]) -> list[Port]:
     """Make ports, all or none; those with a host are wished there.
 
-    Raises NotFound, NetworkInvalid, and NetworkConflict for addresses that are taken or used up.
+    Raises NotFound, NetworkInvalid, and NetworkConflict for a full quota and for addresses that are taken or used up.
     """
+    check_quotas(tx, context, (spec.project_id for spec in specs), "port")
     sources = Sources(tx, context)
     return insert_planned(tx, context, sources, [plan_port(tx, context, sources, spec) for spec in specs])
 

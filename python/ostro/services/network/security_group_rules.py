@@ -11,6 +11,7 @@ from ostro.model.errors import NotFound
 from ostro.services.network.access import acting_project, owns
 from ostro.services.network.changes import bump
 from ostro.services.network.errors import NetworkConflict, NetworkInvalid, group_not_found
+from ostro.services.network.quotas import check_quota
 from ostro.services.network.rules import RuleSpec, check_rule, fingerprint, new_rule
 from ostro.services.network.security_groups import get_own_group
 from ostro.services.network.wishes import rewish_group
@@ -60,6 +61,7 @@ def create_security_group_rules(tx: Tx, context: Context, wanted: Sequence[NewRu
         raise NetworkConflict("DuplicateSecurityGroupRuleInPost", "Duplicate Security Group Rule in POST.")
     group = get_own_group(tx, context, wanted[0].group_id)
     project_id = acting_project(context, wanted[0].project_id, "create_security_group_rule:project_id")
+    check_quota(tx, context, project_id, "security_group_rule", len(checked))
     rules = [_insert_rule(tx, context, group, project_id, item.spec, rank) for rank, item in enumerate(checked)]
     bump(tx, context, SECURITY_GROUPS, group.id)
     rewish_group(tx, group.id)

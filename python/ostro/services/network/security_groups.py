@@ -12,11 +12,13 @@ from ostro.services.network.access import acting_project, owns
 from ostro.services.network.changes import change, check_revision
 from ostro.services.network.default_groups import (
     DEFAULT_NAME,
+    ETHERTYPES,
     add_birth_rules,
     ensure_default_group,
     find_default_group,
 )
 from ostro.services.network.errors import NetworkConflict, group_not_found
+from ostro.services.network.quotas import check_quotas
 from ostro.services.network.wishes import rewish_group
 from ostro.store.database import Tx
 from ostro.store.paging import Filter, Page, list_page
@@ -63,7 +65,10 @@ def lacks_default_group(tx: Tx, context: Context, project_id: str) -> bool:
 
 
 def create_security_groups(tx: Tx, context: Context, specs: Sequence[SecurityGroupSpec]) -> list[SecurityGroupView]:
-    """Make groups with the rules that every group starts with, all or none."""
+    """Make groups with the rules that every group starts with, all or none. Raises NetworkConflict for a full quota."""
+    projects = [spec.project_id for spec in specs]
+    check_quotas(tx, context, projects, "security_group")
+    check_quotas(tx, context, projects * len(ETHERTYPES), "security_group_rule")
     return [_create_group(tx, context, spec) for spec in specs]
 
 

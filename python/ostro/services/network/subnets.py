@@ -20,6 +20,7 @@ from ostro.services.network.addresses import pool_ranges, to_number, to_text, us
 from ostro.services.network.changes import bump, change, check_revision
 from ostro.services.network.errors import NetworkConflict, NetworkInvalid, invalid_input
 from ostro.services.network.ports import remove_port
+from ostro.services.network.quotas import check_quota
 from ostro.services.network.service_ports import add_service_ip, remove_service_ip
 from ostro.services.network.wishes import rewish_network
 from ostro.store.addresses import Range, find_address_owner
@@ -61,6 +62,7 @@ def _create_subnet(tx: Tx, context: Context, spec: SubnetSpec) -> Subnet:
     network = get_visible_network(tx, context, spec.network_id)
     require_owner(context, network.project_id, "create_subnet")
     project_id = acting_project(context, spec.project_id or network.project_id, "create_subnet:project_id")
+    check_quota(tx, context, project_id, "subnet")
     cidr = _parse_cidr(spec)
     if spec.enable_dhcp:
         _check_dhcp(cidr)
