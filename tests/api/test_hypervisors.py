@@ -59,8 +59,10 @@ async def test_zones_aggregates_limits_and_quotas(cloud: TestCloud) -> None:
     assert (await cloud.as_admin.get(f"{COMPUTE}/os-aggregates")).json == {"aggregates": []}
     limits = (await at(cloud.as_admin, "2.57").get(f"{COMPUTE}/limits")).json["limits"]["absolute"]
     assert limits["totalInstancesUsed"] == 0 and "maxPersonality" not in limits
-    quotas = (await cloud.as_admin.get(f"{COMPUTE}/os-quota-sets/p")).json["quota_set"]
-    assert (quotas["id"], quotas["cores"]) == ("p", -1)
+    (project,) = (await cloud.as_admin.get("/identity/v3/projects?name=admin")).json["projects"]
+    quotas = (await cloud.as_admin.get(f"{COMPUTE}/os-quota-sets/{project['id']}")).json["quota_set"]
+    assert (quotas["id"], quotas["cores"]) == (project["id"], -1)
+    assert (await cloud.as_admin.get(f"{COMPUTE}/os-quota-sets/p")).status == 400
     member = await cloud.add_user("ann", "alpha")
     assert (await member.get(f"{COMPUTE}/os-quota-sets/p")).status == 403
 

@@ -96,6 +96,8 @@ class Fault:
     request_id: str
     version: Version | None = None
     """What was negotiated, if it got so far."""
+    retry_after_s: int | None = None
+    """When trying again may help."""
     bounds: tuple[Version, Version] | None = None
     """The versions that there are, when another was asked for."""
 
@@ -125,7 +127,8 @@ def make_fault(error: BaseException, request_id: str, version: Version | None = 
         kind = f"{noun}NotFound"
     code = getattr(error, "code", "") or "placement.undefined_code"
     bounds = (error.low, error.high) if isinstance(error, VersionNotAcceptable) else None
-    return Fault(status, TITLES.get(status, "Error"), message, kind, code, request_id, version, bounds)
+    retry_after_s = getattr(error, "retry_after_s", None)
+    return Fault(status, TITLES.get(status, "Error"), message, kind, code, request_id, version, retry_after_s, bounds)
 
 
 def _json(body: Any) -> tuple[bytes, str]:
@@ -155,7 +158,10 @@ _COMPUTE_NAMES = {
 def compute_shape(fault: Fault) -> tuple[bytes, str]:
     """Nova and Cinder: one key named by the status."""
     name = _COMPUTE_NAMES.get(fault.status, "computeFault")
-    return _json({name: {"code": fault.status, "message": fault.message}})
+    body: dict[str, Any] = {"code": fault.status, "message": fault.message}
+    if name == "overLimit" and fault.retry_after_s is not None:
+        body["retryAfter"] = str(fault.retry_after_s)
+    return _json({name: body})
 
 
 _NETWORK_KINDS = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from ostro.model.volumes import SnapshotStatus
-from ostro.store.database import Tx
 from ostro.store.table import Table
 
 
@@ -35,11 +34,3 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 SNAPSHOTS = Table("snapshots", Snapshot)
-
-
-def count_snapshots(tx: Tx, project_id: str | None) -> tuple[int, int]:
-    """(number, GB) of a project's snapshots, or of all."""
-    where, params = ("", ()) if project_id is None else (" WHERE project_id = ?", (project_id,))
-    row = tx.one(f"SELECT count(*), coalesce(sum(size_gb), 0) FROM snapshots{where}", params)
-    assert row is not None
-    return int(row[0]), int(row[1])

@@ -121,7 +121,7 @@ def release(tx: Tx, volume_id: str, server_id: str, now_us: int) -> None:
 def list_server_volumes(tx: Tx, server_ids: Iterable[str]) -> dict[str, list[Attachment]]:
     """Every attachment of these servers, by server, in the order of attaching."""
     out: dict[str, list[Attachment]] = {server_id: [] for server_id in server_ids}
-    for attachment in ATTACHMENTS.list(tx, server_id=list(out), order="created_at_us, id"):
+    for attachment in ATTACHMENTS.list(tx, server_id=list(out), order="created_at_us, device, id"):
         out[attachment.server_id].append(attachment)
     return out
 

@@ -16,6 +16,7 @@ from ostro.model.volumes import LOCAL, SnapshotStatus, VolumeStatus, snapshot_st
 from ostro.model.wishes import Noun, Phase, Report, SnapshotWish
 from ostro.saga.engine import Await, Failed, Outcome, Ready, Run, Saga, Waiting, Write, start_saga
 from ostro.services.block.attachments import get_own_volume
+from ostro.services.block.quotas import check_new_snapshot
 from ostro.services.placement.claims import Owner, claim_host, release_claim
 from ostro.services.placement.engine import HostRequest, PlacementEngine
 from ostro.store.database import Tx
@@ -57,9 +58,10 @@ def list_snapshots(tx: Tx, context: Context, page: Page, *, all_tenants: bool = 
 
 
 def create_snapshot(tx: Tx, context: Context, engine: PlacementEngine, draft: SnapshotDraft) -> Snapshot:
-    """Have the volume's host keep what the volume holds. Raises NotFound, Invalid."""
+    """Have the volume's host keep what the volume holds. Raises NotFound, Invalid, OverQuota."""
     volume = get_own_volume(tx, context, draft.volume_id)
     _check_volume(volume, force=draft.force)
+    check_new_snapshot(tx, context, volume.project_id, volume.volume_type_id, volume.size_gb)
     snapshot = Snapshot(
         id=context.new_id(),
         project_id=volume.project_id,

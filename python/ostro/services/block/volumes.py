@@ -11,6 +11,7 @@ from ostro.model.volumes import LOCAL, SnapshotStatus, VolumeStatus, storage_tra
 from ostro.model.wishes import Noun, Phase, Report
 from ostro.saga.engine import start_saga
 from ostro.services.block.attachments import get_own_volume
+from ostro.services.block.quotas import check_extension, check_new_volume, check_retype
 from ostro.services.block.sagas import forget_volume
 from ostro.services.block.snapshots import delete_snapshots_of, get_snapshot
 from ostro.services.block.status import refresh_status, status_of
@@ -27,7 +28,7 @@ from ostro.store.images import Image
 from ostro.store.paging import Filter, Page, Where, list_page
 from ostro.store.providers import PROVIDER_TRAITS
 from ostro.store.sagas import poke_sagas
-from ostro.store.snapshots import SNAPSHOTS, count_snapshots
+from ostro.store.snapshots import SNAPSHOTS
 from ostro.store.volume_types import VOLUME_TYPES, VolumeType
 from ostro.store.volumes import VOLUMES, Volume, count_sizes
 from ostro.store.wishes import find_generation
@@ -171,7 +172,7 @@ def _traits(backend: str) -> list[str]:
 def create_volume(tx: Tx, context: Context, engine: PlacementEngine, draft: VolumeDraft) -> VolumeDetails:
     """Make a volume and claim its place. One that no host has room for is made in error, as the API's clients expect.
 
-    Raises Invalid and NotFound for what its sender can mend.
+    Raises Invalid and NotFound for what its sender can mend, OverQuota.
     """
     source, least_gb = _source_of(tx, context, draft)
     size_gb = draft.size_gb or least_gb
@@ -181,6 +182,7 @@ def create_volume(tx: Tx, context: Context, engine: PlacementEngine, draft: Volu
         raise Invalid(f"Invalid input received: Availability zone '{draft.availability_zone}' is invalid.")
     image = _usable_image(tx, context, draft.image_id, size_gb) if draft.image_id else None
     image_metadata = _image_metadata(image) if image else dict(source.image_metadata) if source else {}
+    check_new_volume(tx, context, kind, size_gb)
     volume = Volume(
         id=context.new_id(),
         project_id=context.project_id,
@@ -274,16 +276,6 @@ def count_volumes(tx: Tx, context: Context, *, all_tenants: bool = False) -> tup
     return count_sizes(tx, None if all_tenants and context.is_admin else context.project_id)
 
 
-def count_project_volumes(tx: Tx, context: Context, project_id: str) -> tuple[int, int]:
-    """(number, GB) of one project's volumes."""
-    return count_sizes(tx, project_id)
-
-
-def count_project_snapshots(tx: Tx, context: Context, project_id: str) -> tuple[int, int]:
-    """(number, GB) of one project's snapshots."""
-    return count_snapshots(tx, project_id)
-
-
 def update_volume(tx: Tx, context: Context, volume_id: str, changes: dict[str, object]) -> VolumeDetails:
     """Change name, description, metadata or bootable. Raises NotFound."""
     get_own_volume(tx, context, volume_id)
@@ -358,6 +350,7 @@ def extend_volume(
             f"(current: {volume.size_gb}, extended: {size_gb})."
         )
     more = {"DISK_GB": size_gb - volume.wished_size_gb}
+    check_extension(tx, context, volume.project_id, volume.volume_type_id, size_gb, more["DISK_GB"])
     if not grow_claim(tx, engine, volume_id, volume.host_id, more, context.now_us):
         raise QuotaExceeded(f"The volume's host has no room for {more['DISK_GB']} GB more.")
     VOLUMES.update(tx, volume_id, wished_size_gb=size_gb)
@@ -385,6 +378,7 @@ def retype_volume(tx: Tx, context: Context, volume_id: str, new_type: str, *, ma
             raise Invalid("Invalid input received: Retype requires migration but is not allowed.")
         if backend != LOCAL and storage_trait(backend) not in PROVIDER_TRAITS.of(tx, volume.host_id):
             raise Invalid(f"Invalid input received: the volume's host has no access to {backend}.")
+    check_retype(tx, context, volume.project_id, kind, volume.wished_size_gb)
     VOLUMES.update(tx, volume_id, volume_type_id=kind.id, wished_backend=backend)
     changed = refresh_status(tx, volume_id, context.now_us)
     assert changed is not None, "it was found just now"

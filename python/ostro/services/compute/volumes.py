@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import msgspec
 
 from ostro.model.context import Context
-from ostro.model.errors import Conflict, Forbidden, Invalid, NoCapacity, NotFound
+from ostro.model.errors import Conflict, Forbidden, Invalid, NoCapacity, NotFound, QuotaExceeded
 from ostro.services.block.attachments import begin_detach, get_own_volume, reserve
+from ostro.services.block.quotas import OverQuota
 from ostro.services.block.volumes import VolumeDraft, check_draft, create_volume, traits_of
 from ostro.services.compute.instance_actions import record_action
 from ostro.services.compute.servers import READY_STATES, change_wish, lock_free, require_state
@@ -84,7 +85,10 @@ def plug_at_start(
     for source in sources:
         if source.draft is not None:
             draft = msgspec.structs.replace(source.draft, host_id=server.host_id)
-            made = create_volume(tx, context, engine, draft).volume
+            try:
+                made = create_volume(tx, context, engine, draft).volume
+            except OverQuota as error:
+                raise QuotaExceeded(error.message) from error
             if not made.host_id:
                 raise NoCapacity(f"Block Device Mapping is Invalid: {made.fault}")
             source = msgspec.structs.replace(source, volume_id=made.id)
