@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import trio
 
+from ostro.http.idempotency import REFUSED
 from ostro.http.request import Request
 from ostro.model.context import Context
-from ostro.model.errors import Unavailable
+from ostro.model.errors import Invalid, Unavailable
 from ostro.model.ids import new_uuid
 from ostro.services.agents import asks
 from ostro.services.agents.reports import ask_topic
@@ -21,7 +22,10 @@ async def await_answer(req: Request, ask: Callable[[Tx, Context, str], str]) -> 
     """Run ``ask(tx, context, ask_id)``, which puts the question and returns the host's id, and wait for the answer.
 
     Raises Unavailable when the host does not answer in time, Conflict when it can't.
+    Raises Invalid for a request with an Idempotency-Key: the answer is the host's of that moment.
     """
+    if req.keyed:
+        raise Invalid(REFUSED)
     db = req.cloud.db
     ask_id = new_uuid(req.cloud.world.random)
     with db.doorbell.listen(ask_topic(ask_id)) as bell:

@@ -19,6 +19,7 @@ from ostro.http.access import check_access_rules
 from ostro.http.deeds import READS, UNRECORDED, begin_trail, deed_of, who_logged_in
 from ostro.http.exchange import Incoming, Outgoing
 from ostro.http.faults import JSON, MethodNotAllowed, UnsupportedMediaType, make_fault
+from ostro.http.idempotency import REPLAYED, Once
 from ostro.http.policy import Rule, enforce
 from ostro.http.request import Request, SlowBody
 from ostro.http.route import Reply, Route, Service
@@ -139,17 +140,26 @@ class Endpoint:
             request.trail = self._trail(route, raw, params, actor, request_id, body)
         if self._service.check is not None:
             self._service.check(request)
+        if raw.method == "POST" and actor.user_id and (key := raw.headers.get("Idempotency-Key")) is not None:
+            answer = await Once(request, key, lambda reply: self._finish(route, reply)).answer()
+            if request.trail is not None and not request.trail.written and REPLAYED not in answer.headers:
+                await self._record(request.trail, None, answer.status)
+            return answer
         reply = await route.handler(request)
         if request.trail is not None and not request.trail.written:
-            await self._record(request.trail, reply, reply.status or route.status)
+            await self._record(request.trail, reply.body, reply.status or route.status)
+        return self._finish(route, reply)
+
+    def _finish(self, route: Route, reply: Reply) -> Outgoing:
+        """The answer of a reply; in tests, held against the contract."""
         if self._check_replies and isinstance(reply.body, dict | list):
             self._check(route, reply)
         return to_answer(route, reply)
 
-    async def _record(self, trail: Trail, reply: Reply, status: int) -> None:
+    async def _record(self, trail: Trail, body: Any, status: int) -> None:
         """Record what was done without a transaction of the request's own: at once when it is a change, soon when it is a login."""
         if trail.deed.action == "authenticate" or status >= BAD:
-            trail.actor = who_logged_in(reply.body, trail.actor)
+            trail.actor = who_logged_in(body, trail.actor)
             self._cloud.audit.hold(trail, status)
         else:
             await self._cloud.audit.note(trail, status)

@@ -19,6 +19,7 @@ import msgspec
 import orjson
 
 from ostro.http.faults import TITLES
+from ostro.http.idempotency import KEY_MOST
 from ostro.http.policy import Rule
 from ostro.http.reference import make_reference
 from ostro.http.route import Route, Schema, Service
@@ -66,8 +67,23 @@ def make_document(service: Service) -> dict[str, Any]:
         "paths": paths,
         "components": {"securitySchemes": {"token": _security(service)}},
     }
+    rendered = orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS).decode()
+    headers = {name: header for name, header in HEADERS.items() if f"#/components/parameters/{name}" in rendered}
+    if headers:
+        document["components"]["parameters"] = headers
     _check_operation_ids(service, document)
     return document
+
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "Idempotency-Key": {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "For a day, a repeat of the request with the same key gets the first answer and changes nothing.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": KEY_MOST, "pattern": "^[ -~]*$"},
+    },
+}
+"""Headers beyond upstream."""
 
 
 def _grouped(routes: Iterable[Route]) -> dict[str, dict[str, list[Route]]]:
@@ -114,7 +130,7 @@ def _operation(service: Service, routes: Sequence[Route]) -> dict[str, Any]:
         operation["x-openstack-versions"] = versions
     if newest.rule is Rule.PUBLIC and service.name != "agent":
         operation["security"] = []
-    if parameters := _query_parameters(routes):
+    if parameters := [*_query_parameters(routes), *_header_parameters(service, newest)]:
         operation["parameters"] = parameters
     if body := _request_body(routes):
         operation["requestBody"] = body
@@ -127,6 +143,14 @@ def _query_parameters(routes: Sequence[Route]) -> list[dict[str, Any]]:
     for route in routes:
         merged.update(route.query)
     return [{"name": name, "in": "query", "schema": dict(schema)} for name, schema in merged.items()]
+
+
+def _header_parameters(service: Service, route: Route) -> list[dict[str, Any]]:
+    """What may be asked for by headers, beyond upstream (``guides/beyond.md``)."""
+    if service.name == "agent" or route.rule is Rule.PUBLIC:
+        return []
+    names = ["Idempotency-Key"] if route.method == "POST" and not route.streams else []
+    return [{"$ref": f"#/components/parameters/{name}"} for name in names]
 
 
 def _request_body(routes: Sequence[Route]) -> dict[str, Any] | None:

@@ -78,6 +78,11 @@ class Request:
     trail: Trail | None = None
     """What its changes are recorded by; None for what changes nothing, or nothing of users'."""
 
+    @property
+    def keyed(self) -> bool:
+        """Whether the request shall be done once however often it comes (``http/idempotency.py``)."""
+        return False
+
     async def run(self, fn: Callable[Concatenate[Tx, Context, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """One writing transaction: ``fn(tx, context, ...)``."""
         if self.trail is None:

@@ -16,6 +16,7 @@ from ostro.services.agents.asks import sweep_asks
 from ostro.services.cloud import Cloud
 from ostro.services.image.uploads import sweep_images
 from ostro.services.object.sweeps import sweep_objects, sweep_stray_chunks
+from ostro.store.kept_answers import forget_answers
 from ostro.store.oauth1 import forget_expired
 from ostro.store.servers import forget_tombstones
 from ostro.store.tokens import sweep_revocations
@@ -26,6 +27,9 @@ log = structlog.get_logger()
 TOMBSTONE_S = 86_400
 """How long a deleted server can still be looked up."""
 TOMBSTONES_AT_ONCE = 200
+KEPT_S = 86_400
+"""How long an Idempotency-Key is good."""
+KEPT_AT_ONCE = 500
 FAILURES_S = 3_600
 """How long wrong passwords in a row are counted together."""
 
@@ -64,11 +68,19 @@ async def forget_servers(cloud: Cloud) -> None:
         pass
 
 
+async def forget_kept_answers(cloud: Cloud) -> None:
+    """Answers to requests that can't come again as the same ones."""
+    before_us = cloud.world.now_us() - KEPT_S * 1_000_000
+    while await cloud.db.run(forget_answers, before_us, KEPT_AT_ONCE) == KEPT_AT_ONCE:
+        pass
+
+
 SWEEPS: tuple[Sweep, ...] = (
     Sweep("revocations", forget_revocations, 3600.0),
     Sweep("logins", forget_logins, 600.0),
     Sweep("asks", take_back_asks, 60.0),
     Sweep("tombstones", forget_servers, 600.0),
+    Sweep("kept answers", forget_kept_answers, 600.0),
     Sweep("images", sweep_images, 60.0),
     Sweep("objects", sweep_objects, 5.0),
     Sweep("stray chunks", sweep_stray_chunks, 6 * 3600.0),
