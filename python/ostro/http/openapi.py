@@ -59,7 +59,7 @@ def make_document(service: Service) -> dict[str, Any]:
     info: dict[str, Any] = {"title": service.title or service.name, "version": CONTRACT_VERSION}
     if service.versions is not None:
         info["x-openstack-versions"] = _range(service.versions.low, service.versions.high)
-    document = {
+    document: dict[str, Any] = {
         "openapi": OPENAPI,
         "info": info,
         "servers": [{"url": prefix} for prefix in service.prefixes],
