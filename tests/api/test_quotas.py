@@ -208,8 +208,8 @@ async def test_sixteen_writers_never_pass_a_quota(limited: TestCloud, each: int)
 
 
 def test_the_model_is_a_setting(tmp_path: Any) -> None:
-    from ostro.services.cloud import read_identity
+    from ostro.services.identity.settings import read_identity
 
     (tmp_path / "identity.yaml").write_text("enforcement_model: strict_two_level\n")
-    assert read_identity(tmp_path).enforcement_model is LimitModel.STRICT_TWO_LEVEL
+    assert read_identity(tmp_path).compliance.enforcement_model is LimitModel.STRICT_TWO_LEVEL
     assert msgspec.json.encode(LimitModel.FLAT) == b'"flat"'

@@ -26,6 +26,9 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "rbd": ("runtime/ceph", "agent/drivers/block"),
     "jsonschema_rs": ("http/schema.py",),
     "argon2": ("services/identity/passwords.py",),
+    "joserfc": ("services/identity/oidc.py", "testing/oidc_provider.py"),
+    "authlib": ("testing/oidc_provider.py",),
+    "flask": ("testing/oidc_provider.py",),
 }
 """Module -> the folders and files below ``ostro`` that may import it."""
 

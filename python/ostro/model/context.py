@@ -47,6 +47,10 @@ class Actor(msgspec.Struct, frozen=True):
     """(service, method, path) that an application credential is limited to; None for everything."""
     access_token_id: str = ""
     consumer_id: str = ""
+    idp_id: str = ""
+    """The identity provider that vouches for the user; then also by which protocol, and for which groups."""
+    protocol_id: str = ""
+    group_ids: tuple[str, ...] = ()
 
 
 NOBODY = Actor(user_id="", user_name="", user_domain_id="", user_domain_name="")

@@ -10,15 +10,18 @@ import yaml
 
 from ostro.model.policy import Policies, read_overrides
 from ostro.model.quotas import LimitRules
+from ostro.runtime.web import Web
 from ostro.runtime.world import World
 from ostro.services.audit.anchors import Anchors
 from ostro.services.audit.log import AuditLog
 from ostro.services.identity.auth import Authenticator
 from ostro.services.identity.catalog import Catalogs
-from ostro.services.identity.compliance import Compliance, read_compliance
+from ostro.services.identity.logins import Logins
+from ostro.services.identity.oidc import Oidc
 from ostro.services.identity.passwords import Passwords
 from ostro.services.identity.rules import IDENTITY_POLICIES
 from ostro.services.identity.sealing import Sealer
+from ostro.services.identity.settings import read_identity
 from ostro.services.identity.tokens import Tokens
 from ostro.services.image.files import ImageFiles, ImageStore
 from ostro.services.object.chunks import ChunkStore
@@ -62,17 +65,12 @@ class Cloud:
     placement: PlacementEngine
     policies: Policies
     authenticator: Authenticator
+    logins: Logins
     catalogs: Catalogs
     sealer: Sealer
     limits: LimitRules
     audit: AuditLog
     ceph: Ceph | None = None
-
-
-def read_identity(state_dir: Path) -> Compliance:
-    """What the operator's ``identity.yaml`` in the state directory demands of passwords and logins. Raises Invalid."""
-    path = state_dir / "identity.yaml"
-    return read_compliance(yaml.safe_load(path.read_text()) if path.exists() else None)
 
 
 def read_policies(state_dir: Path) -> Policies:
@@ -90,7 +88,7 @@ def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | No
     grace_s = UPLOAD_MOST_S * 1.5 if ceph is not None and db.shared else 0.0
     chunks = Collector(world, db, _chunk_store(world, config, ceph), grace_s)
     identity = read_identity(config.state_dir)
-    tokens = Tokens(world, db, identity)
+    tokens = Tokens(world, db, identity.compliance)
     passwords = Passwords(world, config.password_memory_kib)
     sealer = Sealer(world, config.state_dir / "credential.keys")
     return Cloud(
@@ -105,9 +103,10 @@ def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | No
         placement=PlacementEngine(db),
         policies=read_policies(config.state_dir),
         authenticator=Authenticator(world, db, tokens, passwords, sealer),
+        logins=Logins(world, db, sealer, Oidc(world, Web()), identity.federation),
         catalogs=Catalogs(db),
         sealer=sealer,
-        limits=LimitRules(identity.enforcement_model, config.region),
+        limits=LimitRules(identity.compliance.enforcement_model, config.region),
         audit=AuditLog(world, db, Anchors(config.state_dir / "audit")),
         ceph=ceph,
     )

@@ -16,6 +16,7 @@ from ostro.services.agents.asks import sweep_asks
 from ostro.services.cloud import Cloud
 from ostro.services.image.uploads import sweep_images
 from ostro.services.object.sweeps import sweep_objects, sweep_stray_chunks
+from ostro.store.federation import forget_used_logins
 from ostro.store.kept_answers import forget_answers
 from ostro.store.oauth1 import forget_expired
 from ostro.store.servers import forget_tombstones
@@ -49,11 +50,12 @@ async def forget_revocations(cloud: Cloud) -> None:
 
 
 async def forget_logins(cloud: Cloud) -> None:
-    """Wrong passwords that lock nobody out any more, and requests of consumers that nobody authorized in time."""
+    """Wrong passwords that lock nobody out any more, and what consumers and browsers did not bring to its end in time."""
     now_us = cloud.world.now_us()
     locked_us = max(cloud.tokens.compliance.lockout_duration, FAILURES_S) * 1_000_000
     await cloud.db.run(forget_failures, now_us - locked_us)
     await cloud.db.run(forget_expired, now_us)
+    await cloud.db.run(forget_used_logins, now_us)
 
 
 async def take_back_asks(cloud: Cloud) -> None:

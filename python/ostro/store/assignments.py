@@ -45,9 +45,9 @@ class Assignment(msgspec.Struct, frozen=True):
 ASSIGNMENTS = Table("assignments", Assignment, key="actor_id", noun="role assignment")
 
 
-def list_actor_ids(tx: Tx, user_id: str) -> list[str]:
-    """The user and the groups that it is in: whose roles are the user's."""
-    return [user_id, *list_group_ids_of(tx, user_id)]
+def list_actor_ids(tx: Tx, user_id: str, now_us: int, group_ids: Sequence[str] = ()) -> list[str]:
+    """The user, the groups that it is in, and those of its token (``group_ids``): whose roles are the user's."""
+    return [user_id, *list_group_ids_of(tx, user_id, now_us), *group_ids]
 
 
 def _marks(ids: Sequence[str]) -> str:
@@ -86,10 +86,10 @@ def list_assignments(tx: Tx, *, actor_ids: Sequence[str] = ()) -> list[Assignmen
     return ASSIGNMENTS.list(tx, order="actor_id, target_kind, target_id, role_id, inherited", **conditions)
 
 
-def list_projects_of(tx: Tx, user_id: str) -> list[Project]:
-    """Enabled and disabled projects on which the user has a role, directly, by a group or by inheritance."""
+def list_projects_of(tx: Tx, actor_ids: Sequence[str]) -> list[Project]:
+    """Enabled and disabled projects on which any of the actors has a role, directly or by inheritance."""
     found: dict[str, Project] = {}
-    for row in list_assignments(tx, actor_ids=list_actor_ids(tx, user_id)):
+    for row in list_assignments(tx, actor_ids=actor_ids):
         if row.target_kind is TargetKind.SYSTEM:
             continue
         target = PROJECTS.find(tx, id=row.target_id)
@@ -102,9 +102,8 @@ def list_projects_of(tx: Tx, user_id: str) -> list[Project]:
     return sorted(found.values(), key=lambda project: (project.name, project.id))
 
 
-def list_domains_of(tx: Tx, user_id: str) -> list[Project]:
-    """Domains on which the user has a role that holds on the domain itself."""
-    actor_ids = list_actor_ids(tx, user_id)
+def list_domains_of(tx: Tx, actor_ids: Sequence[str]) -> list[Project]:
+    """Domains on which any of the actors has a role that holds on the domain itself."""
     rows = ASSIGNMENTS.list(tx, actor_id=actor_ids, target_kind=TargetKind.DOMAIN, inherited=False)
     return PROJECTS.list(tx, id={row.target_id for row in rows}, is_domain=True, order="name")
 

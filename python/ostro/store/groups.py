@@ -46,7 +46,25 @@ def list_member_ids(tx: Tx, group_id: str) -> list[str]:
     return [row[0] for row in rows]
 
 
-def list_group_ids_of(tx: Tx, user_id: str) -> list[str]:
-    """Ids of the groups that the user is in."""
-    rows = tx.all("SELECT group_id FROM group_members WHERE user_id = ? ORDER BY group_id", (user_id,))
-    return [row[0] for row in rows]
+_GROUPS_OF = """
+SELECT group_id FROM group_members WHERE user_id = ?
+UNION
+SELECT m.group_id FROM expiring_members m JOIN identity_providers p ON p.id = m.idp_id
+WHERE m.user_id = ? AND p.authorization_ttl IS NOT NULL
+AND m.verified_at_us + CAST(p.authorization_ttl AS BIGINT) * 60000000 > ?
+ORDER BY 1
+"""
+
+
+def list_group_ids_of(tx: Tx, user_id: str, now_us: int) -> list[str]:
+    """Ids of the groups that the user is in: for good, or for as long as an identity provider's word holds."""
+    return [row[0] for row in tx.all(_GROUPS_OF, (user_id, user_id, now_us))]
+
+
+def verify_member(tx: Tx, group_id: str, user_id: str, idp_id: str, now_us: int) -> None:
+    """An identity provider says now that the user is in the group."""
+    tx.execute(
+        "INSERT INTO expiring_members (user_id, group_id, idp_id, verified_at_us) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (user_id, group_id) DO UPDATE SET verified_at_us = excluded.verified_at_us, idp_id = excluded.idp_id",
+        (user_id, group_id, idp_id, now_us),
+    )

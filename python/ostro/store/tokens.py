@@ -95,9 +95,9 @@ class Scope(NamedTuple):
     system: bool = False
 
 
-def load_roles(tx: Tx, user_id: str, scope: Scope) -> set[str]:
-    """Ids of the roles that the user has on the scope: directly, by groups, by inheritance and by implication."""
-    actor_ids = list_actor_ids(tx, user_id)
+def load_roles(tx: Tx, user_id: str, scope: Scope, now_us: int, group_ids: Sequence[str] = ()) -> set[str]:
+    """Ids of the roles that the user has on the scope: directly, by groups (its token's ``group_ids`` included), by inheritance and by implication."""
+    actor_ids = list_actor_ids(tx, user_id, now_us, group_ids)
     role_ids: list[str] = []
     if scope.project_id:
         role_ids = list_role_ids(tx, actor_ids, TargetKind.PROJECT, scope.project_id)
@@ -110,13 +110,21 @@ def load_roles(tx: Tx, user_id: str, scope: Scope) -> set[str]:
 
 
 def load_actor(
-    tx: Tx, user_id: str, scope: Scope, *, issued_at_us: int = 0, roles_of: str = "", only: Sequence[str] | None = None
+    tx: Tx,
+    user_id: str,
+    scope: Scope,
+    now_us: int,
+    *,
+    issued_at_us: int = 0,
+    roles_of: str = "",
+    only: Sequence[str] | None = None,
+    group_ids: Sequence[str] = (),
 ) -> Actor | None:
     """The actor as the rows are now; None when the user, its domain or the scope is gone or disabled, the scope gives
     no role, or the password was changed after the token was issued.
 
-    The roles are those of ``roles_of`` (the user itself unless a trust says otherwise), of these ``only`` and what they imply. A domain's own
-    roles are not shown; what they imply is.
+    The roles are those of ``roles_of`` (the user itself unless a trust says otherwise) and of the token's ``group_ids``, of these ``only`` and what
+    they imply. A domain's own roles are not shown; what they imply is.
     """
     user = USERS.find(tx, id=user_id, enabled=True)
     user_domain = user and _enabled_domain(tx, user.domain_id)
@@ -132,7 +140,7 @@ def load_actor(
         domain = _enabled_domain(tx, scope.domain_id)
         if domain is None:
             return None
-    role_ids = load_roles(tx, roles_of or user_id, scope)
+    role_ids = load_roles(tx, roles_of or user_id, scope, now_us, group_ids)
     if only is not None:
         role_ids &= expand_roles(tx, only)
     roles = ROLES.list(tx, id=role_ids, domain_id="", order="name")
@@ -140,7 +148,7 @@ def load_actor(
         return None
     return Actor(
         user_id=user.id,
-        user_name=user.name,
+        user_name=user.display_name,
         user_domain_id=user_domain.id,
         user_domain_name=user_domain.name,
         roles=frozenset(role.name.lower() for role in roles),

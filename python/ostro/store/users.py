@@ -28,6 +28,19 @@ class User(msgspec.Struct, frozen=True):
     created_at_us: int
     password_by_admin: bool = False
     """Whether somebody else chose the password."""
+    source: str = ""
+    """Where the user comes from, when it isn't from here: see ``FEDERATION``."""
+    shown_name: str = ""
+    """Its name where that need not be unique; ``name`` is its id then."""
+
+    @property
+    def display_name(self) -> str:
+        """The name that is shown."""
+        return self.shown_name or self.name
+
+
+FEDERATION = "federation"
+"""The source of users that identity providers vouch for."""
 
 
 USERS = Table("users", User)

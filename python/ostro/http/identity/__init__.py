@@ -13,6 +13,7 @@ from ostro.http.identity import endpoint_groups as endpoint_groups
 from ostro.http.identity import federation as federation
 from ostro.http.identity import groups as groups
 from ostro.http.identity import limits as limits
+from ostro.http.identity import logins as logins
 from ostro.http.identity import oauth1 as oauth1
 from ostro.http.identity import oauth2 as oauth2
 from ostro.http.identity import policies as policies

@@ -126,7 +126,7 @@ def is_set(req: Request, name: str) -> bool:
 def _named(entry: Any, names: Names) -> dict[str, Any]:
     """Name and domain of a user or project."""
     domain = names.projects.get(entry.domain_id)
-    out: dict[str, Any] = {"name": entry.name}
+    out: dict[str, Any] = {"name": getattr(entry, "display_name", entry.name)}
     if domain is not None:
         out["domain"] = {"id": domain.id, "name": domain.name}
     return out

@@ -9,7 +9,7 @@ from ostro.http.identity.service import IDENTITY
 from ostro.http.identity.views import DESCRIPTION, ID, LINKS, list_body, list_shape, reference, self_link
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
-from ostro.http.schema import ANY_OBJECT, BOOLEAN, STRING, array, nullable, shape, wrapped
+from ostro.http.schema import BOOLEAN, STRING, array, nullable, shape, strict, wrapped
 from ostro.services.identity import federation
 from ostro.services.identity.federation import IDENTITY_PROVIDER, MAPPING, SERVICE_PROVIDER
 from ostro.store.federation import Protocol
@@ -18,7 +18,41 @@ ROOT = "OS-FEDERATION"
 URL = {"type": "string", "pattern": "^[a-zA-Z0-9+.-]+:.+", "maxLength": 256}
 TTL = nullable({"type": "integer", "minimum": 0, "maximum": 2_147_483_647})
 REMOTE_IDS = array({"type": "string", "maxLength": 255}, uniqueItems=True, maxItems=1000)
-
+DOMAIN = strict({"id": STRING, "name": STRING})
+GROUP = {"oneOf": [strict({"id": STRING}, ("id",)), strict({"name": STRING, "domain": DOMAIN}, ("name", "domain"))]}
+ROLES = array(strict({"name": STRING}, ("name",)), maxItems=100)
+LOCAL = strict(
+    {
+        "user": strict(
+            {
+                "id": STRING,
+                "name": STRING,
+                "email": STRING,
+                "domain": DOMAIN,
+                "type": {"type": "string", "enum": ["ephemeral", "local"]},
+            }
+        ),
+        "projects": array(strict({"name": STRING, "roles": ROLES, "domain": DOMAIN}, ("name", "roles")), maxItems=100),
+        "group": GROUP,
+        "groups": STRING,
+        "group_ids": STRING,
+        "domain": DOMAIN,
+    }
+)
+VALUES = array(STRING, maxItems=1000)
+REMOTE = {
+    "oneOf": [
+        strict({"type": STRING}, ("type",)),
+        *(
+            strict({"type": STRING, name: VALUES, "regex": BOOLEAN}, ("type", name))
+            for name in ("any_one_of", "not_any_of", "whitelist", "blacklist")
+        ),
+    ]
+}
+RULE = strict(
+    {"local": array(LOCAL, maxItems=100), "remote": array(REMOTE, minItems=1, maxItems=100)}, ("local", "remote")
+)
+RULES = array(RULE, minItems=1, maxItems=1000)
 
 PROVIDERS = Wire(
     IDENTITY_PROVIDER,
@@ -38,7 +72,7 @@ PROVIDERS = Wire(
 MAPPINGS = Wire(
     MAPPING,
     f"{ROOT}/mappings",
-    {"rules": array(ANY_OBJECT, minItems=1, maxItems=1000), "schema_version": STRING},
+    {"rules": RULES, "schema_version": nullable(STRING)},
     required=("rules",),
     names_itself=True,
     strict=True,

@@ -80,6 +80,8 @@ class Wire:
         schema = {**reference(self.given), **more}
         if self.strict:
             schema["additionalProperties"] = False
+            # Clients repeat the id of the path.
+            schema["properties"] = {**schema["properties"], **({"id": STRING} if self.names_itself else {})}
         return wrapped(self.resource.noun, schema)
 
     def split(self, req: Request) -> tuple[dict[str, Any], dict[str, Any]]:

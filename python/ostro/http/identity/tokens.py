@@ -13,7 +13,8 @@ from ostro.http.schema import ANY_OBJECT, STRING, array, shape
 from ostro.model.context import Actor
 from ostro.model.errors import Invalid, NotFound, Unauthenticated
 from ostro.model.times import iso_micro_z
-from ostro.services.identity.auth import Delegated, DomainRef, NeedsMore, Scope, UserRef
+from ostro.services.identity.auth import FEDERATED, Delegated, DomainRef, NeedsMore, Scope, UserRef
+from ostro.services.identity.federated import Admitted
 from ostro.services.identity.oauth1 import Signed, parse_authorization, verify_access_token
 from ostro.store.database import Tx
 from ostro.store.tokens import revoke_audit_id
@@ -21,6 +22,11 @@ from ostro.store.tokens import revoke_audit_id
 _DOMAIN = {"type": "object", "properties": {"id": STRING, "name": STRING}}
 _REFERENCE = {"id": STRING, "name": STRING, "domain": _DOMAIN}
 _NAMED = {"type": "object", "properties": _REFERENCE}
+_VOUCHED = {
+    "type": "object",
+    "properties": {"id": STRING, "identity_provider": STRING, "protocol": STRING},
+    "anyOf": [{"required": ["id"]}, {"required": ["identity_provider", "protocol"]}],
+}
 ISSUE = {
     "type": "object",
     "required": ["auth"],
@@ -69,6 +75,7 @@ ISSUE = {
                                 "user": _NAMED,
                             },
                         },
+                        **dict.fromkeys(FEDERATED, _VOUCHED),
                     },
                 },
                 "scope": {
@@ -111,7 +118,7 @@ RECEIPT = shape(
 )
 
 
-def token_view(req: Request, actor: Actor, catalog: list[dict[str, Any]] | None) -> dict[str, Any]:
+def token_view(actor: Actor, catalog: list[dict[str, Any]] | None, partners: list[dict[str, Any]]) -> dict[str, Any]:
     """A token as Identity shows it."""
     view: dict[str, Any] = {
         "methods": list(actor.methods),
@@ -141,11 +148,20 @@ def token_view(req: Request, actor: Actor, catalog: list[dict[str, Any]] | None)
     _show_delegation(view, actor)
     if catalog is not None and actor.role_ids:
         view["catalog"] = catalog
+    if partners:
+        view["service_providers"] = partners
     return {"token": view}
 
 
 def _show_delegation(view: dict[str, Any], actor: Actor) -> None:
     """What the token came from, if not from its user."""
+    if actor.idp_id:
+        view["user"]["OS-FEDERATION"] = {
+            "groups": [{"id": id_} for id_ in actor.group_ids],
+            "identity_provider": {"id": actor.idp_id},
+            "protocol": {"id": actor.protocol_id},
+        }
+        del view["user"]["password_expires_at"]
     if actor.trust_id:
         view["OS-TRUST:trust"] = {
             "id": actor.trust_id,
@@ -170,7 +186,8 @@ async def token_reply(req: Request, actor: Actor, token: str, *, status: int = 0
     """The answer that shows a token, with its catalogue unless ``nocatalog`` was asked for."""
     catalog = None if "nocatalog" in req.query else await req.cloud.catalogs.show(actor, req.base_url)
     headers = [("X-Subject-Token", token), ("Vary", "X-Auth-Token")]
-    return Reply(token_view(req, actor, catalog), status, headers=headers)
+    partners = await req.cloud.catalogs.show_service_providers()
+    return Reply(token_view(actor, catalog, partners), status, headers=headers)
 
 
 def parse_scope(auth: dict[str, Any]) -> Scope:
@@ -208,12 +225,13 @@ async def issue_token(req: Request) -> Reply:
     auth = req.body["auth"]
     receipt = req.headers.get("Openstack-Auth-Receipt", "")
     delegated = await _delegated(req) if "oauth1" in auth["identity"]["methods"] else None
+    admitted = await _admitted(req, auth["identity"])
     try:
         token, actor = await req.cloud.authenticator.authenticate(
-            auth["identity"], parse_scope(auth), receipt, delegated
+            auth["identity"], parse_scope(auth), receipt, delegated, admitted
         )
     except NeedsMore as more:
-        return await _receipt_reply(req, more)
+        return await receipt_reply(req, more)
     return await token_reply(req, actor, token)
 
 
@@ -225,7 +243,20 @@ async def _delegated(req: Request) -> Delegated:
     return Delegated(row.id, row.user_id, row.project_id)
 
 
-async def _receipt_reply(req: Request, more: NeedsMore) -> Reply:
+async def _admitted(req: Request, identity: dict[str, Any]) -> Admitted | None:
+    """Whom an identity provider vouches for by the access token that the request brings, if its methods say so."""
+    for method in identity["methods"]:
+        given = identity.get(method, {})
+        if method in FEDERATED and "id" not in given and given:
+            scheme, _, token = req.headers.get("Authorization", "").partition(" ")
+            wanted = given["identity_provider"], given["protocol"]
+            return await req.cloud.logins.admit_bearer(
+                req.context, *wanted, token if scheme.lower() == "bearer" else ""
+            )
+    return None
+
+
+async def receipt_reply(req: Request, more: NeedsMore) -> Reply:
     """The user must show more: what so far was shown is remembered in a receipt."""
     actor, receipt = more.actor, more.receipt
     body = {

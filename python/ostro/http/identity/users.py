@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ostro.http.identity import domains as domain_routes
@@ -33,7 +34,8 @@ from ostro.http.schema import ANY_OBJECT, BOOLEAN, STRING, nullable, shape, wrap
 from ostro.model.errors import Invalid
 from ostro.model.times import iso_micro_z
 from ostro.services.identity import users
-from ostro.store.paging import Filter
+from ostro.store.federation import FederatedUser
+from ostro.store.paging import Filter, Where
 from ostro.store.users import User
 
 PASSWORD = {"type": "string", "minLength": 1, "maxLength": 4096}
@@ -80,7 +82,7 @@ def view(req: Request, user: User) -> dict[str, Any]:
     return {
         **user.extra,
         "id": user.id,
-        "name": user.name,
+        "name": user.display_name,
         "domain_id": user.domain_id,
         "enabled": user.enabled,
         "password_expires_at": iso_micro_z(expires_at_us) if expires_at_us else None,
@@ -88,6 +90,27 @@ def view(req: Request, user: User) -> dict[str, Any]:
         **{name: value for name, value in optional.items() if value},
         "links": self_link(req, "users", user.id),
     }
+
+
+def federated_view(rows: Sequence[FederatedUser]) -> list[dict[str, Any]]:
+    """Who vouches for a user, as Identity shows it."""
+    out: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        out.setdefault(row.idp_id, []).append({"protocol_id": row.protocol_id, "unique_id": row.unique_id})
+    return [{"idp_id": idp_id, "protocols": protocols} for idp_id, protocols in out.items()]
+
+
+FEDERATED_QUERY = {"idp_id": STRING, "protocol_id": STRING, "unique_id": STRING}
+_VOUCHED = "users.id IN (SELECT user_id FROM federated_users WHERE {} = ?)"
+
+
+def _name_filters(req: Request) -> list[Filter | Where]:
+    """By the name that is shown."""
+    if "name" not in req.query:
+        return name_filters(req, "users")
+    name = req.query["name"]
+    inexact = [one for one in name_filters(req, "users") if one != Filter("name", name)]
+    return [Where("(users.name = ? OR users.shown_name = ?)", (name, name)), *inexact]
 
 
 async def _hash(req: Request, given: dict[str, Any]) -> str:
@@ -119,11 +142,19 @@ async def create_user(req: Request) -> Reply:
     policy="identity:list_users",
     rule=Rule.POLICY,
     response=list_shape("users", USER),
-    query={**NAME_QUERY, **PAGE_QUERY, "domain_id": STRING, "enabled": STRING, "password_expires_at": STRING},
+    query={
+        **NAME_QUERY,
+        **PAGE_QUERY,
+        **FEDERATED_QUERY,
+        "domain_id": STRING,
+        "enabled": STRING,
+        "password_expires_at": STRING,
+    },
     summary="List users",
 )
 async def list_users(req: Request) -> Reply:
-    filters = [*name_filters(req, "users"), *enabled_filter(req)]
+    filters = [*_name_filters(req), *enabled_filter(req)]
+    filters += [Where(_VOUCHED.format(n), (req.query[n],)) for n in FEDERATED_QUERY if n in req.query]
     filters += [Filter("domain_id", req.query["domain_id"])] if "domain_id" in req.query else []
     page = page_of(req, *filters)
     rows = await req.read(users.list_users, page)
@@ -139,7 +170,8 @@ async def list_users(req: Request) -> Reply:
     summary="Show a user",
 )
 async def show_user(req: Request) -> Reply:
-    return Reply({"user": view(req, await req.read(users.get_user, req.params["user_id"]))})
+    user, vouched = await req.read(users.get_user_and_origin, req.params["user_id"])
+    return Reply({"user": view(req, user) | ({"federated": federated_view(vouched)} if vouched else {})})
 
 
 @IDENTITY.route(

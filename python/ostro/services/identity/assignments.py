@@ -177,9 +177,9 @@ def list_grants(tx: Tx, context: Context, target: Target, holder: Holder) -> lis
     return ROLES.list(tx, id=[row.role_id for row in rows], order="name")
 
 
-def list_role_ids_on(tx: Tx, user_id: str, project_id: str) -> set[str]:
+def list_role_ids_on(tx: Tx, user_id: str, project_id: str, now_us: int) -> set[str]:
     """Every role that a user has on a project, however it came by it."""
-    return load_roles(tx, user_id, Scope(project_id))
+    return load_roles(tx, user_id, Scope(project_id), now_us)
 
 
 def list_role_assignments(tx: Tx, context: Context, wanted: Wanted) -> tuple[list[Shown], Names]:
@@ -192,7 +192,7 @@ def list_role_assignments(tx: Tx, context: Context, wanted: Wanted) -> tuple[lis
         targets |= {project.id for project in list_descendants(tx, need_project(tx, wanted.target_id))}
     else:
         context.enforce("identity:list_role_assignments", **_in_domain(context.actor.domain_id))
-    lines = [line for line in _lines(tx, wanted) if _matches(line, wanted, targets)]
+    lines = [line for line in _lines(tx, wanted, context.now_us) if _matches(line, wanted, targets)]
     names = _names(tx, lines)
     if context.actor.domain_id:
         lines = [line for line in lines if _is_within(line, names, context.actor.domain_id)]
@@ -209,12 +209,12 @@ def _is_within(line: Shown, names: Names, domain_id: str) -> bool:
     return line.target_id == domain_id or (target is not None and target.domain_id == domain_id)
 
 
-def _lines(tx: Tx, wanted: Wanted) -> list[Shown]:
+def _lines(tx: Tx, wanted: Wanted, now_us: int) -> list[Shown]:
     holder_id = wanted.user_id or wanted.group_id
     if not wanted.effective:
         rows = list_assignments(tx, actor_ids=[holder_id] if holder_id else [])
         return [Shown(r, Holder(r.actor_kind, r.actor_id), r.target_kind, r.target_id, r.role_id) for r in rows]
-    lines = _effective(tx, list_assignments(tx, actor_ids=list_actor_ids(tx, holder_id) if holder_id else []))
+    lines = _effective(tx, list_assignments(tx, actor_ids=list_actor_ids(tx, holder_id, now_us) if holder_id else []))
     return [line for line in lines if wanted.user_id in ("", line.holder.id)]
 
 

@@ -22,6 +22,7 @@ from ostro.model.errors import Forbidden, NotFound, Unauthenticated
 from ostro.runtime.world import World
 from ostro.services.identity.compliance import Compliance
 from ostro.services.identity.delegation import is_usable_user
+from ostro.services.identity.federated import Admitted
 from ostro.services.identity.passwords import Passwords
 from ostro.services.identity.sealing import Sealer
 from ostro.services.identity.tokens import LIFETIME_US, REFUSED, Payload, Receipt, Tokens, resolve_actor
@@ -36,6 +37,8 @@ from ostro.store.users import FAILURES, USERS, User, count_failure
 RECEIPT_LIFETIME_US = 300 * 1_000_000
 SIGNED = ("ec2credential",)
 """The methods of a token for a signed request: a program has no second factor."""
+FEDERATED = ("mapped", "openid", "saml2")
+"""Methods by which an identity provider's word is shown, or a token that came of it."""
 CONFIGURED = ("password", "token", "totp", "application_credential", "oauth1")
 
 
@@ -169,6 +172,8 @@ class Shown:
     methods: list[str] = field(default_factory=list)
     parent: Payload | None = None
     application_credential: ApplicationCredential | None = None
+    admitted: Admitted | None = None
+    """Whom an identity provider vouches for."""
 
     def add(self, user_id: str, *methods: str) -> None:
         """One more proof."""
@@ -187,9 +192,15 @@ class Authenticator:
         self._sealer = sealer
 
     async def authenticate(
-        self, identity: Mapping[str, Any], scope: Scope, receipt: str = "", access_token: Delegated | None = None
+        self,
+        identity: Mapping[str, Any],
+        scope: Scope,
+        receipt: str = "",
+        access_token: Delegated | None = None,
+        admitted: Admitted | None = None,
     ) -> tuple[str, Actor]:
-        """The token and actor for an ``identity`` body, and the access token that the request was signed with if its method is oauth1.
+        """The token and actor for an ``identity`` body; for oauth1 also the access token that the request was signed with, and for a federated
+        method whom the identity provider vouches for.
 
         Raises Unauthenticated, Forbidden, NeedsMore.
         """
@@ -202,7 +213,11 @@ class Authenticator:
             if method == "oauth1" and access_token is not None:
                 shown.add(access_token.user_id, method)
                 continue
-            if not given or method not in CONFIGURED:
+            if method in FEDERATED and admitted is not None:
+                shown.admitted = admitted
+                shown.add(admitted.user_id, method)
+                continue
+            if not given or method not in (*CONFIGURED, *FEDERATED):
                 raise Unauthenticated(REFUSED, detail=f"method {method}")
             await self._show(shown, method, given)
         if len(shown.user_ids) != 1:
@@ -214,7 +229,7 @@ class Authenticator:
         (user_id,) = shown.user_ids
         payload = _draft(shown, self._tokens.new_audit_id(), self._world.now_us(), access_token)
         key = None
-        if not scope.trust_id and shown.parent is None and access_token is None:
+        if not scope.trust_id and shown.parent is None and shown.admitted is None and access_token is None:
             key = (user_id, scope, payload.methods, payload.application_credential_id)
             known = self._tokens.find_grant(key)
             if known is not None:
@@ -244,19 +259,25 @@ class Authenticator:
             user = dict(given["user"])
             password = user.pop("password", "") or ""
             shown.add(await self.verify_password(msgspec.convert(user, UserRef), password), "password")
-        elif method == "token":
-            try:
-                actor = await self._tokens.validate(given["id"])
-            except Unauthenticated as error:
-                # As upstream answers: the client's session asks for a new token by other means then.
-                raise NotFound("token", "", "Could not find token.") from error
-            shown.parent = await self._tokens.read(given["id"])
-            shown.add(actor.user_id, "token", *shown.parent.methods)
+        elif method == "token" or (method in FEDERATED and given.get("id")):
+            await self._show_token(shown, method, str(given["id"]))
         elif method == "totp":
             shown.add(await self._verify_totp(given["user"]), "totp")
         elif method == "application_credential":
             shown.application_credential = await self.verify_application_credential(given)
             shown.add(shown.application_credential.user_id, "application_credential")
+
+    async def _show_token(self, shown: Shown, method: str, token: str) -> None:
+        """By a federated method's name a federated token can be shown, and no other."""
+        try:
+            actor = await self._tokens.validate(token)
+        except Unauthenticated as error:
+            # As upstream answers: the client's session asks for a new token by other means then.
+            raise NotFound("token", "", "Could not find token.") from error
+        if method in FEDERATED and not actor.idp_id:
+            raise Unauthenticated(REFUSED, detail="not a federated token")
+        shown.parent = await self._tokens.read(token)
+        shown.add(actor.user_id, method, *shown.parent.methods)
 
     async def verify_password(self, ref: UserRef, password: str) -> str:
         """The id of the user whose password it is. Raises Unauthenticated."""
@@ -328,6 +349,7 @@ def _draft(shown: Shown, audit_id: str, now_us: int, access_token: Delegated | N
         expires_at_us = min(expires_at_us, credential.expires_at_us)
     project_id = credential.project_id if credential else access_token.project_id if access_token else ""
     (user_id,) = shown.user_ids
+    vouched = shown.admitted or parent
     return Payload(
         user_id=user_id,
         methods=tuple(shown.methods),
@@ -339,6 +361,9 @@ def _draft(shown: Shown, audit_id: str, now_us: int, access_token: Delegated | N
         audit_ids=(audit_id, parent.audit_ids[-1]) if parent else (audit_id,),
         application_credential_id=credential.id if credential else "",
         access_token_id=access_token.access_token_id if access_token else "",
+        idp_id=vouched.idp_id if vouched else "",
+        protocol_id=vouched.protocol_id if vouched and vouched.idp_id else "",
+        group_ids=vouched.group_ids if vouched else (),
     )
 
 
@@ -415,7 +440,12 @@ def _grant_trust(tx: Tx, trust_id: str, payload: Payload, compliance: Compliance
         expires_at_us = min(expires_at_us, trust.expires_at_us)
     user_id = trust.trustor_user_id if trust.impersonation else trust.trustee_user_id
     trusted = msgspec.structs.replace(
-        payload, user_id=user_id, project_id=trust.project_id, trust_id=trust_id, expires_at_us=expires_at_us
+        payload,
+        user_id=user_id,
+        project_id=trust.project_id,
+        trust_id=trust_id,
+        expires_at_us=expires_at_us,
+        group_ids=(),
     )
     actor = resolve_actor(tx, trusted, compliance, payload.issued_at_us)
     if actor is None:

@@ -26,6 +26,7 @@ from ostro.services.identity.resources import Resource
 from ostro.store.catalog import CATALOG_SERVICES, ENDPOINTS, REGIONS, CatalogRow, Endpoint, Region
 from ostro.store.database import Database, Tx
 from ostro.store.endpoint_groups import ENDPOINT_GROUPS, ENDPOINT_TIES, GROUP_TIES, forget_endpoint
+from ostro.store.federation import SERVICE_PROVIDERS
 from ostro.store.limits import LIMITS, REGISTERED_LIMITS, RegisteredLimit
 from ostro.store.tokens import TOPIC
 
@@ -242,13 +243,30 @@ def render_catalog(entries: Entries, base_url: str, project_id: str) -> list[dic
     ]
 
 
+def load_service_providers(tx: Tx) -> list[dict[str, Any]]:
+    """Enabled service providers as a token shows them."""
+    rows = SERVICE_PROVIDERS.list(tx, enabled=True, order="id")
+    return [{"id": row.id, "auth_url": row.auth_url, "sp_url": row.sp_url} for row in rows]
+
+
 class Catalogs:
     """What tokens are shown of the catalogue, remembered for ``FRESH_S`` and forgotten when the identity doorbell rings."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
         self._known: OrderedDict[tuple[str, str], tuple[list[dict[str, Any]], float]] = OrderedDict()
-        db.doorbell.subscribe(TOPIC, self._known.clear)
+        self._partners: tuple[list[dict[str, Any]], float] = ([], float("-inf"))
+        db.doorbell.subscribe(TOPIC, self._forget)
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._partners = ([], float("-inf"))
+
+    async def show_service_providers(self) -> list[dict[str, Any]]:
+        """The other clouds that take our users, as tokens hold them. Not to be changed by the caller."""
+        if self._partners[1] <= trio.current_time():
+            self._partners = (await self._db.read(load_service_providers), trio.current_time() + FRESH_S)
+        return self._partners[0]
 
     async def show(self, actor: Actor, base_url: str) -> list[dict[str, Any]]:
         """The catalogue of a token; empty for an unscoped one. Not to be changed by the caller."""

@@ -9,6 +9,7 @@ import msgspec
 
 from ostro.model.context import Context
 from ostro.model.errors import Conflict, Invalid
+from ostro.model.mapping import SCHEMA_VERSIONS, check_rules
 from ostro.services.identity.access import missing, need_domain
 from ostro.services.identity.resources import Resource
 from ostro.store.database import Tx
@@ -23,6 +24,7 @@ from ostro.store.federation import (
     ServiceProvider,
 )
 from ostro.store.projects import PROJECTS, new_domain
+from ostro.store.tokens import TOPIC
 
 
 def _check_provider(tx: Tx, context: Context, fields: MappingOf[str, Any], present: IdentityProvider | None) -> None:
@@ -42,13 +44,28 @@ IDENTITY_PROVIDER: Resource[IdentityProvider] = Resource(
     "identity_providers",
     {"domain_id": "", "description": "", "enabled": False, "remote_ids": [], "authorization_ttl": None},
     check=_check_provider,
+    rings=True,
 )
-MAPPING: Resource[Mapping] = Resource(MAPPINGS, "mapping", "mappings", {"rules": [], "schema_version": "1.0"})
+
+
+def _check_mapping_rules(_tx: Tx, _context: Context, fields: MappingOf[str, Any], _present: Mapping | None) -> None:
+    """Rules that could never be carried out are refused when they are given, not when somebody signs in."""
+    if fields["schema_version"] not in SCHEMA_VERSIONS:
+        raise Invalid(
+            f"The mapping schema version {fields['schema_version']} is not one of {', '.join(SCHEMA_VERSIONS)}."
+        )
+    check_rules(fields["rules"])
+
+
+MAPPING: Resource[Mapping] = Resource(
+    MAPPINGS, "mapping", "mappings", {"rules": [], "schema_version": "1.0"}, check=_check_mapping_rules
+)
 SERVICE_PROVIDER: Resource[ServiceProvider] = Resource(
     SERVICE_PROVIDERS,
     "service_provider",
     "service_providers",
     {"auth_url": "", "sp_url": "", "description": "", "enabled": False, "relay_state_prefix": "ss:mem:"},
+    rings=True,
 )
 
 
@@ -111,11 +128,13 @@ def update_protocol(tx: Tx, context: Context, idp_id: str, id_: str, given: Mapp
         _check_mapping(tx, changes["mapping_id"])
     if changes:
         PROTOCOLS.update_where(tx, changes, idp_id=idp_id, id=id_)
+        tx.ring(TOPIC)
     return msgspec.structs.replace(row, **changes)
 
 
 def delete_protocol(tx: Tx, context: Context, idp_id: str, id_: str) -> None:
-    """Forget a protocol."""
+    """Forget a protocol. Tokens that rest on it end."""
     context.enforce("identity:delete_protocol")
     _need_protocol(tx, idp_id, id_)
     PROTOCOLS.delete_where(tx, idp_id=idp_id, id=id_)
+    tx.ring(TOPIC)

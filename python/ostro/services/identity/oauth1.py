@@ -125,7 +125,7 @@ def authorize_request_token(
         raise missing("request token", id_)
     if row.expires_at_us <= context.now_us:
         raise Unauthenticated(REFUSED, detail="the request has expired")
-    have = list_role_ids_on(tx, context.user_id, row.project_id)
+    have = list_role_ids_on(tx, context.user_id, row.project_id, context.now_us)
     role_ids = [_role_id(tx, wanted) for wanted in given]
     if not role_ids or not set(role_ids) <= have:
         raise Unauthenticated("The authorizing user does not have the roles that are asked for.")

@@ -16,11 +16,12 @@ import trio
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from ostro.model.context import Actor
-from ostro.model.errors import Unauthenticated
+from ostro.model.errors import Forbidden, Unauthenticated
 from ostro.runtime.world import World
 from ostro.services.identity.compliance import AS_SHIPPED, Compliance
 from ostro.services.identity.delegation import Delegation, find_limits
 from ostro.store.database import Database, Tx
+from ostro.store.federation import IDENTITY_PROVIDERS, PROTOCOLS
 from ostro.store.tokens import TOPIC, Scope, add_fernet_key, is_revoked, list_fernet_keys, load_actor
 from ostro.store.users import USERS
 
@@ -46,6 +47,9 @@ class Payload(msgspec.Struct, frozen=True, array_like=True):
     trust_id: str = ""
     application_credential_id: str = ""
     access_token_id: str = ""
+    idp_id: str = ""
+    protocol_id: str = ""
+    group_ids: tuple[str, ...] = ()
 
     @property
     def is_delegated(self) -> bool:
@@ -66,9 +70,17 @@ class Receipt(msgspec.Struct, frozen=True, array_like=True):
     expires_at_us: int
 
 
+def is_vouched_for(tx: Tx, payload: Payload) -> bool:
+    """Whether the identity provider that the token rests on, if it rests on one, is there, enabled, and still speaks the protocol."""
+    if not payload.idp_id:
+        return True
+    provider = IDENTITY_PROVIDERS.find(tx, id=payload.idp_id, enabled=True)
+    return provider is not None and PROTOCOLS.find(tx, idp_id=payload.idp_id, id=payload.protocol_id) is not None
+
+
 def resolve_actor(tx: Tx, payload: Payload, compliance: Compliance, now_us: int) -> Actor | None:
     """The actor behind a payload, None when the token is worth nothing any more: also when what it was delegated by is gone."""
-    if is_revoked(tx, payload.audit_ids):
+    if is_revoked(tx, payload.audit_ids) or not is_vouched_for(tx, payload):
         return None
     delegation = Delegation(payload.trust_id, payload.application_credential_id, payload.access_token_id)
     limits = find_limits(tx, delegation, payload.user_id, payload.project_id, now_us)
@@ -79,9 +91,11 @@ def resolve_actor(tx: Tx, payload: Payload, compliance: Compliance, now_us: int)
         tx,
         payload.user_id,
         scope,
+        now_us,
         issued_at_us=payload.issued_at_us,
         roles_of=limits.roles_of,
         only=limits.role_ids,
+        group_ids=payload.group_ids,
     )
     if actor is None or (limits.needs_all and not set(limits.role_ids or ()) <= {id_ for id_, _ in actor.role_ids}):
         return None
@@ -92,6 +106,9 @@ def resolve_actor(tx: Tx, payload: Payload, compliance: Compliance, now_us: int)
         methods=payload.methods,
         audit_ids=payload.audit_ids,
         expires_at_us=payload.expires_at_us,
+        idp_id=payload.idp_id,
+        protocol_id=payload.protocol_id,
+        group_ids=payload.group_ids,
         password_expires_at_us=expires_at_us if user.password_hash else 0,
         **limits.shown,
     )
@@ -146,7 +163,12 @@ class Tokens:
         await self.load_keys()
         assert self._signer is not None, "load_keys sets it"
         issued_s = payload.issued_at_us // 1_000_000
-        return self._signer.encrypt_at_time(msgspec.msgpack.encode(payload), issued_s).decode().rstrip("=")
+        token = self._signer.encrypt_at_time(msgspec.msgpack.encode(payload), issued_s).decode().rstrip("=")
+        if len(token) > TOKEN_MOST_CHARS:
+            raise Forbidden(
+                f"The identity provider puts the user into {len(payload.group_ids)} groups, too many for a token."
+            )
+        return token
 
     @property
     def revision(self) -> int:

@@ -52,7 +52,7 @@ def create_trust(
     need_user(tx, given["trustee_user_id"])
     if project_id:
         need_project(tx, project_id)
-        _check_has(tx, given["trustor_user_id"], project_id, role_ids)
+        _check_has(tx, given["trustor_user_id"], project_id, role_ids, context.now_us)
     count = int(given.get("redelegation_count") or 0) if given.get("allow_redelegation") else 0
     if given.get("allow_redelegation") and given.get("redelegation_count") is None:
         count = REDELEGATION_MOST
@@ -76,8 +76,8 @@ def create_trust(
     return TRUSTS.insert(tx, trust)
 
 
-def _check_has(tx: Tx, user_id: str, project_id: str, role_ids: Sequence[str]) -> None:
-    have = list_role_ids_on(tx, user_id, project_id)
+def _check_has(tx: Tx, user_id: str, project_id: str, role_ids: Sequence[str], now_us: int) -> None:
+    have = list_role_ids_on(tx, user_id, project_id, now_us)
     for role_id in role_ids:
         if role_id not in have:
             raise NotFound("role", role_id, f"Could not find role: {role_id}.")

@@ -12,12 +12,13 @@ from ostro.model.errors import Conflict, Forbidden, Invalid, Unauthenticated
 from ostro.services.identity.access import check_mutable, listed_domain, need_domain, reach_user
 from ostro.services.identity.compliance import DAY_US, Compliance
 from ostro.services.identity.projects import merge
-from ostro.store.assignments import ActorKind, forget_actor, list_domains_of, list_projects_of
+from ostro.store.assignments import ActorKind, forget_actor, list_actor_ids, list_domains_of, list_projects_of
 from ostro.store.database import Tx
+from ostro.store.federation import FEDERATED_USERS, FederatedUser
 from ostro.store.paging import Filter, Page, list_page
 from ostro.store.projects import DEFAULT_DOMAIN_ID, PROJECTS, Project
 from ostro.store.tokens import TOPIC
-from ostro.store.users import FAILURES, USERS, User, add_past_password, list_past_passwords
+from ostro.store.users import FAILURES, FEDERATION, USERS, User, add_past_password, list_past_passwords
 
 PASSWORDS_KEPT = 25
 """Given-up passwords that are remembered of a user, whatever the operator's count is today."""
@@ -69,6 +70,12 @@ def _check_name(tx: Tx, name: str, domain_id: str) -> None:
 def get_user(tx: Tx, context: Context, user_id: str) -> User:
     """The user."""
     return reach_user(tx, context, user_id, "identity:get_user")
+
+
+def get_user_and_origin(tx: Tx, context: Context, user_id: str) -> tuple[User, list[FederatedUser]]:
+    """The user, and by which identity providers it came."""
+    user = get_user(tx, context, user_id)
+    return user, FEDERATED_USERS.list(tx, user_id=user_id) if user.source == FEDERATION else []
 
 
 def list_users(tx: Tx, context: Context, page: Page) -> list[User]:
@@ -155,13 +162,13 @@ def change_password(
 def list_user_projects(tx: Tx, context: Context, user_id: str) -> list[Project]:
     """Projects on which the user has a role."""
     reach_user(tx, context, user_id, "identity:list_user_projects")
-    return list_projects_of(tx, user_id)
+    return list_projects_of(tx, list_actor_ids(tx, user_id, context.now_us))
 
 
 def list_user_domains(tx: Tx, context: Context, user_id: str) -> list[Project]:
     """Domains on which the user has a role."""
     reach_user(tx, context, user_id, "identity:list_user_projects")
-    return list_domains_of(tx, user_id)
+    return list_domains_of(tx, list_actor_ids(tx, user_id, context.now_us))
 
 
 def delete_user(tx: Tx, context: Context, user_id: str) -> None:
