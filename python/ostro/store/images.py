@@ -9,6 +9,7 @@ import msgspec
 
 from ostro.model.images import ImageStatus, Visibility
 from ostro.store.database import Tx
+from ostro.store.limits import Scope
 from ostro.store.table import Table
 
 
@@ -98,6 +99,18 @@ def is_member(tx: Tx, image_id: str, project_id: str) -> bool:
     return (
         tx.one("SELECT 1 FROM image_members WHERE image_id = ? AND member_id = ?", (image_id, project_id)) is not None
     )
+
+
+def sum_images(tx: Tx, scope: Scope) -> tuple[int, int, int]:
+    """(images, bytes, uploads under way) of a project, or of several; deleted ones don't count."""
+    row = tx.one(
+        "SELECT count(*), coalesce(sum(CASE WHEN size_bytes > 0 THEN size_bytes ELSE 0 END), 0),"
+        " coalesce(sum(CASE WHEN status = ? THEN 1 ELSE 0 END), 0) FROM images"
+        f" WHERE status <> ? AND {scope.on('owner_id')}",
+        (ImageStatus.SAVING.value, ImageStatus.DELETED.value, *scope.params),
+    )
+    assert row is not None
+    return int(row[0]), int(row[1]), int(row[2])
 
 
 def list_free_images(tx: Tx, limit: int) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from ostro.http.image.service import IMAGE
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, array, shape
+from ostro.services.image.quotas import get_usage
 
 
 @IMAGE.route(
@@ -31,3 +32,16 @@ async def show_import(req: Request) -> Reply:
 async def list_stores(req: Request) -> Reply:
     store = {"id": "local", "description": "Files of this cloud", "default": "true"}
     return Reply({"stores": [store]})
+
+
+@IMAGE.route(
+    "GET",
+    "/v2/info/usage",
+    policy="image:info",
+    rule=Rule.READER,
+    response=shape({"usage": ANY_OBJECT}),
+    summary="Show what the project uses of its limits",
+)
+async def show_usage(req: Request) -> Reply:
+    found = await req.read(get_usage)
+    return Reply({"usage": {name: {"limit": limit, "usage": used} for name, (limit, used) in found.items()}})

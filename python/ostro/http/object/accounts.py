@@ -14,6 +14,7 @@ from ostro.model.times import to_datetime
 from ostro.services.object.accounts import AccountDetails, get_account, list_containers, update_account
 from ostro.services.object.acls import Access
 from ostro.services.object.limits import POLICY
+from ostro.services.object.quotas import check_account_headers
 from ostro.store.object_containers import ObjectContainer
 
 _PATH = "/v1/AUTH_{account}"
@@ -88,5 +89,7 @@ async def list_account(req: Request) -> Reply:
 )
 async def update_account_metadata(req: Request) -> Reply:
     project_id = await admit(req, Access.OWN)
-    await req.run(update_account, project_id, read_metadata(req, "Account"))
+    changes = read_metadata(req, "Account")
+    check_account_headers(req.context, changes)
+    await req.run(update_account, project_id, changes)
     return Reply(headers=[("Content-Type", TEXT)])

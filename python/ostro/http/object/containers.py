@@ -22,6 +22,7 @@ from ostro.services.object.containers import (
     update_container,
 )
 from ostro.services.object.limits import CONTAINER_NAME_MOST_BYTES, POLICY
+from ostro.services.object.quotas import check_container_headers
 from ostro.store.object_containers import ObjectContainer
 from ostro.store.objects import BodyKind, StoredObject
 
@@ -46,8 +47,10 @@ def read_changes(req: Request) -> ContainerChanges:
     policy = req.headers.get("X-Storage-Policy", "")
     if policy and policy.lower() != POLICY.lower():
         raise Invalid(f'Invalid X-Storage-Policy "{policy}"')
+    headers = read_metadata(req, "Container")
+    check_container_headers(headers)
     return ContainerChanges(
-        headers=read_metadata(req, "Container"),
+        headers=headers,
         read_acl=_read_acl(req, "Read"),
         write_acl=_read_acl(req, "Write"),
     )

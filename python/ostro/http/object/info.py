@@ -44,4 +44,5 @@ async def show_object_info(req: Request) -> Reply:
         "max_manifest_size": limits.MANIFEST_MOST_BYTES,
         "min_segment_size": 1,
     }
-    return Reply({"swift": swift, "slo": slo, "dlo": {"max_segments": limits.LISTING_MOST}})
+    quotas: dict[str, dict[str, object]] = {"container_quotas": {}, "account_quotas": {}}
+    return Reply({"swift": swift, "slo": slo, "dlo": {"max_segments": limits.LISTING_MOST}, **quotas})

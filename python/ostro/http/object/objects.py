@@ -11,15 +11,12 @@ from ostro.http.object.service import OBJECT, admit
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, INTEGER, STRING, array, shape
-from ostro.model.context import Context
 from ostro.model.errors import Invalid
 from ostro.model.times import http_date
 from ostro.services.object.acls import Access
-from ostro.services.object.containers import require_container
 from ostro.services.object.errors import BodyTooLarge, Missing, NoLength, Unprocessable
 from ostro.services.object.limits import FILE_MOST_BYTES, INLINE_MOST_BYTES, OBJECT_NAME_MOST_BYTES
-from ostro.services.object.objects import Place, delete_object, put_object, update_object
-from ostro.store.database import Tx
+from ostro.services.object.objects import Place, check_place, delete_object, put_object, update_object
 from ostro.store.objects import StoredObject
 
 PATH = "/v1/AUTH_{account}/{container}/{object:rest}"
@@ -75,15 +72,11 @@ async def _put(req: Request, place: Place, length: int | None) -> StoredObject:
     etag = req.headers.get("Etag", "").strip('"').lower()
     if length is None or length > INLINE_MOST_BYTES:
         # Say so before a long body comes; the transaction looks again.
-        await req.read(_require, place)
+        await req.read(check_place, place, length or 0)
     async with req.cloud.uploads.receive(req.stream()) as body:
         if etag and etag != body.etag:
             raise Unprocessable()
         return await req.run(put_object, place, body, details, check)
-
-
-def _require(tx: Tx, context: Context, place: Place) -> None:
-    require_container(tx, place.project_id, place.container)
 
 
 @OBJECT.route(

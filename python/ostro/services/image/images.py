@@ -14,6 +14,7 @@ import msgspec
 from ostro.model.context import Context
 from ostro.model.errors import Conflict, Forbidden, Invalid, NotFound
 from ostro.model.images import UNKNOWN_BYTES, ImageStatus, MemberStatus, Visibility
+from ostro.services.image.quotas import check_new_image
 from ostro.store.database import Tx
 from ostro.store.image_members import MEMBERS
 from ostro.store.images import IMAGES, Image, add_image, is_member, replace_image
@@ -76,10 +77,11 @@ def get_changeable_image(tx: Tx, context: Context, image_id: str) -> Image:
 
 
 def create_image(tx: Tx, context: Context, draft: ImageDraft) -> Image:
-    """Add a queued image. Raises Conflict for an id that is taken, Forbidden for what only an administrator may ask."""
+    """Add a queued image. Raises Conflict for an id that is taken, Forbidden for what only an administrator may ask, OverLimit."""
     _check_visibility(context, draft.visibility)
     if draft.owner_id and draft.owner_id != context.project_id and not context.is_admin:
         raise Forbidden(f"You are not permitted to create images owned by '{draft.owner_id}'.")
+    check_new_image(tx, context, draft.owner_id or context.project_id)
     image = Image(
         id=draft.id or context.new_id(),
         owner_id=draft.owner_id or context.project_id,

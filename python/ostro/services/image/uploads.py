@@ -23,6 +23,7 @@ from ostro.runtime.threads import Pool
 from ostro.services.cloud import Cloud
 from ostro.services.image.files import ImageDraft
 from ostro.services.image.images import get_changeable_image
+from ostro.services.image.quotas import check_bytes, check_upload
 from ostro.store.database import Tx
 from ostro.store.images import IMAGES, Image, list_free_images, list_upload_ids, list_uploads
 
@@ -62,11 +63,12 @@ class Received:
     sha512: str
 
 
-def begin_upload(tx: Tx, context: Context, image_id: str, upload_id: str) -> Image:
-    """Take the image for this upload. Raises NotFound, Forbidden, Invalid without formats, Conflict when it isn't queued."""
+def begin_upload(tx: Tx, context: Context, image_id: str, upload_id: str, length_bytes: int | None = None) -> Image:
+    """Take the image for this upload. Raises NotFound, Forbidden, Invalid without formats, Conflict when it isn't queued, OverLimit."""
     image = get_changeable_image(tx, context, image_id)
     if not image.disk_format or not image.container_format:
         raise Invalid("Properties disk_format, container_format must be set prior to saving data.")
+    check_upload(tx, context, image.owner_id, length_bytes)
     changes = {"status": ImageStatus.SAVING, "upload_id": upload_id, "updated_at_us": context.now_us}
     if not IMAGES.update_where(tx, changes, id=image_id, status=ImageStatus.QUEUED):
         raise Conflict(f"Image status transition from {image.status} to saving is not allowed")
@@ -74,7 +76,10 @@ def begin_upload(tx: Tx, context: Context, image_id: str, upload_id: str) -> Ima
 
 
 def finish_upload(tx: Tx, context: Context, image_id: str, upload_id: str, received: Received) -> bool:
-    """The bytes are in place: the image is active. False when it is no longer this upload's."""
+    """The bytes are in place: the image is active. False when it is no longer this upload's. Raises OverLimit."""
+    image = IMAGES.find(tx, id=image_id, upload_id=upload_id)
+    if image is not None:
+        check_bytes(tx, context, image.owner_id, received.size_bytes)
     changes = {
         "status": ImageStatus.ACTIVE,
         "size_bytes": received.size_bytes,
@@ -175,13 +180,13 @@ async def receive_image(
 ) -> None:
     """Make ``body`` the bytes of a queued image. Whatever ends it early, the image is queued again and no bytes are left.
 
-    Raises Conflict for an image that isn't queued, BadContent, StorageFull, TooLarge, Gone when the image was deleted meanwhile.
+    Raises Conflict for an image that isn't queued, BadContent, StorageFull, TooLarge, OverLimit, Gone when the image was deleted meanwhile.
     """
     if length_bytes is not None and length_bytes > IMAGE_MOST_BYTES:
         raise TooLarge(f"The image is larger than {IMAGE_MOST_BYTES} bytes.")
     upload_id = context.new_id()
     with cloud.images.upload(upload_id):
-        image = await cloud.db.run(begin_upload, context, image_id, upload_id)
+        image = await cloud.db.run(begin_upload, context, image_id, upload_id, length_bytes)
         sink = _Sink(cloud, image, upload_id)
         done = False
         try:

@@ -16,6 +16,8 @@ from ostro.model.errors import Invalid
 
 READERS = frozenset(("reader",))
 OWNERS = frozenset(("member", "admin"))
+RESELLERS = frozenset(("reselleradmin",))
+"""Roles that own every account, as upstream ships (``ResellerAdmin``; roles are compared in lower case)."""
 
 
 class Access(Enum):
@@ -42,7 +44,9 @@ class Visitor:
 
 
 def is_owner(actor: Actor, project_id: str, access: Access) -> bool:
-    """Whether the account's own project may do this by its roles."""
+    """Whether the account's own project may do this by its roles; resellers may do anything to any account."""
+    if actor.roles & RESELLERS:
+        return True
     if not actor.user_id or actor.project_id != project_id:
         return False
     if actor.roles & OWNERS:

@@ -14,6 +14,7 @@ import msgspec
 from ostro.model.context import Context
 from ostro.services.object.containers import require_container
 from ostro.services.object.errors import Missing
+from ostro.services.object.quotas import check_room
 from ostro.store.chunks import add_refs, drop_refs
 from ostro.store.database import Tx
 from ostro.store.object_containers import change_counts
@@ -107,11 +108,13 @@ def is_expired(stored: StoredObject, now_us: int) -> bool:
 def put_object(
     tx: Tx, context: Context, place: Place, body: Body, details: Details, check: Check | None = None
 ) -> StoredObject:
-    """Make the object, replacing the one that is there. Raises Missing for the container, and what ``check`` raises."""
+    """Make the object, replacing the one that is there. Raises Missing for the container, OverQuota, and what ``check`` raises."""
     container = require_container(tx, place.project_id, place.container)
     old = OBJECTS.find(tx, container_id=container.id, name=place.name)
     if check is not None:
         check(None if old is None or is_expired(old, context.now_us) else old)
+    more = (0 if old else 1, body.size_bytes - (old.size_bytes if old else 0))
+    check_room(tx, container, *more)
     stored = StoredObject(
         container_id=container.id,
         name=place.name,
@@ -130,8 +133,15 @@ def put_object(
     put_body(tx, stored.id, body.row)
     if body.chunks:
         add_refs(tx, body.chunks)
-    change_counts(tx, container.id, 0 if old else 1, stored.size_bytes - (old.size_bytes if old else 0))
+    change_counts(tx, container.id, *more)
     return stored
+
+
+def check_place(tx: Tx, context: Context, place: Place, size_bytes: int) -> None:
+    """Say before a long body comes that it can't be kept. Raises Missing for the container, OverQuota."""
+    container = require_container(tx, place.project_id, place.container)
+    old = OBJECTS.find(tx, container_id=container.id, name=place.name)
+    check_room(tx, container, 0 if old else 1, size_bytes - (old.size_bytes if old else 0))
 
 
 def _remove(tx: Tx, stored: StoredObject) -> None:
