@@ -1,6 +1,6 @@
 # Ostro's commands. `make help` lists them. Everything is installed on the first use; see .ci/bootstrap.
 .DEFAULT_GOAL := help
-.PHONY: help build dev up demo demo-ceph test lint compat bench bench-storage bench-core fuzz api lock clean
+.PHONY: help build dev up demo demo-ceph test lint compat bench bench-storage bench-core fuzz proofs api lock clean
 
 STATE   ?= .state
 LISTEN  ?= 127.0.0.1:8774
@@ -47,6 +47,10 @@ bench-core: dev  ## measure the Rust core, one JSON object a line (BENCH=words s
 
 fuzz: dev  ## feed random bytes to every parser of foreign bytes (SECONDS=seconds for each target)
 	@.ci/fuzz $(SECONDS)
+
+proofs: dev  ## note which test sees which operation succeed, for api/CONFORMANCE.md (five minutes)
+	@$(VENV)/python -m pytest -q -n 0 --record-proofs tests/api
+	@$(VENV)/python -m ostro.http.openapi api
 
 api: dev  ## write the contract in api/ from the routes
 	@$(VENV)/python -m ostro.http.openapi api

@@ -1,6 +1,6 @@
 """The contract: OpenAPI 3.1 per service, made from the routes, and the schemas of the agent protocol, made from its structs.
 
-``python -m ostro.http.openapi api`` writes ``api/<service>.json`` and ``api/agent/schemas.json``. The files are committed and a test
+``python -m ostro.http.openapi api`` writes ``api/<service>.json`` and ``api/agent/schemas.json``, and ``api/CONFORMANCE.md`` (see `conformance`). The files are committed and a test
 fails when writing them again changes a byte. Requests are validated against the very same schemas, so the contract can't drift.
 
 OpenAPI has one operation per path and method. Routes that share both and differ in their microversions become one operation, whose
@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from ostro.http.conformance import make_page
 from ostro.http.faults import TITLES
 from ostro.http.idempotency import KEY_MOST
 from ostro.http.policy import Rule
@@ -227,23 +228,28 @@ def make_files(services: Sequence[Service]) -> dict[str, bytes]:
 
 def write_files(services: Sequence[Service], folder: Path) -> list[str]:
     """Write the files that differ; their paths."""
-    changed: list[str] = []
-    for name, content in make_files(services).items():
-        path = folder / name
-        if path.exists() and path.read_bytes() == content:
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        changed.append(name)
-    return changed
+    return [name for name, content in make_files(services).items() if write_if_changed(folder / name, content)]
+
+
+def write_if_changed(path: Path, content: bytes) -> bool:
+    """Write the file unless that is in it already; whether it was written."""
+    if path.exists() and path.read_bytes() == content:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return True
 
 
 def main(arguments: Sequence[str]) -> None:
     """``python -m ostro.http.openapi FOLDER``"""
     from ostro.http.catalog import SERVICES
 
-    for name in write_files(SERVICES, Path(arguments[0])):
-        sys.stdout.write(f"{arguments[0]}/{name}\n")
+    folder = Path(arguments[0])
+    for name in write_files(SERVICES, folder):
+        sys.stdout.write(f"{folder}/{name}\n")
+    page = make_page(folder / "reference")
+    if write_if_changed(folder / "CONFORMANCE.md", page.encode()):
+        sys.stdout.write(f"{folder}/CONFORMANCE.md\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,76 @@
+"""``--record-proofs``: which test of this layer saw which operation succeed, for ``api/reference/proofs.txt``.
+
+Of an operation's tests the one with the fewest operations is kept, the first by name of several. One that is noted already stays while it still
+proves it, and so does that of a test that did not run, so that the file changes only where it must.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+import pytest
+
+from ostro.http.catalog import SERVICES
+from ostro.http.conformance import Operation, read_notes, write_notes
+from ostro.http.request import Request
+from ostro.http.route import Handler, Reply, Route, Service
+
+PROOFS = Path(__file__).parents[2] / "api" / "reference" / "proofs.txt"
+SEEN: dict[str, set[str]] = {}
+RAN: set[str] = set()
+FAILED: set[str] = set()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record-proofs", action="store_true", help="write api/reference/proofs.txt from this run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--record-proofs"):
+        return
+    if hasattr(config, "workerinput") or config.getoption("numprocesses", None):
+        raise pytest.UsageError("--record-proofs needs one process: -n 0")
+    for service in SERVICES:
+        for route in service.routes:
+            object.__setattr__(route, "handler", _recording(service, route))
+
+
+def _recording(service: Service, route: Route) -> Handler:
+    """The route's handler, which notes what it answers."""
+    handler, name = route.handler, service.name.partition("-")[0]
+
+    @functools.wraps(handler)
+    async def record(req: Request) -> Reply:
+        reply = await handler(req)
+        action = next(iter(req.body)) if route.path.endswith("/action") else ""
+        test = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0].partition("[")[0]
+        key = Operation(name, route.path, route.method, action).key
+        if (reply.status or route.status) < 400:
+            SEEN.setdefault(key, set()).add(test)
+        return reply
+
+    return record
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    RAN.add(report.nodeid.partition("[")[0])
+    if report.failed:
+        FAILED.add(report.nodeid.partition("[")[0])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not session.config.getoption("--record-proofs"):
+        return
+    known = read_notes(PROOFS) if PROOFS.exists() else {}
+    sizes: dict[str, int] = {}
+    for tests in SEEN.values():
+        for test in tests:
+            sizes[test] = sizes.get(test, 0) + 1
+    proofs = {key: test for key, test in known.items() if test not in RAN}
+    for key, tests in SEEN.items():
+        good = sorted(tests - FAILED, key=lambda test: (sizes[test], test))
+        if good and key not in proofs:
+            proofs[key] = known[key] if known.get(key) in good else good[0]
+    write_notes(PROOFS, proofs)
