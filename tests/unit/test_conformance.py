@@ -14,7 +14,7 @@ REFERENCE = ROOT / "api" / "reference"
 
 
 @cache
-def tests_of(file: str) -> frozenset[str]:
+def names_in(file: str) -> frozenset[str]:
     """Names of the tests in a file, those in classes with their class."""
     out: set[str] = set()
     for node in ast.parse((ROOT / file).read_text()).body:
@@ -34,7 +34,7 @@ def test_the_page_is_current() -> None:
 def test_every_proof_is_a_test() -> None:
     for key, test in read_notes(REFERENCE / "proofs.txt").items():
         file, _, name = test.partition("::")
-        assert (ROOT / file).exists() and name in tests_of(file), f"{key}: {test} is gone; run `make proofs`"
+        assert (ROOT / file).exists() and name in names_in(file), f"{key}: {test} is gone; run `make proofs`"
 
 
 def test_every_proof_is_of_a_route() -> None:
