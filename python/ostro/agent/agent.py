@@ -233,7 +233,8 @@ class Agent:
 
     def _take(self, feed: Feed) -> bool:
         """Take in an answer of the feed and wake what it concerns. Returns whether it said anything new."""
-        changed = self.host.mirror.take(feed)
+        # In an order that no hash decides: simulations are repeated exactly.
+        changed = sorted(self.host.mirror.take(feed))
         for key in changed:
             if self.host.mirror.find(*key) is None:
                 self.host.reports.forget(*key)

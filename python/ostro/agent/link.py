@@ -6,8 +6,8 @@ request may be repeated: reports carry generations, and the feed is asked for by
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -64,14 +64,33 @@ class Link(Protocol):
         ...
 
 
+class Client(Protocol):
+    """What a link asks of an HTTP client; see `HttpClient`."""
+
+    async def close(self) -> None: ...
+
+    async def exchange(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Answer: ...
+
+    def stream(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[bytes]]]: ...
+
+
+Connect = Callable[[str, Mapping[str, str]], Client]
+"""Makes a client of a base URL that sends these headers."""
+
+
 class HttpLink:
     """The real link. ``url`` is the endpoint without path."""
 
-    def __init__(self, url: str, agent_key: str, incarnation: str) -> None:
+    def __init__(self, url: str, agent_key: str, incarnation: str, connect: Connect = HttpClient) -> None:
         self._url = url.rstrip("/") + "/agent/v1"
         self._headers = {"X-Agent-Key": agent_key, "X-Agent-Incarnation": incarnation, "Accept": "application/json"}
-        self._feed = HttpClient(self._url, self._headers)
-        self._reports = HttpClient(self._url, self._headers)
+        self._connect = connect
+        self._feed = connect(self._url, self._headers)
+        self._reports = connect(self._url, self._headers)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -103,7 +122,7 @@ class HttpLink:
         _check(answer)
 
     async def image(self, image_id: str) -> AsyncGenerator[bytes, None]:
-        client = HttpClient(self._url, self._headers)
+        client = self._connect(self._url, self._headers)
         try:
             async with client.stream("GET", f"/images/{image_id}/data") as (status, chunks):
                 if status != 200:

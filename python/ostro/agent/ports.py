@@ -63,7 +63,7 @@ class Ports:
         plugged = {port.port_id for port in await self._host.network.plugged()}
         told = self._host.reports.find
         keys: list[Key] = [(Noun.PORT, id_) for id_ in plugged if self._host.mirror.find(Noun.PORT, id_) is None]
-        for noun in self.nouns:
+        for noun in sorted(self.nouns):
             for id_ in self._host.mirror.ids(noun):
                 unplugged = noun is Noun.PORT and id_ not in plugged
                 if told(noun, id_) is None or unplugged:

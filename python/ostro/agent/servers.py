@@ -191,7 +191,7 @@ class Servers:
         found = {domain.server_id: domain for domain in await self._host.hypervisor.domains()}
         roots = (await self._host.block.contents()).roots
         known = self._host.mirror.ids(Noun.SERVER)
-        self._reconciler.wake(id_ for id_ in {*found, *roots, *known} if self._differs(id_, found.get(id_)))
+        self._reconciler.wake(id_ for id_ in sorted({*found, *roots, *known}) if self._differs(id_, found.get(id_)))
 
     def _differs(self, id_: str, have: Domain | None) -> bool:
         """Whether a server needs looking at, given its domain."""

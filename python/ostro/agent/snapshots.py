@@ -35,7 +35,7 @@ class Snapshots:
     async def inspect(self) -> None:
         kept = (await self._host.block.contents()).snapshots
         wished = self._host.mirror.ids(Noun.SNAPSHOT)
-        self._reconciler.wake(id_ for id_ in {*kept, *wished} if self._differs(id_, kept))
+        self._reconciler.wake(id_ for id_ in sorted({*kept, *wished}) if self._differs(id_, kept))
 
     def _differs(self, id_: str, kept: frozenset[str]) -> bool:
         held = self._host.mirror.find(Noun.SNAPSHOT, id_)

@@ -147,6 +147,7 @@ class FakeHypervisor:
         self._boot_id = boot_id
         self._cloud_id = ""
         self._changed: Callable[[str], None] = lambda _server_id: None
+        self._observer: Callable[[str, Domain | None], None] = lambda _server_id, _domain: None
         self._away = False
 
     @property
@@ -227,6 +228,7 @@ class FakeHypervisor:
             return
         del self._states[server_id]
         self._journal.write(_State(server_id, gone=True))
+        self._observer(server_id, None)
 
     async def attach(self, server_id: str, disk: Disk) -> None:
         await self._reach()
@@ -278,6 +280,10 @@ class FakeHypervisor:
         kept = console if lines < 0 else console[len(console) - min(lines, len(console)) :]
         return "".join(f"{line}\n" for line in kept)
 
+    def observe(self, observer: Callable[[str, Domain | None], None]) -> None:
+        """Call ``observer`` at once with every domain that changes, and with None for one that is gone: for simulations."""
+        self._observer = observer
+
     def power_off_inside(self, server_id: str) -> None:
         """The guest switches itself off."""
         self._happen(server_id, Power.OFF)
@@ -291,6 +297,7 @@ class FakeHypervisor:
         self._boot_id = new_uuid(self._world.random)
         for state in self._states.values():
             state.power = Power.OFF
+            self._observer(state.server_id, state.found())
         self._journal.close()
         self._journal.begin(self._boot_id, self._states)
         self._changed("")
@@ -328,3 +335,4 @@ class FakeHypervisor:
 
     def _save(self, state: _State) -> None:
         self._journal.write(state)
+        self._observer(state.server_id, state.found())

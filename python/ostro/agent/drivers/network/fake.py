@@ -2,12 +2,12 @@
 
 For load and rehearsal without root. What a control plane and an agent can see of a network driver is as with the real one: what is
 refused, what is plugged, how many flows a change takes, the tables in words. No packet ever moves. State is in memory: after
-a restart nothing is plugged, as on a host that was rebooted.
+a restart nothing is plugged, as on a host that was rebooted, unless it is told what is.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from heapq import heappop, heappush
 
@@ -33,14 +33,19 @@ class FakeConfig(msgspec.Struct, frozen=True):
 
 
 class FakeNetwork:
-    """See `ostro.agent.drivers.network.Network`. Made by `open_`."""
+    """See `ostro.agent.drivers.network.Network`. Made by `open_`; ``plugged`` is what an agent before left plugged in."""
 
-    def __init__(self, config: FakeConfig) -> None:
+    def __init__(self, config: FakeConfig, plugged: Sequence[Plugged] = ()) -> None:
         self._held = HeldWishes(FlowState())
         self._held.state.set_uplinks(UPLINKS)
-        self._ports: dict[str, Plugged] = {}
-        self._free: list[int] = []
-        self._next = FIRST_NUMBER
+        self._bodies: dict[tuple[Noun, str], bytes] = {}
+        self._given: list[tuple[str, str, int]] = []
+        self._ports = {port.port_id: port for port in plugged}
+        self._next = max((port.number + 1 for port in plugged), default=FIRST_NUMBER)
+        taken = {port.number for port in plugged}
+        self._free = [number for number in range(FIRST_NUMBER, self._next) if number not in taken]
+        for port in plugged:
+            self._held.bind(port.port_id, port.number)
         self._facts = NetworkFacts(
             driver="fake",
             version="",
@@ -57,9 +62,11 @@ class FakeNetwork:
 
     def put(self, noun: Noun, id: str, body: bytes) -> None:
         self._held.put(noun, id, body)
+        self._bodies[noun, id] = body
 
     def drop(self, noun: Noun, id: str) -> None:
         self._held.drop(noun, id)
+        self._bodies.pop((noun, id), None)
 
     async def plug(self, port_id: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -95,6 +102,31 @@ class FakeNetwork:
 
     def port_at(self, address: str) -> str | None:
         return self._held.state.port_at(address)
+
+    def compile_afresh(self) -> tuple[list[FlowWords], list[FlowWords]]:
+        """The flows as they were kept current change by change, and as one compilation makes them from the same wishes and numbers.
+
+        For checkers: the two must be equal. Takes a compilation's time.
+        """
+        self._held.state.commit()
+        afresh = FlowState()
+        afresh.set_uplinks(UPLINKS)
+        for kind, id_, number in self._numbers():
+            afresh.restore_number(kind, id_, number)
+        for (noun, id_), body in self._bodies.items():
+            afresh.put(noun.value, id_, body)
+        for port in self._ports.values():
+            afresh.bind(port.port_id, port.number)
+        afresh.commit()
+        kept, made = self._held.state.words(), afresh.words()
+        return [FlowWords(*flow) for flow in kept], [FlowWords(*flow) for flow in made]
+
+    def _numbers(self) -> list[tuple[str, str, int]]:
+        """Numbers that the core has given out."""
+        changed = self._held.state.take_changed_numbers()
+        if changed is not None:
+            self._given = changed
+        return self._given
 
     def _take_number(self) -> int:
         if self._free:

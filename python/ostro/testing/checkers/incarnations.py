@@ -1,0 +1,52 @@
+"""No server runs twice, and no volume has two writers: seen from the hosts' hypervisors themselves, at every change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ostro.agent.drivers.hypervisor import Domain
+from ostro.model.wishes import Power
+
+RUNNING = frozenset((Power.ON, Power.PAUSED))
+Complain = Callable[[str], None]
+
+
+class Incarnations:
+    """The book of what runs where. `see` complains at the very change that makes two of one."""
+
+    def __init__(self, complain: Complain) -> None:
+        self._complain = complain
+        self._servers: dict[str, set[str]] = {}
+        self._writers: dict[str, set[tuple[str, str]]] = {}
+
+    def see(self, host: str, server_id: str, domain: Domain | None) -> None:
+        """A host's domain is now like this; None when it is gone."""
+        self._forget(host, server_id)
+        if domain is None or domain.power not in RUNNING:
+            return
+        hosts = self._servers.setdefault(server_id, set())
+        hosts.add(host)
+        if len(hosts) > 1:
+            self._complain(f"server {server_id} runs on {', '.join(sorted(hosts))}")
+        for volume_id in domain.attached:
+            writers = self._writers.setdefault(volume_id, set())
+            writers.add((host, server_id))
+            if len(writers) > 1:
+                words = ", ".join(f"{server} on {place}" for place, server in sorted(writers))
+                self._complain(f"volume {volume_id} is open in {words}")
+
+    def running(self) -> dict[str, str]:
+        """Server -> the host that it runs on."""
+        return {server_id: min(hosts) for server_id, hosts in self._servers.items()}
+
+    def _forget(self, host: str, server_id: str) -> None:
+        hosts = self._servers.get(server_id)
+        if hosts is not None:
+            hosts.discard(host)
+            if not hosts:
+                del self._servers[server_id]
+        writer = (host, server_id)
+        for volume_id in [id_ for id_, writers in self._writers.items() if writer in writers]:
+            self._writers[volume_id].discard(writer)
+            if not self._writers[volume_id]:
+                del self._writers[volume_id]
