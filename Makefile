@@ -1,12 +1,16 @@
 # Ostro's commands. `make help` lists them. Everything is installed on the first use; see .ci/bootstrap.
 .DEFAULT_GOAL := help
-.PHONY: help build dev up demo demo-ceph test lint compat bench bench-storage bench-core fuzz proofs api lock clean
+.PHONY: help build dev up demo demo-ceph test lint compat bench bench-storage bench-core sim soak fuzz proofs api lock clean
 
 STATE   ?= .state
 LISTEN  ?= 127.0.0.1:8774
 VENV    := .venv/bin
 SUITE   ?= identity
 SECONDS ?= 10
+SEED    ?= 1
+HOSTS   ?= 5
+STEPS   ?= 200
+MINUTES ?= 10
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -29,6 +33,12 @@ demo-ceph:  ## images, disks, volumes and objects in a real Ceph that it starts,
 
 test: dev  ## lint and every layer of tests
 	@$(VENV)/python .ci/check
+
+sim: dev  ## a whole cloud in virtual time, with misfortunes from a seed (SEED= HOSTS= STEPS=, replays exactly; SIM=--help says more)
+	@$(VENV)/python -m ostro.testing.sim --seed $(SEED) --hosts $(HOSTS) --steps $(STEPS) $(SIM)
+
+soak: dev  ## the same, seed after seed until one fails (MINUTES= SEED= HOSTS= STEPS=)
+	@$(VENV)/python -m ostro.testing.sim --seed $(SEED) --hosts $(HOSTS) --steps $(STEPS) --minutes $(MINUTES) $(SIM)
 
 lint: dev  ## formatting, style, types, layers
 	@$(VENV)/python .ci/check lint

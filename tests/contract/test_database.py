@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from pathlib import Path
 
 import psycopg
 import pytest
 import trio
+import trio.testing
 
 from ostro.model.errors import Bug, Conflict, Invalid, Unavailable
 from ostro.runtime.faults import Crash
@@ -256,3 +258,27 @@ async def test_a_value_that_cannot_be_stored_is_the_callers_fault(db: Database) 
 
     with pytest.raises(Invalid):
         await db.run(keep)
+
+
+async def test_nobody_waits_for_sqlite_once_it_has_ended(world: World, tmp_path: Path) -> None:
+    database = sqlite.SqliteDatabase(world, str(tmp_path / "test.db"), durable=False)
+    refused = trio.Event()
+
+    async def tidy_up_behind_a_shield() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.testing.wait_all_tasks_blocked()
+                with pytest.raises(Unavailable, match="process ends"):
+                    await database.run(put_setting, "a", "1")
+                refused.set()
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(database.serve)
+            nursery.start_soon(tidy_up_behind_a_shield)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert refused.is_set()
+    database.close()

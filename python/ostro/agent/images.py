@@ -35,7 +35,9 @@ class Images:
 
     async def inspect(self) -> None:
         kept = (await self._host.block.contents()).images
-        self._reconciler.wake(id_ for id_ in sorted({*kept, *self._host.mirror.ids(Noun.IMAGE)}) if self._differs(id_, kept))
+        self._reconciler.wake(
+            id_ for id_ in sorted({*kept, *self._host.mirror.ids(Noun.IMAGE)}) if self._differs(id_, kept)
+        )
 
     def _differs(self, id_: str, kept: frozenset[str]) -> bool:
         held = self._host.mirror.find(Noun.IMAGE, id_)

@@ -102,7 +102,9 @@ class Volumes:
 
     async def inspect(self) -> None:
         kept = (await self._host.block.contents()).volumes
-        self._reconciler.wake(id_ for id_ in sorted({*kept, *self._host.mirror.ids(Noun.VOLUME)}) if self._differs(id_, kept))
+        self._reconciler.wake(
+            id_ for id_ in sorted({*kept, *self._host.mirror.ids(Noun.VOLUME)}) if self._differs(id_, kept)
+        )
 
     def _differs(self, id_: str, kept: frozenset[str]) -> bool:
         held = self._host.mirror.find(Noun.VOLUME, id_)

@@ -35,6 +35,7 @@ READERS = 4
 DEADLINE_S = 60.0
 INLINE_STEPS = 20_000
 STATEMENTS_CACHED = 512
+ENDED = "The database is not served any more: the process ends."
 
 
 class SqliteTx:
@@ -101,6 +102,7 @@ class SqliteDatabase:
         self._writer = self._connect()
         self._queue: list[_Job] = []
         self._wake = trio.Event()
+        self._ended = False
         self._write_pool = Pool("sqlite-writer", 1)
         self._read_pool = Pool("sqlite-reader", READERS)
         self._readers: list[sqlite3.Connection] = []
@@ -128,6 +130,9 @@ class SqliteDatabase:
         return self._path == ":memory:"
 
     async def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._ended:
+            # Whoever tidies up behind a shield would wait for ever, and the process with it.
+            raise Unavailable(ENDED)
         job = _Job(_bind(fn, args, kwargs))
         self._queue.append(job)
         self._wake.set()
@@ -159,13 +164,20 @@ class SqliteDatabase:
             self._readers.append(connection)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        self._ended = False
         task_status.started()
-        while True:
-            if not self._queue:
-                self._wake = trio.Event()
-                await self._wake.wait()
-            jobs, self._queue = self._queue[:BATCH_MOST], self._queue[BATCH_MOST:]
-            await self._settle(jobs)
+        try:
+            while True:
+                if not self._queue:
+                    self._wake = trio.Event()
+                    await self._wake.wait()
+                jobs, self._queue = self._queue[:BATCH_MOST], self._queue[BATCH_MOST:]
+                await self._settle(jobs)
+        finally:
+            self._ended = True
+            for job in self._queue:
+                job.error = Unavailable(ENDED)
+                job.done.set()
 
     async def _settle(self, jobs: list[_Job]) -> None:
         """Run the batch to its end even when this task is cancelled: a commit has no middle.

@@ -120,8 +120,9 @@ def refresh_status(tx: Tx, server_id: str, now_us: int) -> Server | None:
 
 
 def _write_states(tx: Tx, server: Server, report: Report | None, now_us: int) -> Server:
-    runs = report is not None and report.phase is Phase.READY and report.power is Power.ON
-    launched_at_us = server.launched_at_us or (now_us if runs else 0)
+    # A new server is wished on, so a host that is done with it has started it, even if its guest has gone off again since.
+    started = report is not None and report.phase is Phase.READY
+    launched_at_us = server.launched_at_us or (now_us if started else 0)
     absent = report is None or report.phase is Phase.ABSENT
     states = server_states(
         ServerFacts(
@@ -172,7 +173,7 @@ def _settle_ready(tx: Tx, server: Server, report: Report, now_us: int) -> Server
     if server.failed and server.launched_at_us:
         changes |= {"failed": False, "fault": None}
     went_off = report.power in (Power.OFF, Power.CRASHED) and report.reboots >= server.reboots
-    if server.launched_at_us and server.power is Power.ON and went_off:
+    if server.power is Power.ON and went_off:
         changes["power"] = Power.OFF
     if not changes:
         return server
