@@ -1,4 +1,7 @@
-"""No server runs twice, and no volume has two writers: seen from the hosts' hypervisors themselves, at every change."""
+"""No server runs twice, and no volume has two writers: seen from the hosts' hypervisors themselves, at every change.
+
+A paused domain writes nothing: a host that has lost the control plane may have one while its server runs elsewhere, and must never let it go on.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from collections.abc import Callable
 from ostro.agent.drivers.hypervisor import Domain
 from ostro.model.wishes import Power
 
-RUNNING = frozenset((Power.ON, Power.PAUSED))
 Complain = Callable[[str], None]
 
 
@@ -22,7 +24,7 @@ class Incarnations:
     def see(self, host: str, server_id: str, domain: Domain | None) -> None:
         """A host's domain is now like this; None when it is gone."""
         self._forget(host, server_id)
-        if domain is None or domain.power not in RUNNING:
+        if domain is None or domain.power is not Power.ON:
             return
         hosts = self._servers.setdefault(server_id, set())
         hosts.add(host)

@@ -15,6 +15,7 @@ from ostro.store.volumes import VOLUMES
 from ostro.store.wishes import list_wished
 
 UNREST = {
+    "question to a host": "SELECT id FROM asks ORDER BY id",
     "saga": "SELECT kind || ' of ' || object_id FROM sagas ORDER BY id",
     "wish not carried out": (
         "SELECT w.noun || ' ' || w.id || ' on ' || w.host_id || ': ' || coalesce(r.phase, 'no report') FROM wishes w LEFT JOIN reports r"

@@ -33,8 +33,9 @@ from ostro.testing.sim.wire import Wire
 T = TypeVar("T")
 
 CHECK_EVERY_S = 5.0
-CALM_S = 1800.0
-"""In so long a time after the last misfortune everything must have come to rest: two deadlines of a build."""
+CALM_S = 400.0
+"""In so long a time after the last misfortune everything must have come to rest: too short for what only a deadline or the next full
+feed would mend."""
 LOOK_EVERY_S = 5.0
 FLOWS_SAMPLE = 2
 TENANT_PAUSE_S = 1.5
