@@ -15,6 +15,7 @@ from bench.api.measures import (
     measure_floor,
     measure_libvirt,
     measure_overhead,
+    measure_overload,
     measure_ports,
     measure_servers,
     measure_start,
@@ -46,6 +47,7 @@ def run_fake(options: argparse.Namespace) -> None:
             show(measure_floor(lab, floor))
             measure_api(lab)
             show(measure_overhead(lab, floor))
+            show(measure_overload(lab))
     finally:
         cloud.close()
 

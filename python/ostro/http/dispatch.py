@@ -24,6 +24,7 @@ from ostro.http.policy import Rule, enforce
 from ostro.http.request import Request, SlowBody
 from ostro.http.route import Reply, Route, Service
 from ostro.http.schema import BODY_MOST_BYTES, Validator, check_size, parse_json
+from ostro.http.shedding import OWN_LANE, Shedder
 from ostro.http.versions import Version
 from ostro.model.context import NOBODY, Actor, Context
 from ostro.model.errors import Invalid, NotFound, TooLarge, Unauthenticated
@@ -34,7 +35,8 @@ log = structlog.get_logger()
 
 BODY_TIMEOUT_S = 60.0
 """For a whole JSON body, which is small."""
-REFUSALS = frozenset((401, 403))
+UNAUTHORIZED = 401
+REFUSALS = frozenset((UNAUTHORIZED, 403))
 BAD = 400
 AGENT_PREFIX = "/agent/"
 NO_API = b'{"error": {"code": 404, "title": "Not Found", "message": "No such API."}}'
@@ -44,7 +46,7 @@ UNAUTHENTICATED = "The request you have made requires authentication."
 class Endpoint:
     """All the routes of one path: by method, and by microversion within a method."""
 
-    def __init__(self, cloud: Cloud, service: Service, path: str, *, check_replies: bool) -> None:
+    def __init__(self, cloud: Cloud, service: Service, path: str, shedder: Shedder, *, check_replies: bool) -> None:
         self._cloud = cloud
         self._service = service
         self._path = path
@@ -53,6 +55,8 @@ class Endpoint:
         self._replies: dict[int, Validator] = {}
         self._deeds: dict[int, Deed] = {}
         self._check_replies = check_replies
+        self._shedder = shedder
+        self._bounded = service.name not in OWN_LANE
 
     def add(self, route: Route) -> None:
         """Add a route of this path; its schemas are compiled now, so a bad one stops the start."""
@@ -79,9 +83,16 @@ class Endpoint:
             version = service.versions.negotiate(raw.headers) if service.versions else None
             route = self._choose(raw.method, version)
             actor = await authenticate(self._cloud, route, raw)
+            if self._bounded:
+                if actor.user_id:
+                    self._shedder.check_project(actor.project_id)
+                else:
+                    self._shedder.check_address(raw.remote_addr or "")
             answer = await self._answer(route, raw, params, actor, version, request_id)
         except Exception as error:  # noqa: BLE001 - every error becomes an answer here, and is logged there
             answer = error_answer(self._cloud, service, error, request_id, raw, version)
+            if answer.status == UNAUTHORIZED and self._bounded and route is not None and route.rule is Rule.PUBLIC:
+                self._shedder.note_failure(raw.remote_addr or "")
             if route is not None and answer.status in REFUSALS:
                 self._cloud.audit.hold(self._trail(route, raw, params, actor, request_id), answer.status)
         if version is not None and service.versions is not None:
@@ -140,6 +151,19 @@ class Endpoint:
             request.trail = self._trail(route, raw, params, actor, request_id, body)
         if self._service.check is not None:
             self._service.check(request)
+        if not self._bounded:
+            return await self._handle(route, request)
+        patient = route.streams or route.waits or "wait" in raw.headers.get("Prefer", "")
+        queue = self._shedder.choose(stranger=not actor.user_id, patient=patient)
+        await queue.enter(actor.project_id or actor.user_id or raw.remote_addr or "")
+        try:
+            return await self._handle(route, request)
+        finally:
+            queue.leave()
+
+    async def _handle(self, route: Route, request: Request) -> Outgoing:
+        """Have the handler answer what has passed everything else."""
+        raw, actor = request.raw, request.context.actor
         if raw.method == "POST" and actor.user_id and (key := raw.headers.get("Idempotency-Key")) is not None:
             answer = await Once(request, key, lambda reply: self._finish(route, reply)).answer()
             if request.trail is not None and not request.trail.written and REPLAYED not in answer.headers:

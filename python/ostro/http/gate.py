@@ -14,6 +14,7 @@ from ostro.http.docs import make_docs
 from ostro.http.exchange import Incoming, Outgoing
 from ostro.http.route import Service
 from ostro.http.router import Router
+from ostro.http.shedding import Shedder
 from ostro.model.errors import NotFound
 from ostro.model.ids import new_uuid
 from ostro.services.cloud import Cloud
@@ -35,6 +36,7 @@ class Gate:
         self._cloud = cloud
         self._services = (*services, make_docs(services))
         self._router: Router[Endpoint] = Router()
+        self.shedder = Shedder(cloud.shedding)
         for service in self._services:
             self._mount(service, check_replies)
 
@@ -42,7 +44,9 @@ class Gate:
         endpoints: dict[str, Endpoint] = {}
         for route in service.routes:
             if route.path not in endpoints:
-                endpoints[route.path] = Endpoint(self._cloud, service, route.path, check_replies=check_replies)
+                endpoints[route.path] = Endpoint(
+                    self._cloud, service, route.path, self.shedder, check_replies=check_replies
+                )
             endpoints[route.path].add(route)
         for path, endpoint in endpoints.items():
             for place in service.places(path):

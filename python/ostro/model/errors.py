@@ -61,6 +61,14 @@ class Unavailable(OstroError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyRequests(OstroError):
+    """More is asked than is taken now. Trying again in a while helps."""
+
+    def __init__(self, message: str, *, retry_after_s: int = 1, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.retry_after_s = retry_after_s
+
+
 class Full(Unavailable):
     """What was to be kept has no room where it must go. Reading works; it can be kept once somebody has made room."""
 

@@ -33,6 +33,11 @@ class Pool:
         """Calls running now, abandoned ones included."""
         return self.limiter.borrowed_tokens
 
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for others to end."""
+        return self.limiter.statistics().tasks_waiting
+
 
 class Threads(Protocol):
     """Where blocking calls go."""

@@ -29,6 +29,7 @@ from ostro.services.object.chunks.local import LocalChunks
 from ostro.services.object.collector import Collector
 from ostro.services.object.uploads import UPLOAD_MOST_S, Uploads
 from ostro.services.placement.engine import PlacementEngine
+from ostro.services.shedding import Shedding, read_shedding
 from ostro.store.database import Database
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Cloud:
     catalogs: Catalogs
     sealer: Sealer
     limits: LimitRules
+    shedding: Shedding
     audit: AuditLog
     ceph: Ceph | None = None
 
@@ -107,6 +109,7 @@ def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | No
         catalogs=Catalogs(db),
         sealer=sealer,
         limits=LimitRules(identity.compliance.enforcement_model, config.region),
+        shedding=read_shedding(config.state_dir),
         audit=AuditLog(world, db, Anchors(config.state_dir / "audit")),
         ceph=ceph,
     )

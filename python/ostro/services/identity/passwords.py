@@ -16,6 +16,8 @@ import hashlib
 import hmac
 import re
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
 
 import bcrypt
 import trio
@@ -23,12 +25,17 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
+from ostro.model.errors import TooManyRequests
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
+
+T = TypeVar("T")
 
 REMEMBER_S = 300.0
 REMEMBER_MOST = 10_000
 WORKERS = 2
+WAITING_MOST = 32
+"""Who would wait longer than these take, some seconds, is refused: a flood of guesses has two cores at most, and ends nobody's patience."""
 
 
 class Passwords:
@@ -36,7 +43,7 @@ class Passwords:
 
     def __init__(self, world: World, memory_kib: int = RFC_9106_LOW_MEMORY.memory_cost) -> None:
         self._world = world
-        self._pool = Pool("argon2", WORKERS)
+        self.pool = Pool("argon2", WORKERS)
         # RFC 9106's second recommendation, one lane: 64 MiB (tests take less) and 3 passes.
         self._hasher = PasswordHasher(time_cost=RFC_9106_LOW_MEMORY.time_cost, memory_cost=memory_kib, parallelism=1)
         self._key = world.random.getrandbits(256).to_bytes(32, "big")
@@ -45,21 +52,28 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """The PHC string of a password."""
-        return await self._world.threads.run(self._pool, self._hasher.hash, password)
+        return await self._work(self._hasher.hash, password)
+
+    async def _work(self, fn: Callable[..., T], *args: object) -> T:
+        """Hash in a worker. Raises TooManyRequests when too many wait for one."""
+        if self.pool.waiting >= WAITING_MOST:
+            raise TooManyRequests("Too many passwords are being checked: try again later.")
+        return await self._world.threads.run(self.pool, fn, *args)
 
     async def verify(self, password_hash: str, password: str) -> bool:
         """Whether the password is the one that was hashed.
 
-        With an empty hash (no such user, no password) the same work is done in vain, so the time tells nothing.
+        With an empty hash (no such user, no password) the same work is done in vain, so the time tells nothing. Raises
+        TooManyRequests when too many passwords are being hashed.
         """
         if not password_hash:
             self._decoy = self._decoy or await self.hash("decoy")
-            await self._world.threads.run(self._pool, self._check, self._decoy, password)
+            await self._work(self._check, self._decoy, password)
             return False
         digest = self._digest(password_hash, password)
         if self._remembers(digest):
             return True
-        if not await self._world.threads.run(self._pool, self._check, password_hash, password):
+        if not await self._work(self._check, password_hash, password):
             return False
         self._verified[digest] = trio.current_time() + REMEMBER_S
         while len(self._verified) > REMEMBER_MOST:

@@ -1,0 +1,190 @@
+"""Load that is too much is refused early, so that what is taken is answered as fast as ever.
+
+- **A bounded queue.** So many requests are worked on at once; more wait, in turn by project, so that one that floods keeps only itself
+  waiting. When the queue is full the newest request of whoever has most in it is refused, and one that has waited too long is too.
+- **A bucket for each project** bounds its rate, however idle the cloud is.
+- **A bucket of failures for each address.** Whoever fails to log in again and again from one address is refused before any password is looked
+  at; who has a token, or logs in rightly, never pays. (How many passwords are hashed at once, and how many wait for that, `Passwords` bounds.)
+
+Hosts and health have a lane of their own: they neither wait nor count. Requests that stream or wait on purpose have other places, and more of them, because
+they take hardly any time of ours and as much of their client's as it likes.
+
+All of it is per process, and the numbers are ``api.yaml``'s. Refusals are 429 with Retry-After, in the service's own shape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import trio
+
+from ostro.model.errors import TooManyRequests
+
+if TYPE_CHECKING:
+    from ostro.services.shedding import Shedding
+
+KNOWN_MOST = 10_000
+"""Buckets that are remembered; the one that was used longest ago is forgotten, which is to say full again."""
+PATIENT_MOST = 4096
+"""Requests that stream or wait on purpose. None waits for its turn to wait."""
+OWN_LANE = frozenset(("agent", "health"))
+"""Services whose requests always pass."""
+BUSY = "The service is busy: try again later."
+TOO_FAST = "Too many requests of this project: slow down."
+TOO_MANY_FAILURES = "Too many requests from this address have failed: slow down."
+
+
+class Buckets:
+    """Token buckets by key. A rate of 0 means no bound."""
+
+    def __init__(self, rate_per_s: float, burst: int) -> None:
+        self._rate_per_s = rate_per_s
+        self._burst = float(burst)
+        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+    def wait_s(self, key: str) -> float:
+        """How long until there is a token; 0 when there is one."""
+        if not self._rate_per_s:
+            return 0.0
+        return max(1.0 - self._level(key), 0.0) / self._rate_per_s
+
+    def take(self, key: str) -> float:
+        """Take a token if there is one; how long until there is, otherwise 0."""
+        if not self._rate_per_s:
+            return 0.0
+        level = self._level(key)
+        if level < 1.0:
+            return (1.0 - level) / self._rate_per_s
+        levels = self._levels
+        levels[key] = (level - 1.0, trio.current_time())
+        levels.move_to_end(key)
+        if len(levels) > KNOWN_MOST:
+            levels.popitem(last=False)
+        return 0.0
+
+    def _level(self, key: str) -> float:
+        level, at_s = self._levels.get(key, (self._burst, 0.0))
+        return min(self._burst, level + (trio.current_time() - at_s) * self._rate_per_s)
+
+
+class _Waiter:
+    """A request in the queue, and what became of it."""
+
+    __slots__ = ("done", "granted")
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.granted = False
+
+
+class Queue:
+    """At most ``active_most`` hold a place, at most ``queue_most`` wait for one, each at most ``queue_most_s``."""
+
+    def __init__(self, active_most: int, queue_most: int, queue_most_s: float) -> None:
+        self._active_most = active_most
+        self._queue_most = queue_most
+        self._queue_most_s = queue_most_s
+        self.active = 0
+        self.waiting = 0
+        self.refused = 0
+        self._lines: OrderedDict[str, deque[_Waiter]] = OrderedDict()
+
+    async def enter(self, key: str) -> None:
+        """Return with a place, which ``leave`` gives back. Raises TooManyRequests. A checkpoint only when it has to wait."""
+        if self.active < self._active_most:
+            self.active += 1
+            return
+        if self.waiting >= self._queue_most:
+            self._make_room(key)
+        waiter = _Waiter()
+        self._lines.setdefault(key, deque()).append(waiter)
+        self.waiting += 1
+        try:
+            with trio.move_on_after(self._queue_most_s):
+                await waiter.done.wait()
+        except BaseException:
+            if waiter.granted:
+                self.leave()
+            raise
+        finally:
+            if not waiter.done.is_set():
+                self._forget(key, waiter)
+        if not waiter.granted:
+            raise self._refusal()
+
+    def leave(self) -> None:
+        """Give a place back: to the next in line, or to nobody."""
+        if not self._lines:
+            self.active -= 1
+            return
+        # Each line has its turn; within one, who came first.
+        key, line = next(iter(self._lines.items()))
+        waiter = line.popleft()
+        self.waiting -= 1
+        if line:
+            self._lines.move_to_end(key)
+        else:
+            del self._lines[key]
+        waiter.granted = True
+        waiter.done.set()
+
+    def _make_room(self, key: str) -> None:
+        """Refuse the newest of the longest line if that is longer than the newcomer's would be, else the newcomer."""
+        longest = max(self._lines, key=lambda name: len(self._lines[name]), default=key)
+        if len(self._lines.get(longest, ())) <= len(self._lines.get(key, ())) + 1:
+            raise self._refusal()
+        waiter = self._lines[longest][-1]
+        self._forget(longest, waiter)
+        waiter.done.set()
+
+    def _forget(self, key: str, waiter: _Waiter) -> None:
+        line = self._lines[key]
+        with suppress(ValueError):
+            line.remove(waiter)
+            self.waiting -= 1
+        if not line:
+            del self._lines[key]
+
+    def _refusal(self) -> TooManyRequests:
+        self.refused += 1
+        return TooManyRequests(BUSY, retry_after_s=1)
+
+
+class Shedder:
+    """The bounds of one process."""
+
+    def __init__(self, settings: Shedding) -> None:
+        bounds = (settings.active_most, settings.queue_most, settings.queue_most_s)
+        self.queue = Queue(*bounds)
+        self.strangers = Queue(*bounds)
+        """Those who log in have places of their own, because hashing passwords is slow on purpose."""
+        self.projects = Buckets(settings.project_rate_per_s, settings.project_burst)
+        self.failures = Buckets(settings.failure_rate_per_s, settings.failure_burst)
+
+        self.patient = Queue(PATIENT_MOST, 0, 0.0)
+
+    def choose(self, *, stranger: bool, patient: bool) -> Queue:
+        """Where a request takes its place."""
+        if patient:
+            return self.patient
+        return self.strangers if stranger else self.queue
+
+    def check_project(self, project_id: str) -> None:
+        """Raise TooManyRequests for a project that asks too often."""
+        if project_id and (wait_s := self.projects.take(project_id)):
+            raise TooManyRequests(TOO_FAST, retry_after_s=math.ceil(wait_s))
+
+    def check_address(self, address: str) -> None:
+        """Raise TooManyRequests for an address that has failed too often."""
+        if wait_s := self.failures.wait_s(address):
+            raise TooManyRequests(TOO_MANY_FAILURES, retry_after_s=math.ceil(wait_s))
+
+    def note_failure(self, address: str) -> None:
+        """Somebody there was refused for not saying rightly who it is."""
+        self.failures.take(address)

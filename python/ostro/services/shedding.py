@@ -1,0 +1,38 @@
+"""How much an operator lets in: ``api.yaml`` in the state directory. The numbers are for one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from ostro.model.errors import Invalid
+
+
+class Shedding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A rate of 0 means no bound."""
+
+    active_most: int = 64
+    """Requests worked on at once: enough to fill a group commit, few enough that each is done soon."""
+    queue_most: int = 1024
+    queue_most_s: float = 10.0
+    project_rate_per_s: float = 5000.0
+    """More than a process can answer; who shares a cloud may want less."""
+    project_burst: int = 20_000
+    failure_rate_per_s: float = 20.0
+    failure_burst: int = 200
+    """Failed logins from one address. Behind a proxy all have its address."""
+
+    def __post_init__(self) -> None:
+        if self.active_most < 1 or self.project_burst < 1 or self.failure_burst < 1:
+            raise ValueError("active_most and bursts must be at least 1")
+
+
+def read_shedding(state_dir: Path) -> Shedding:
+    """What the operator has set, or what ships. Raises Invalid."""
+    path = state_dir / "api.yaml"
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_text()) or {} if path.exists() else {}, Shedding)
+    except (msgspec.ValidationError, yaml.YAMLError) as error:
+        raise Invalid(f"api.yaml: {error}") from error
