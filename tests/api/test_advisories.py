@@ -1,9 +1,10 @@
 """Privilege escalations known from Keystone's advisories: none of them works here.
 
-Elsewhere: CVE-2014-3476 and CVE-2014-2237 (trusts that widen or outlive themselves) in ``test_trusts``; CVE-2020-12689, CVE-2020-12690 and
-CVE-2020-12691 (restricted credentials that make others, roles of OAuth ignored, credentials given to others) in ``test_application_credentials``,
-``test_oauth1`` and ``test_credentials``; CVE-2020-12692 (old signatures) in ``test_signatures``; CVE-2021-38155 (users found out by lockout) in
-``test_logins``; CVE-2018-14432 (projects of others listed by federation) in ``test_federated``; CVE-2025-65073 (signatures exchanged by anybody) in ``test_credentials``.
+Elsewhere: CVE-2013-2157 (an LDAP bind without a password) in ``test_directories``; CVE-2014-3476 and CVE-2014-2237 (trusts that widen or
+outlive themselves) in ``test_trusts``; CVE-2020-12689, CVE-2020-12690 and CVE-2020-12691 (restricted credentials that make others, roles of
+OAuth ignored, credentials given to others) in ``test_application_credentials``, ``test_oauth1`` and ``test_credentials``; CVE-2020-12692
+(old signatures) in ``test_signatures``; CVE-2021-38155 (users found out by lockout) in ``test_logins``; CVE-2018-14432 (projects of others
+listed by federation) in ``test_federated``; CVE-2025-65073 (signatures exchanged by anybody) in ``test_credentials``.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "argon2": ("services/identity/passwords.py",),
     "joserfc": ("services/identity/oidc.py", "testing/oidc_provider.py"),
     "authlib": ("testing/oidc_provider.py",),
+    "ldap": ("services/identity/ldap.py", "testing/slapd.py"),
     "flask": ("testing/oidc_provider.py",),
 }
 """Module -> the folders and files below ``ostro`` that may import it."""

@@ -16,6 +16,7 @@ from ostro.services.audit.anchors import Anchors
 from ostro.services.audit.log import AuditLog
 from ostro.services.identity.auth import Authenticator
 from ostro.services.identity.catalog import Catalogs
+from ostro.services.identity.directories import Directories
 from ostro.services.identity.logins import Logins
 from ostro.services.identity.oidc import Oidc
 from ostro.services.identity.passwords import Passwords
@@ -67,6 +68,7 @@ class Cloud:
     policies: Policies
     authenticator: Authenticator
     logins: Logins
+    directories: Directories
     catalogs: Catalogs
     sealer: Sealer
     limits: LimitRules
@@ -92,6 +94,7 @@ def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | No
     identity = read_identity(config.state_dir)
     tokens = Tokens(world, db, identity.compliance)
     passwords = Passwords(world, config.password_memory_kib)
+    directories = Directories(world, db)
     sealer = Sealer(world, config.state_dir / "credential.keys")
     return Cloud(
         world,
@@ -104,7 +107,8 @@ def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | No
         uploads=Uploads(chunks),
         placement=PlacementEngine(db),
         policies=read_policies(config.state_dir),
-        authenticator=Authenticator(world, db, tokens, passwords, sealer),
+        authenticator=Authenticator(world, db, tokens, passwords, sealer, directories),
+        directories=directories,
         logins=Logins(world, db, sealer, Oidc(world, Web()), identity.federation),
         catalogs=Catalogs(db),
         sealer=sealer,

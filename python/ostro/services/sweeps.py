@@ -58,6 +58,11 @@ async def forget_logins(cloud: Cloud) -> None:
     await cloud.db.run(forget_used_logins, now_us)
 
 
+async def read_directories(cloud: Cloud) -> None:
+    """Users and groups of LDAP servers: who is out there is out here within the minute."""
+    await cloud.directories.refresh_all()
+
+
 async def take_back_asks(cloud: Cloud) -> None:
     """Questions to hosts that nobody waits for any more."""
     await cloud.db.run(sweep_asks, cloud.world.now_us())
@@ -80,6 +85,7 @@ async def forget_kept_answers(cloud: Cloud) -> None:
 SWEEPS: tuple[Sweep, ...] = (
     Sweep("revocations", forget_revocations, 3600.0),
     Sweep("logins", forget_logins, 600.0),
+    Sweep("directories", read_directories, 60.0),
     Sweep("asks", take_back_asks, 60.0),
     Sweep("tombstones", forget_servers, 600.0),
     Sweep("kept answers", forget_kept_answers, 600.0),

@@ -18,6 +18,15 @@ class Group(msgspec.Struct, frozen=True):
     domain_id: str
     description: str
     extra: dict[str, Any]
+    source: str = ""
+    """Where the group comes from, when it isn't from here, as of a user."""
+    shown_name: str = ""
+    """Its name then; ``name`` is its id."""
+
+    @property
+    def display_name(self) -> str:
+        """The name that is shown."""
+        return self.shown_name or self.name
 
 
 GROUPS = Table("groups", Group)

@@ -41,6 +41,10 @@ class User(msgspec.Struct, frozen=True):
 
 FEDERATION = "federation"
 """The source of users that identity providers vouch for."""
+DIRECTORY = "ldap"
+"""The source of users and groups of a domain's directory."""
+GONE = "gone"
+"""The source of those that the directory has no more: hidden and of no use, but not forgotten."""
 
 
 USERS = Table("users", User)

@@ -16,11 +16,11 @@ from ostro.http.identity.views import (
     check_id,
     enabled_filter,
     list_shape,
-    name_filters,
     page_body,
     page_of,
     reference,
     self_link,
+    shown_name_filters,
     split_extra,
 )
 from ostro.http.paging import cut
@@ -45,7 +45,7 @@ def view(req: Request, group: Group) -> dict[str, Any]:
     return {
         **group.extra,
         "id": group.id,
-        "name": group.name,
+        "name": group.display_name,
         "domain_id": group.domain_id,
         "description": group.description,
         "links": self_link(req, "groups", group.id),
@@ -77,9 +77,10 @@ async def create_group(req: Request) -> Reply:
     summary="List groups",
 )
 async def list_groups(req: Request) -> Reply:
-    filters = name_filters(req, "groups")
+    filters = shown_name_filters(req, "groups")
     filters += [Filter("domain_id", req.query["domain_id"])] if "domain_id" in req.query else []
     page = page_of(req, *filters)
+    await req.cloud.directories.refresh(req.query.get("domain_id") or req.context.actor.domain_id)
     rows = await req.read(groups.list_groups, page)
     return Reply(page_body(req, "groups", rows, page, [view(req, row) for row in cut(rows, page)[0]]))
 
@@ -93,6 +94,7 @@ async def list_groups(req: Request) -> Reply:
     summary="Show a group",
 )
 async def show_group(req: Request) -> Reply:
+    await req.cloud.directories.refresh_of(group_id=req.params["group_id"])
     return Reply({"group": view(req, await req.read(groups.get_group, req.params["group_id"]))})
 
 
@@ -134,7 +136,8 @@ async def delete_group(req: Request) -> Reply:
     summary="List a group's users",
 )
 async def list_members(req: Request) -> Reply:
-    page = page_of(req, *name_filters(req, "users"), *enabled_filter(req))
+    page = page_of(req, *shown_name_filters(req, "users"), *enabled_filter(req))
+    await req.cloud.directories.refresh_of(group_id=req.params["group_id"])
     rows = await req.read(groups.list_members, req.params["group_id"], page)
     views = [user_routes.view(req, row) for row in cut(rows, page)[0]]
     return Reply(page_body(req, "users", rows, page, views))
@@ -157,6 +160,7 @@ async def add_user(req: Request) -> Reply:
     summary="Check that a user is in a group",
 )
 async def check_user(req: Request) -> Reply:
+    await req.cloud.directories.refresh_of(group_id=req.params["group_id"])
     await req.read(groups.check_user, req.params["group_id"], req.params["user_id"])
     return Reply()
 
@@ -184,6 +188,7 @@ async def remove_user(req: Request) -> Reply:
     summary="List the groups that a user is in",
 )
 async def list_groups_of_user(req: Request) -> Reply:
-    page = page_of(req, *name_filters(req, "groups"))
+    page = page_of(req, *shown_name_filters(req, "groups"))
+    await req.cloud.directories.refresh_of(user_id=req.params["user_id"])
     rows = await req.read(groups.list_groups_of_user, req.params["user_id"], page)
     return Reply(page_body(req, "groups", rows, page, [view(req, row) for row in cut(rows, page)[0]]))

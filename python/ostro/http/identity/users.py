@@ -20,11 +20,11 @@ from ostro.http.identity.views import (
     enabled_filter,
     list_body,
     list_shape,
-    name_filters,
     page_body,
     page_of,
     reference,
     self_link,
+    shown_name_filters,
     split_extra,
 )
 from ostro.http.paging import cut
@@ -104,15 +104,6 @@ FEDERATED_QUERY = {"idp_id": STRING, "protocol_id": STRING, "unique_id": STRING}
 _VOUCHED = "users.id IN (SELECT user_id FROM federated_users WHERE {} = ?)"
 
 
-def _name_filters(req: Request) -> list[Filter | Where]:
-    """By the name that is shown."""
-    if "name" not in req.query:
-        return name_filters(req, "users")
-    name = req.query["name"]
-    inexact = [one for one in name_filters(req, "users") if one != Filter("name", name)]
-    return [Where("(users.name = ? OR users.shown_name = ?)", (name, name)), *inexact]
-
-
 async def _hash(req: Request, given: dict[str, Any]) -> str:
     password = given.get("password")
     if password:
@@ -153,10 +144,11 @@ async def create_user(req: Request) -> Reply:
     summary="List users",
 )
 async def list_users(req: Request) -> Reply:
-    filters = [*_name_filters(req), *enabled_filter(req)]
+    filters = [*shown_name_filters(req, "users"), *enabled_filter(req)]
     filters += [Where(_VOUCHED.format(n), (req.query[n],)) for n in FEDERATED_QUERY if n in req.query]
     filters += [Filter("domain_id", req.query["domain_id"])] if "domain_id" in req.query else []
     page = page_of(req, *filters)
+    await req.cloud.directories.refresh(req.query.get("domain_id") or req.context.actor.domain_id)
     rows = await req.read(users.list_users, page)
     return Reply(page_body(req, "users", rows, page, [view(req, row) for row in cut(rows, page)[0]]))
 
@@ -170,6 +162,7 @@ async def list_users(req: Request) -> Reply:
     summary="Show a user",
 )
 async def show_user(req: Request) -> Reply:
+    await req.cloud.directories.refresh_of(user_id=req.params["user_id"])
     user, vouched = await req.read(users.get_user_and_origin, req.params["user_id"])
     return Reply({"user": view(req, user) | ({"federated": federated_view(vouched)} if vouched else {})})
 

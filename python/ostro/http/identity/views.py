@@ -85,6 +85,21 @@ def name_filters(req: Request, table: str, column: str = "name") -> list[Filter 
     return out
 
 
+def shown_name_filters(req: Request, table: str) -> list[Filter | Where]:
+    """As ``name_filters``, by the name that is shown, of users or groups: theirs need not be the column's."""
+    out: list[Filter | Where] = []
+    shown = f"CASE WHEN {table}.shown_name = '' THEN {table}.name ELSE {table}.shown_name END"
+    for found in name_filters(req, table):
+        if isinstance(found, Where):
+            out.append(Where(found.sql.replace(f"{table}.name", shown), found.params))
+        elif found.op is Op.LIKE:
+            out.append(Where(f"{shown} LIKE ? ESCAPE '\\'", (found.value,)))
+        else:
+            sql = f"({table}.name = ? AND {table}.shown_name = '') OR {table}.shown_name = ?"
+            out.append(Where(sql, (found.value, found.value)))
+    return out
+
+
 def enabled_filter(req: Request) -> list[Filter | Where]:
     """``enabled``; without a value it means true, and only 0 and false mean false."""
     if "enabled" not in req.query:

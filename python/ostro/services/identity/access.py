@@ -11,10 +11,11 @@ from typing import Any
 from ostro.model.context import Context
 from ostro.model.errors import Forbidden, NotFound
 from ostro.store.database import Tx
+from ostro.store.domain_configs import has_directory
 from ostro.store.groups import GROUPS, Group
 from ostro.store.projects import PROJECTS, Project
 from ostro.store.roles import ROLES, Role
-from ostro.store.users import USERS, User
+from ostro.store.users import DIRECTORY, GONE, USERS, User
 
 Target = dict[str, object]
 
@@ -69,9 +70,33 @@ def role_target(role: Role | None) -> Target:
     return {"target__role__name": role.name, "target__role__domain_id": role.domain_id or None} if role else {}
 
 
+def find_user(tx: Tx, id_: str) -> User | None:
+    """The user, if it is there: one that its directory has no more is not."""
+    user = USERS.find(tx, id=id_)
+    return None if user is None or user.source == GONE else user
+
+
+def find_group(tx: Tx, id_: str) -> Group | None:
+    """The group, likewise."""
+    group = GROUPS.find(tx, id=id_)
+    return None if group is None or group.source == GONE else group
+
+
+def check_writable(source: str) -> None:
+    """Raise Forbidden for a directory's own."""
+    if source == DIRECTORY:
+        raise Forbidden("LDAP does not support write operations")
+
+
+def check_no_directory(tx: Tx, domain_id: str) -> None:
+    """Raise Forbidden where new users and groups would have to be made in a directory."""
+    if has_directory(tx, domain_id):
+        raise Forbidden("LDAP does not support write operations")
+
+
 def reach_user(tx: Tx, context: Context, user_id: str, policy: str) -> User:
     """The user, if the policy lets the actor. Raises Forbidden, then NotFound."""
-    user = USERS.find(tx, id=user_id)
+    user = find_user(tx, user_id)
     context.enforce(policy, **user_target(user, user_id))
     if user is None:
         raise missing("user", user_id)
@@ -80,7 +105,7 @@ def reach_user(tx: Tx, context: Context, user_id: str, policy: str) -> User:
 
 def reach_group(tx: Tx, context: Context, group_id: str, policy: str) -> Group:
     """The group, if the policy lets the actor. Raises Forbidden, then NotFound."""
-    group = GROUPS.find(tx, id=group_id)
+    group = find_group(tx, group_id)
     context.enforce(policy, **group_target(group))
     if group is None:
         raise missing("group", group_id)
@@ -125,7 +150,7 @@ def need_domain(tx: Tx, id_: str) -> Project:
 
 def need_user(tx: Tx, id_: str) -> User:
     """The user. Raises NotFound."""
-    user = USERS.find(tx, id=id_)
+    user = find_user(tx, id_)
     if user is None:
         raise missing("user", id_)
     return user
@@ -133,7 +158,7 @@ def need_user(tx: Tx, id_: str) -> User:
 
 def need_group(tx: Tx, id_: str) -> Group:
     """The group. Raises NotFound."""
-    group = GROUPS.find(tx, id=id_)
+    group = find_group(tx, id_)
     if group is None:
         raise missing("group", id_)
     return group

@@ -22,6 +22,7 @@ from ostro.model.errors import Forbidden, NotFound, Unauthenticated
 from ostro.runtime.world import World
 from ostro.services.identity.compliance import Compliance
 from ostro.services.identity.delegation import is_usable_user
+from ostro.services.identity.directories import Directories
 from ostro.services.identity.federated import Admitted
 from ostro.services.identity.passwords import Passwords
 from ostro.services.identity.sealing import Sealer
@@ -30,9 +31,10 @@ from ostro.services.identity.totp import is_passcode
 from ostro.store.application_credentials import APPLICATION_CREDENTIALS, ApplicationCredential
 from ostro.store.credentials import CREDENTIALS
 from ostro.store.database import Database, Tx
+from ostro.store.domain_configs import has_directory
 from ostro.store.projects import PROJECTS, Project
 from ostro.store.trusts import TRUSTS, Trust, use_trust
-from ostro.store.users import FAILURES, USERS, User, count_failure
+from ostro.store.users import DIRECTORY, FAILURES, GONE, USERS, User, count_failure
 
 RECEIPT_LIFETIME_US = 300 * 1_000_000
 SIGNED = ("ec2credential",)
@@ -95,6 +97,8 @@ class Login(msgspec.Struct, frozen=True):
     failures: int = 0
     locked: bool = False
     expired: bool = False
+    directory: str = ""
+    """The domain whose directory verifies the password, where it isn't ours to verify."""
 
 
 def find_domain(tx: Tx, ref: DomainRef) -> Project | None:
@@ -109,7 +113,10 @@ def find_user(tx: Tx, ref: UserRef) -> User | None:
     if ref.id:
         return USERS.find(tx, id=ref.id)
     domain = find_domain(tx, ref.domain)
-    return USERS.find(tx, name=ref.name, domain_id=domain.id) if domain and ref.name else None
+    if domain is None or not ref.name:
+        return None
+    found = USERS.find(tx, name=ref.name, domain_id=domain.id)
+    return found or USERS.find(tx, shown_name=ref.name, domain_id=domain.id, source=DIRECTORY)
 
 
 def find_project(tx: Tx, ref: UserRef) -> Project | None:
@@ -129,7 +136,11 @@ def find_login(tx: Tx, ref: UserRef, compliance: Compliance, now_us: int) -> Log
     count = failures.failures if failures else 0
     locked = failures is not None and compliance.locked_until_us(count, failures.last_at_us) > now_us
     if user is None:
-        return Login(subject, failures=count, locked=locked)
+        domain = find_domain(tx, ref.domain) if ref.name and not ref.id else None
+        directory = domain.id if domain and domain.enabled and has_directory(tx, domain.id) else ""
+        return Login(subject, failures=count, locked=locked, directory=directory)
+    if user.source in (DIRECTORY, GONE):
+        return Login(subject, user.id, failures=count, locked=locked, directory=user.domain_id)
     if user.options.get("ignore_lockout_failure_attempts"):
         locked = False
     expires_at_us = compliance.expires_at_us(user.password_set_at_us, user.options, first_use=user.password_by_admin)
@@ -184,12 +195,15 @@ class Shown:
 class Authenticator:
     """Verifies what is shown, for one process."""
 
-    def __init__(self, world: World, db: Database, tokens: Tokens, passwords: Passwords, sealer: Sealer) -> None:
+    def __init__(
+        self, world: World, db: Database, tokens: Tokens, passwords: Passwords, sealer: Sealer, directories: Directories
+    ) -> None:
         self._world = world
         self._db = db
         self._tokens = tokens
         self._passwords = passwords
         self._sealer = sealer
+        self._directories = directories
 
     async def authenticate(
         self,
@@ -283,13 +297,19 @@ class Authenticator:
         """The id of the user whose password it is. Raises Unauthenticated."""
         now_us = self._world.now_us()
         login = await self._db.read(find_login, ref, self._tokens.compliance, now_us)
-        good = await self._passwords.verify("" if login.locked else login.password_hash, password)
+        if login.directory and not login.locked:
+            login = msgspec.structs.replace(login, user_id=await self._ask_directory(login, ref, password))
+            good = bool(login.user_id)
+        else:
+            good = await self._passwords.verify("" if login.locked else login.password_hash, password)
         if not good:
             if not login.locked:
                 await self._db.run(count_failure, login.subject, now_us)
             raise Unauthenticated(REFUSED, detail="wrong user or password" if not login.locked else "locked out")
         if login.failures:
             await self._db.run(_forgive, login.subject)
+        if login.directory:
+            return login.user_id
         if self._passwords.is_outdated(login.password_hash):
             better = await self._passwords.hash(password)
             await self._db.run(_rehash, login.user_id, login.password_hash, better)
@@ -299,11 +319,17 @@ class Authenticator:
             )
         return login.user_id
 
+    async def _ask_directory(self, login: Login, ref: UserRef, password: str) -> str:
+        name = "" if ref.id else ref.name
+        return await self._directories.verify(login.directory, name, login.user_id, password)
+
     async def verify_own_password(self, user_id: str, password: str) -> str:
         """The hash of a user's present password, which this is, also when it has expired. Raises Unauthenticated."""
         with suppress(PasswordExpired):
             await self.verify_password(UserRef(id=user_id), password)
         login = await self._db.read(find_login, UserRef(id=user_id), self._tokens.compliance, self._world.now_us())
+        if login.directory:
+            raise Forbidden("LDAP does not support write operations")
         if not login.password_hash:
             raise Unauthenticated(REFUSED, detail="the user went away")
         return login.password_hash

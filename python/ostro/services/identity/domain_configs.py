@@ -14,8 +14,11 @@ from ostro.model.context import Context
 from ostro.model.errors import Forbidden, Invalid, NotFound
 from ostro.services.identity.access import need_domain
 from ostro.services.identity.compliance import Compliance
+from ostro.services.identity.directories import read_options
 from ostro.store.database import Tx
-from ostro.store.domain_configs import DOMAIN_CONFIGS, DomainConfig
+from ostro.store.directories import forget_directory
+from ostro.store.domain_configs import DIRECTORIES_TOPIC, DOMAIN_CONFIGS, DomainConfig
+from ostro.store.tokens import TOPIC
 
 Config = dict[str, dict[str, Any]]
 SECRET = ("ldap", "password")
@@ -28,20 +31,26 @@ DEFAULTS: Config = {
         "suffix": "cn=example,cn=com",
         "query_scope": "one",
         "page_size": 0,
+        "chase_referrals": None,
         "user_tree_dn": None,
         "user_filter": None,
         "user_objectclass": "inetOrgPerson",
         "user_id_attribute": "cn",
         "user_name_attribute": "sn",
         "user_mail_attribute": "mail",
+        "user_description_attribute": "description",
         "user_pass_attribute": "userPassword",
         "user_enabled_attribute": "enabled",
+        "user_enabled_invert": False,
+        "user_enabled_mask": 0,
+        "user_enabled_default": "True",
         "group_tree_dn": None,
         "group_filter": None,
         "group_objectclass": "groupOfNames",
         "group_id_attribute": "cn",
         "group_name_attribute": "ou",
         "group_member_attribute": "member",
+        "group_members_are_ids": False,
         "group_desc_attribute": "description",
         "tls_cacertfile": None,
         "tls_cacertdir": None,
@@ -114,9 +123,13 @@ def create_config(tx: Tx, context: Context, domain_id: str, given: Config) -> tu
 
 
 def _store(tx: Tx, domain_id: str, config: Config) -> None:
+    """Keep it. A domain that has no directory any more has lost its directory's users."""
     DOMAIN_CONFIGS.delete(tx, domain_id)
     if config:
         DOMAIN_CONFIGS.insert(tx, DomainConfig(domain_id, config))
+    if read_options(config) is None:
+        forget_directory(tx, domain_id)
+    tx.ring(DIRECTORIES_TOPIC, TOPIC)
 
 
 def get_config(tx: Tx, context: Context, domain_id: str, group: str = "", option: str = "") -> Any:

@@ -10,6 +10,8 @@ import msgspec
 from ostro.model.context import Context
 from ostro.model.errors import Conflict, Forbidden, Invalid, NotFound
 from ostro.services.identity.access import (
+    check_no_directory,
+    check_writable,
     group_target,
     need_domain,
     need_group,
@@ -22,10 +24,10 @@ from ostro.services.identity.projects import merge
 from ostro.store.assignments import ActorKind, forget_actor
 from ostro.store.database import Tx
 from ostro.store.groups import GROUPS, Group, add_member, is_member, remove_member
-from ostro.store.paging import Filter, Page, Where, list_page
+from ostro.store.paging import Filter, Op, Page, Where, list_page
 from ostro.store.projects import DEFAULT_DOMAIN_ID
 from ostro.store.tokens import TOPIC
-from ostro.store.users import USERS, User
+from ostro.store.users import DIRECTORY, GONE, USERS, User
 
 
 def create_group(tx: Tx, context: Context, given: Mapping[str, Any], extra: Mapping[str, Any]) -> Group:
@@ -35,6 +37,7 @@ def create_group(tx: Tx, context: Context, given: Mapping[str, Any], extra: Mapp
     context.enforce("identity:create_group", **({"target__group__domain_id": domain_id} if domain_id else {}))
     domain_id = domain_id or actor.domain_id or actor.project_domain_id or DEFAULT_DOMAIN_ID
     need_domain(tx, domain_id)
+    check_no_directory(tx, domain_id)
     _check_name(tx, given["name"], domain_id)
     group = Group(context.new_hex_id(), given["name"], domain_id, given.get("description") or "", dict(extra))
     return GROUPS.insert(tx, group)
@@ -56,6 +59,7 @@ def list_groups(tx: Tx, context: Context, page: Page) -> list[Group]:
     """One page of groups; a domain's token shows its domain's."""
     domain_id = context.actor.domain_id
     context.enforce("identity:list_groups", **({"target__group__domain_id": domain_id} if domain_id else {}))
+    page = page.with_filters(Filter("source", GONE, Op.NE))
     return list_page(tx, GROUPS, page.with_filters(Filter("domain_id", domain_id)) if domain_id else page)
 
 
@@ -73,6 +77,7 @@ def update_group(
 ) -> Group:
     """Change a group's name, description or extra fields."""
     group = reach_group(tx, context, group_id, "identity:update_group")
+    check_writable(group.source)
     if given.get("domain_id", group.domain_id) != group.domain_id:
         raise Forbidden("Cannot change Domain ID of a group.")
     changes: dict[str, Any] = {"extra": merge(group.extra, extra)}
@@ -89,7 +94,7 @@ def update_group(
 def delete_group(tx: Tx, context: Context, group_id: str) -> None:
     """Delete a group and every role that it has."""
     need_group(tx, group_id)
-    reach_group(tx, context, group_id, "identity:delete_group")
+    check_writable(reach_group(tx, context, group_id, "identity:delete_group").source)
     remove_group(tx, group_id)
 
 
@@ -108,16 +113,21 @@ def list_members(tx: Tx, context: Context, group_id: str, page: Page) -> list[Us
     return list_page(tx, USERS, page.with_filters(Filter("domain_id", domain_id)) if domain_id else page)
 
 
-def _reach_both(tx: Tx, context: Context, group_id: str, user_id: str, policy: str) -> None:
+def _reach_both(tx: Tx, context: Context, group_id: str, user_id: str, policy: str) -> tuple[Group, User]:
     group, user = GROUPS.find(tx, id=group_id), USERS.find(tx, id=user_id)
     context.enforce(policy, **{**group_target(group), **user_target(user, user_id)})
-    need_user(tx, user_id)
-    need_group(tx, group_id)
+    return need_group(tx, group_id), need_user(tx, user_id)
 
 
 def add_user(tx: Tx, context: Context, group_id: str, user_id: str) -> None:
     """Put a user into a group. Idempotent."""
-    _reach_both(tx, context, group_id, user_id, "identity:add_user_to_group")
+    group, user = _reach_both(tx, context, group_id, user_id, "identity:add_user_to_group")
+    check_writable(group.source)
+    if user.source == DIRECTORY:
+        raise Forbidden(
+            "Group membership across backend boundaries is not allowed. Group in question is"
+            f" {group_id}, user is {user_id}."
+        )
     add_member(tx, group_id, user_id)
     tx.ring(TOPIC)
 
@@ -131,7 +141,8 @@ def check_user(tx: Tx, context: Context, group_id: str, user_id: str) -> None:
 
 def remove_user_from_group(tx: Tx, context: Context, group_id: str, user_id: str) -> None:
     """Take a user out of a group. Raises NotFound when it isn't in it."""
-    _reach_both(tx, context, group_id, user_id, "identity:remove_user_from_group")
+    group, _user = _reach_both(tx, context, group_id, user_id, "identity:remove_user_from_group")
+    check_writable(group.source)
     if not remove_member(tx, group_id, user_id):
         raise NotFound("user", user_id, f"User '{user_id}' not found in group '{group_id}'.")
     tx.ring(TOPIC)

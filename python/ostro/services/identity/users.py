@@ -9,16 +9,23 @@ import msgspec
 
 from ostro.model.context import Context
 from ostro.model.errors import Conflict, Forbidden, Invalid, Unauthenticated
-from ostro.services.identity.access import check_mutable, listed_domain, need_domain, reach_user
+from ostro.services.identity.access import (
+    check_mutable,
+    check_no_directory,
+    check_writable,
+    listed_domain,
+    need_domain,
+    reach_user,
+)
 from ostro.services.identity.compliance import DAY_US, Compliance
 from ostro.services.identity.projects import merge
 from ostro.store.assignments import ActorKind, forget_actor, list_actor_ids, list_domains_of, list_projects_of
 from ostro.store.database import Tx
 from ostro.store.federation import FEDERATED_USERS, FederatedUser
-from ostro.store.paging import Filter, Page, list_page
+from ostro.store.paging import Filter, Op, Page, list_page
 from ostro.store.projects import DEFAULT_DOMAIN_ID, PROJECTS, Project
 from ostro.store.tokens import TOPIC
-from ostro.store.users import FAILURES, FEDERATION, USERS, User, add_past_password, list_past_passwords
+from ostro.store.users import FAILURES, FEDERATION, GONE, USERS, User, add_past_password, list_past_passwords
 
 PASSWORDS_KEPT = 25
 """Given-up passwords that are remembered of a user, whatever the operator's count is today."""
@@ -33,6 +40,7 @@ def create_user(
     context.enforce("identity:create_user", **({"target__user__domain_id": domain_id} if domain_id else {}))
     domain_id = domain_id or actor.domain_id or actor.project_domain_id or DEFAULT_DOMAIN_ID
     need_domain(tx, domain_id)
+    check_no_directory(tx, domain_id)
     name = given["name"].strip()
     _check_name(tx, name, domain_id)
     user = User(
@@ -81,6 +89,7 @@ def get_user_and_origin(tx: Tx, context: Context, user_id: str) -> tuple[User, l
 def list_users(tx: Tx, context: Context, page: Page) -> list[User]:
     """One page of the users that the actor may read."""
     domain_id = listed_domain(context, "identity:list_users")
+    page = page.with_filters(Filter("source", GONE, Op.NE))
     return list_page(tx, USERS, page.with_filters(Filter("domain_id", domain_id)) if domain_id else page)
 
 
@@ -94,6 +103,7 @@ def update_user(
 ) -> User:
     """Change a user; an empty ``password_hash`` leaves the password as it is."""
     user = reach_user(tx, context, user_id, "identity:update_user")
+    check_writable(user.source)
     check_mutable("user", user_id, user.options, {**given, **extra})
     if given.get("domain_id", user.domain_id) != user.domain_id:
         raise Forbidden("Cannot change domain_id of a user.")
@@ -174,6 +184,7 @@ def list_user_domains(tx: Tx, context: Context, user_id: str) -> list[Project]:
 def delete_user(tx: Tx, context: Context, user_id: str) -> None:
     """Delete a user and every role that it has."""
     user = reach_user(tx, context, user_id, "identity:delete_user")
+    check_writable(user.source)
     check_mutable("user", user_id, user.options)
     remove_user(tx, user_id)
 
