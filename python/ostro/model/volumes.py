@@ -12,6 +12,12 @@ CEPH = "ceph"
 """Storage in Ceph, which all hosts share."""
 
 
+LUKS = "luks"
+"""LUKS 1, done by QEMU."""
+LUKS2 = "luks2"
+"""LUKS 2, done by librbd."""
+
+
 def storage_trait(backend: str) -> str:
     """The trait of a host that has this kind of storage."""
     return f"CUSTOM_OSTRO_STORAGE_{backend.upper()}"

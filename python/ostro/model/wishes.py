@@ -205,12 +205,21 @@ class ImageWish(msgspec.Struct, frozen=True):
     stored_as: str = ""
 
 
+class EncryptionWish(msgspec.Struct, frozen=True):
+    """How a volume is encrypted: ``format`` is luks or luks2. The host asks for the passphrase when it needs it; no wish bears one."""
+
+    format: str
+    cipher: str
+    key_bits: int
+
+
 class VolumeWish(msgspec.Struct, frozen=True):
     """A volume kept by this host. ``image_id`` is what it starts from, empty for blank.
 
     ``backend`` is the kind of storage it shall be in (``local``, ``ceph``), empty for the one that the host prefers. A ``borrowed`` volume is in storage
     that hosts share and another host looks after it: this one may plug it into servers, and never makes, moves, grows or deletes it.
-    With a ``source_snapshot_id`` it starts as the source volume was then.
+    With a ``source_snapshot_id`` it starts as the source volume was then. What is copied of a volume is encrypted as that was.
+    ``limits`` is what the storage shall hold it to, by upstream's names (``total_iops_sec``), where it can.
     """
 
     id: str
@@ -220,6 +229,8 @@ class VolumeWish(msgspec.Struct, frozen=True):
     backend: str = ""
     borrowed: bool = False
     source_snapshot_id: str = ""
+    encryption: EncryptionWish | None = None
+    limits: dict[str, int] = {}
 
 
 class SnapshotWish(msgspec.Struct, frozen=True):
@@ -230,11 +241,14 @@ class SnapshotWish(msgspec.Struct, frozen=True):
 
 
 class AttachmentWish(msgspec.Struct, frozen=True):
-    """A volume that a server must have plugged in. ``device`` is the guest's name for it, such as ``vdb``."""
+    """A volume that a server must have plugged in. ``device`` is the guest's name for it, such as ``vdb``.
+
+    ``limits`` is what the hypervisor holds it to, by libvirt's names (``total_bytes_sec``)."""
 
     id: str
     volume_id: str
     device: str
+    limits: dict[str, int] = {}
 
 
 class Power(StrEnum):
@@ -313,6 +327,7 @@ class ServerWish(msgspec.Struct, frozen=True):
     disk_gb: int
     image_id: str = ""
     root_volume_id: str = ""
+    root_limits: dict[str, int] = {}
     ports: list[str] = []
     attachments: list[AttachmentWish] = []
     power: Power = Power.ON

@@ -76,6 +76,10 @@ class Cloud:
     audit: AuditLog
     ceph: Ceph | None = None
 
+    def new_sealed_key(self) -> str:
+        """A fresh secret of 256 bits, sealed, for what may need one."""
+        return self.sealer.seal(f"{self.world.random.getrandbits(256):064x}")
+
 
 def read_policies(state_dir: Path) -> Policies:
     """The policies as they ship, with what the operator's ``policy.yaml`` in the state directory puts in their place. Raises Invalid."""

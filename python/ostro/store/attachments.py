@@ -9,7 +9,9 @@ from ostro.store.table import Table
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """A volume that is, or is about to be, plugged into a server. ``device`` is a path such as ``/dev/vdb``."""
+    """A volume that is, or is about to be, plugged into a server. ``device`` is a path such as ``/dev/vdb``.
+
+    ``limits`` is what the hypervisor holds it to: what its type said when it was plugged in."""
 
     id: str
     volume_id: str
@@ -22,6 +24,7 @@ class Attachment(msgspec.Struct, frozen=True):
     connector: dict[str, str]
     created_at_us: int
     attached_at_us: int
+    limits: dict[str, int] = {}
 
 
 ATTACHMENTS = Table("attachments", Attachment)

@@ -16,6 +16,8 @@ class Volume(msgspec.Struct, frozen=True):
 
     One that is made from a snapshot has the snapshot's volume as its ``source_volume_id``.
 
+    ``limits`` is what the storage holds it to, by the names of `ostro.model.qos`.
+
     ``host_id`` is empty while (or because) no host has room. ``status`` is written by ``refresh_status`` alone.
     """
 
@@ -44,6 +46,7 @@ class Volume(msgspec.Struct, frozen=True):
     backend: str
     wished_backend: str
     snapshot_id: str
+    limits: dict[str, int] = {}
 
 
 VOLUMES = Table("volumes", Volume)

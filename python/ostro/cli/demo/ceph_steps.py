@@ -111,7 +111,9 @@ async def use_volumes(demo: CephDemo) -> None:
             "one", partial(last_with, pattern=r"guest: disk vdb resized size_bytes=2147483648"), "a larger vdb"
         )
     with run.step("snapshot made while attached, volume made from it"):
-        await run.openstack("volume", "snapshot", "create", "--volume", "data", "--force", "moment")
+        await run.openstack(
+            "--os-volume-api-version", "3.66", "volume", "snapshot", "create", "--volume", "data", "moment"
+        )
         await run.await_status("volume snapshot", "moment", "available")
         await run.openstack("volume", "create", "past", "--snapshot", "moment", "--size", "2")
         await run.await_status("volume", "past", "available")

@@ -2,8 +2,10 @@
 
 from ostro.http.block import attachments as attachments
 from ostro.http.block import catalog as catalog
+from ostro.http.block import encryptions as encryptions
 from ostro.http.block import limits as limits
 from ostro.http.block import metadata as metadata
+from ostro.http.block import qos_specs as qos_specs
 from ostro.http.block import refusals as refusals
 from ostro.http.block import services as services
 from ostro.http.block import snapshot_metadata as snapshot_metadata

@@ -1,4 +1,4 @@
-"""What this API can do, as clients ask for it: extensions, filters, kinds of groups and qualities of service."""
+"""What this API can do, as clients ask for it: extensions, filters, kinds of groups."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ EXTENSIONS = (
     ("os-extended-snapshot-attributes", "ExtendedSnapshotAttributes"),
     ("os-quota-sets", "Quotas"),
     ("os-services", "Services"),
+    ("os-types-manage", "TypesManage"),
+    ("os-volume-type-access", "VolumeTypeAccess"),
+    ("os-volume-encryption-metadata", "VolumeEncryptionMetadata"),
+    ("encryption", "VolumeTypeEncryption"),
+    ("qos-specs", "Qos_specs_manage"),
     ("os-types-extra-specs", "TypesExtraSpecs"),
     ("os-vol-host-attr", "VolumeHostAttribute"),
     ("os-vol-image-meta", "VolumeImageMetadata"),
@@ -68,18 +73,6 @@ async def list_volume_filters(req: Request) -> Reply:
 )
 async def list_group_types(req: Request) -> Reply:
     return Reply({"group_types": []})
-
-
-@BLOCK.route(
-    "GET",
-    "/qos-specs",
-    policy="volume_extension:qos_specs_manage:get_all",
-    rule=Rule.ADMIN,
-    response=shape({"qos_specs": array(ANY_OBJECT)}),
-    summary="List qualities of service; there are none",
-)
-async def list_qos_specs(req: Request) -> Reply:
-    return Reply({"qos_specs": []})
 
 
 def _declare_transfers(path: str, operation: str, low: Version | None) -> None:

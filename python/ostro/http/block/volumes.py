@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from ostro.http.block.filters import LIST_QUERY, SORT_KEYS, parse_filters
 from ostro.http.block.schemas import FLAG, LINKS, METADATA, REFERENCE, SIZE, TEXT, is_true, to_size
 from ostro.http.block.service import BLOCK
@@ -112,7 +114,7 @@ def _base_view(req: Request, details: VolumeDetails) -> dict[str, Any]:
         "links": links_of(req, volume.id),
         "user_id": volume.user_id,
         "bootable": "true" if volume.bootable else "false",
-        "encrypted": False,
+        "encrypted": details.key is not None,
         "replication_status": None,
         "consistencygroup_id": None,
         "multiattach": False,
@@ -132,6 +134,7 @@ def _pool_name(details: VolumeDetails) -> str | None:
 def _newer_fields(req: Request, details: VolumeDetails) -> dict[str, Any]:
     """What microversions have added."""
     minor = req.version.minor if req.version else 0
+    key_id = details.key.id if details.key else None
     fields: list[tuple[int, str, Any]] = [
         (13, "group_id", None),
         (48, "service_uuid", details.volume.host_id or None),
@@ -139,6 +142,8 @@ def _newer_fields(req: Request, details: VolumeDetails) -> dict[str, Any]:
         (63, "volume_type_id", details.volume.volume_type_id),
         (65, "consumes_quota", True),
     ]
+    if key_id:
+        fields.append((64, "encryption_key_id", key_id))
     if req.context.is_admin:
         fields += [(21, "provider_id", None), (61, "cluster_name", None)]
     return {name: value for since, name, value in fields if minor >= since}
@@ -174,7 +179,7 @@ def parse_draft(body: dict[str, Any]) -> VolumeDraft:
 
 
 async def create_volume(req: Request) -> Reply:
-    draft = parse_draft(req.body["volume"])
+    draft = msgspec.structs.replace(parse_draft(req.body["volume"]), sealed_key=req.cloud.new_sealed_key())
     await req.cloud.placement.fresh()
     details = await req.run(service.create_volume, req.cloud.placement, draft)
     req.cloud.world.faults.hit("volume.create.committed")

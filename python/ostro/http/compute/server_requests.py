@@ -160,9 +160,6 @@ def _local_image(item: Mapping[str, Any], boot_index: int) -> str:
 def _mapped_volume(item: Mapping[str, Any], boot_index: int) -> VolumeSource:
     """A volume by its mapping: one that exists, or one to be made blank or from an image."""
     source, destination = item.get("source_type", ""), item.get("destination_type")
-    if source == "snapshot":
-        snapshot_id = item.get("uuid") or item.get("snapshot_id") or ""
-        raise Invalid(f"Block Device Mapping is Invalid: failed to get snapshot {snapshot_id}.")
     if source == "blank" and destination in (None, "local"):
         raise Invalid(
             "Block Device Mapping is Invalid: ephemeral and swap disks are not supported; map blank to volume."
@@ -171,6 +168,8 @@ def _mapped_volume(item: Mapping[str, Any], boot_index: int) -> VolumeSource:
         raise Invalid(f"Block Device Mapping is Invalid: Mapping {source} to local is not supported.")
     if source == "volume":
         return _volume(item, item.get("uuid") or item.get("volume_id") or "", boot_index)
+    if source == "snapshot":
+        return _snapshot_volume(item, boot_index)
     if source not in ("image", "blank"):
         raise Invalid("Block Device Mapping is Invalid: a mapping needs its source_type.")
     size_gb = _volume_size(item)
@@ -185,6 +184,16 @@ def _mapped_volume(item: Mapping[str, Any], boot_index: int) -> VolumeSource:
     if source == "image" and not image_id:
         raise Invalid("Block Device Mapping is Invalid: an image needs its uuid.")
     draft = VolumeDraft(size_gb=size_gb, image_id=image_id, volume_type=item.get("volume_type") or "")
+    return msgspec.structs.replace(_volume(item, "new", boot_index), volume_id="", draft=draft)
+
+
+def _snapshot_volume(item: Mapping[str, Any], boot_index: int) -> VolumeSource:
+    """A volume to be made from a snapshot, as large as that unless a size is given."""
+    snapshot_id = str(item.get("uuid") or item.get("snapshot_id") or "")
+    if not snapshot_id:
+        raise Invalid("Block Device Mapping is Invalid: a snapshot needs its uuid.")
+    size_gb, kind = _volume_size(item), item.get("volume_type") or ""
+    draft = VolumeDraft(size_gb=size_gb, snapshot_id=snapshot_id, volume_type=kind)
     return msgspec.structs.replace(_volume(item, "new", boot_index), volume_id="", draft=draft)
 
 

@@ -6,6 +6,8 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from ostro.http.compute.server_requests import parse_query, parse_spec, plain_address, truth
 from ostro.http.compute.server_schemas import (
     BRIEF,
@@ -22,7 +24,7 @@ from ostro.http.paging import cut, next_links
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, INTEGER, STRING, array, shape
-from ostro.services.compute.creation import create_servers
+from ostro.services.compute.creation import ServerSpec, create_servers
 from ostro.services.compute.deletion import delete_server
 from ostro.services.compute.listing import get_with_details, list_servers, list_with_details
 from ostro.services.compute.updates import ServerUpdate, update_server
@@ -103,9 +105,22 @@ async def show_server(req: Request) -> Reply:
     return Reply({"server": full_view(req, server, details)})
 
 
+def _with_keys(req: Request, spec: ServerSpec) -> ServerSpec:
+    """With a secret for each volume that is to be made: its type may demand encryption."""
+    volumes = [
+        msgspec.structs.replace(
+            source, draft=msgspec.structs.replace(source.draft, sealed_key=req.cloud.new_sealed_key())
+        )
+        if source.draft
+        else source
+        for source in spec.volumes
+    ]
+    return msgspec.structs.replace(spec, volumes=volumes)
+
+
 async def create_server(req: Request) -> Reply:
     given = req.body["server"]
-    spec = parse_spec(req)
+    spec = _with_keys(req, parse_spec(req))
     await req.cloud.placement.fresh()
     servers = await req.run(create_servers, req.cloud.placement, req.cloud.world.faults, spec)
     req.cloud.world.faults.hit("server.create.committed")

@@ -14,14 +14,17 @@ import msgspec
 
 from ostro.model.context import Context
 from ostro.model.errors import Conflict, Invalid, NotFound
+from ostro.model.qos import front_end_limits
 from ostro.model.volumes import LOCAL, AttachmentStatus, VolumeStatus, storage_trait
 from ostro.services.block.status import refresh_status
+from ostro.services.block.types import qos_of
 from ostro.services.block.wishes import lend_volume, take_back_volume
 from ostro.store.attachments import ATTACHMENTS, Attachment
 from ostro.store.block_devices import BLOCK_DEVICES
 from ostro.store.database import Tx
 from ostro.store.paging import Filter, Page, list_page
 from ostro.store.providers import PROVIDER_TRAITS
+from ostro.store.volume_types import VOLUME_TYPES
 from ostro.store.volumes import VOLUMES, Volume
 
 
@@ -59,11 +62,18 @@ def reserve(
         connector={},
         created_at_us=context.now_us,
         attached_at_us=0,
+        limits=_limits_of(tx, volume),
     )
     ATTACHMENTS.insert(tx, attachment)
     lend_volume(tx, volume, host_id)
     refresh_status(tx, volume_id, context.now_us)
     return attachment
+
+
+def _limits_of(tx: Tx, volume: Volume) -> dict[str, int]:
+    """What the hypervisor shall hold the volume to."""
+    qos = qos_of(tx, VOLUME_TYPES.get(tx, volume.volume_type_id))
+    return front_end_limits(qos.consumer, qos.specs, volume.size_gb) if qos else {}
 
 
 def check_reachable(tx: Tx, volume: Volume, server_id: str, host_id: str) -> None:

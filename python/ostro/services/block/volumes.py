@@ -7,15 +7,17 @@ import msgspec
 from ostro.model.context import Context
 from ostro.model.errors import Invalid, NoCapacity, QuotaExceeded
 from ostro.model.images import ImageStatus
+from ostro.model.qos import back_end_limits, front_end_limits
 from ostro.model.volumes import LOCAL, SnapshotStatus, VolumeStatus, storage_trait
 from ostro.model.wishes import Noun, Phase, Report
 from ostro.saga.engine import start_saga
-from ostro.services.block.attachments import get_own_volume
+from ostro.services.block.attachments import get_own_volume, is_shared
+from ostro.services.block.encryptions import check_source, find_key, give_key
 from ostro.services.block.quotas import check_extension, check_new_volume, check_retype
 from ostro.services.block.sagas import forget_volume
 from ostro.services.block.snapshots import delete_snapshots_of, get_snapshot
 from ostro.services.block.status import refresh_status, status_of
-from ostro.services.block.types import backend_of, get_default_type, get_type
+from ostro.services.block.types import backend_of, get_default_type, get_type, qos_of
 from ostro.services.block.wishes import wish_no_volume, wish_volume
 from ostro.services.image.holds import hold_image
 from ostro.services.image.images import find_visible_image
@@ -29,6 +31,7 @@ from ostro.store.paging import Filter, Page, Where, list_page
 from ostro.store.providers import PROVIDER_TRAITS
 from ostro.store.sagas import poke_sagas
 from ostro.store.snapshots import SNAPSHOTS
+from ostro.store.volume_keys import VOLUME_KEYS, VolumeKey
 from ostro.store.volume_types import VOLUME_TYPES, VolumeType
 from ostro.store.volumes import VOLUMES, Volume, count_sizes
 from ostro.store.wishes import find_generation
@@ -54,6 +57,8 @@ class VolumeDraft(msgspec.Struct, frozen=True):
     availability_zone: str = ""
     host_id: str = ""
     """The only host that will do; a client can't say it."""
+    sealed_key: str = ""
+    """A fresh secret, for a type that demands encryption (`ostro.services.identity.sealing`)."""
 
 
 class VolumeDetails(msgspec.Struct, frozen=True):
@@ -63,6 +68,7 @@ class VolumeDetails(msgspec.Struct, frozen=True):
     attachments: list[Attachment]
     type_name: str
     host_name: str
+    key: VolumeKey | None = None
 
 
 def check_size(size_gb: int) -> None:
@@ -147,8 +153,9 @@ def _image_metadata(image: Image) -> dict[str, str]:
 
 def check_draft(tx: Tx, context: Context, draft: VolumeDraft) -> None:
     """Raise Invalid and NotFound as making the volume would, having a place aside."""
-    check_size(draft.size_gb)
-    _type_of(tx, context, draft)
+    source, least_gb = _source_of(tx, context, draft)
+    check_size(draft.size_gb or least_gb)
+    check_source(tx, source, _type_of(tx, context, draft, source).id)
     if draft.image_id:
         _usable_image(tx, context, draft.image_id, draft.size_gb)
 
@@ -160,9 +167,18 @@ def _type_of(tx: Tx, context: Context, draft: VolumeDraft, source: Volume | None
     return VOLUME_TYPES.get(tx, source.volume_type_id) if source else get_default_type(tx, context)
 
 
-def traits_of(tx: Tx, context: Context, draft: VolumeDraft) -> list[str]:
-    """What a host must have for the volume to be made there."""
-    return _traits(backend_of(_type_of(tx, context, draft)))
+def needs_of(tx: Tx, context: Context, draft: VolumeDraft) -> tuple[int, list[str], str]:
+    """(GB, traits, id) of the host where the volume can be made: what it must have, and which one it must be, empty for any."""
+    source, least_gb = _source_of(tx, context, draft)
+    backend = backend_of(_type_of(tx, context, draft, source))
+    bound = source is not None and not (is_shared(source) and backend == source.wished_backend)
+    return draft.size_gb or least_gb, _traits(backend), source.host_id if source and bound else ""
+
+
+def _limits_of(tx: Tx, kind: VolumeType, size_gb: int) -> dict[str, int]:
+    """What the storage holds a volume of the type to."""
+    qos = qos_of(tx, kind)
+    return back_end_limits(qos.consumer, qos.specs, size_gb) if qos else {}
 
 
 def _traits(backend: str) -> list[str]:
@@ -178,6 +194,7 @@ def create_volume(tx: Tx, context: Context, engine: PlacementEngine, draft: Volu
     size_gb = draft.size_gb or least_gb
     check_size(size_gb)
     kind = _type_of(tx, context, draft, source)
+    check_source(tx, source, kind.id)
     if draft.availability_zone not in ("", DEFAULT_ZONE):
         raise Invalid(f"Invalid input received: Availability zone '{draft.availability_zone}' is invalid.")
     image = _usable_image(tx, context, draft.image_id, size_gb) if draft.image_id else None
@@ -209,16 +226,18 @@ def create_volume(tx: Tx, context: Context, engine: PlacementEngine, draft: Volu
         backend="",
         wished_backend=backend_of(kind),
         snapshot_id=draft.snapshot_id,
+        limits=_limits_of(tx, kind, size_gb),
     )
-    host_id = source.host_id if source else draft.host_id
+    host_id = draft.host_id or (source.host_id if source else "")
     volume = _place(tx, context, engine, volume, [host_id] if host_id else None)
     VOLUMES.insert(tx, volume)
+    give_key(tx, context, volume, source, draft.sealed_key)
     if volume.host_id:
         if volume.image_id:
             hold_image(tx, volume.host_id, volume.image_id, volume.id)
         wish_volume(tx, volume)
         start_saga(tx, context.new_id(), "volume.create", volume.id, {}, context.now_us)
-    return VolumeDetails(volume, [], kind.name, _host_name(tx, volume.host_id))
+    return VolumeDetails(volume, [], kind.name, _host_name(tx, volume.host_id), find_key(tx, volume.id))
 
 
 def _place(tx: Tx, context: Context, engine: PlacementEngine, volume: Volume, only_hosts: list[str] | None) -> Volume:
@@ -246,6 +265,11 @@ def get_volume(tx: Tx, context: Context, volume_id: str) -> VolumeDetails:
     return add_details(tx, [get_own_volume(tx, context, volume_id)])[0]
 
 
+def get_volume_key(tx: Tx, context: Context, volume_id: str) -> VolumeKey | None:
+    """How a volume of whoever asks is encrypted, None when it isn't. Raises NotFound."""
+    return find_key(tx, get_own_volume(tx, context, volume_id).id)
+
+
 def add_details(tx: Tx, volumes: list[Volume]) -> list[VolumeDetails]:
     """Volumes with what is shown beside them, in a fixed number of statements."""
     if not volumes:
@@ -255,8 +279,11 @@ def add_details(tx: Tx, volumes: list[Volume]) -> list[VolumeDetails]:
     attachments: dict[str, list[Attachment]] = {}
     for row in ATTACHMENTS.list(tx, volume_id=[v.id for v in volumes], order="created_at_us, id"):
         attachments.setdefault(row.volume_id, []).append(row)
+    keys = VOLUME_KEYS.by_key(VOLUME_KEYS.list(tx, volume_id=[v.id for v in volumes]))
     return [
-        VolumeDetails(v, attachments.get(v.id, []), types.get(v.volume_type_id, ""), hosts.get(v.host_id, ""))
+        VolumeDetails(
+            v, attachments.get(v.id, []), types.get(v.volume_type_id, ""), hosts.get(v.host_id, ""), keys.get(v.id)
+        )
         for v in volumes
     ]
 
@@ -364,12 +391,14 @@ def retype_volume(tx: Tx, context: Context, volume_id: str, new_type: str, *, ma
     """Give a volume another type, and have it moved if that means another kind of storage. Raises NotFound, Invalid."""
     volume = get_own_volume(tx, context, volume_id)
     kind = get_type(tx, context, new_type)
-    if volume.status is not VolumeStatus.AVAILABLE:
+    if volume.status not in (VolumeStatus.AVAILABLE, VolumeStatus.IN_USE):
         raise Invalid(
-            f"Invalid volume: Volume {volume_id} status must be available to retype, but it is {volume.status}."
+            f"Invalid volume: Volume {volume_id} status must be available or in-use to retype, but it is {volume.status}."
         )
     if kind.id == volume.volume_type_id:
         raise Invalid(f"Invalid input received: Volume {volume_id} is of type {kind.name} already.")
+    check_source(tx, volume, kind.id)
+    _check_retype_in_use(tx, volume, kind)
     backend = backend_of(kind)
     if backend != volume.wished_backend:
         if SNAPSHOTS.count(tx, volume_id=volume_id):
@@ -379,13 +408,26 @@ def retype_volume(tx: Tx, context: Context, volume_id: str, new_type: str, *, ma
         if backend != LOCAL and storage_trait(backend) not in PROVIDER_TRAITS.of(tx, volume.host_id):
             raise Invalid(f"Invalid input received: the volume's host has no access to {backend}.")
     check_retype(tx, context, volume.project_id, kind, volume.wished_size_gb)
-    VOLUMES.update(tx, volume_id, volume_type_id=kind.id, wished_backend=backend)
+    limits = _limits_of(tx, kind, volume.size_gb)
+    VOLUMES.update(tx, volume_id, volume_type_id=kind.id, wished_backend=backend, limits=limits)
     changed = refresh_status(tx, volume_id, context.now_us)
     assert changed is not None, "it was found just now"
+    wish_volume(tx, changed)
     if backend != volume.wished_backend:
-        wish_volume(tx, changed)
         old_type = {"type_id": volume.volume_type_id}
         start_saga(tx, context.new_id(), "volume.retype", volume_id, old_type, context.now_us)
+
+
+def _check_retype_in_use(tx: Tx, volume: Volume, kind: VolumeType) -> None:
+    """Raise Invalid when a volume that is plugged in would have to be moved, or be held to other limits by the hypervisor."""
+    if volume.status is VolumeStatus.AVAILABLE:
+        return
+    if backend_of(kind) != volume.wished_backend:
+        raise Invalid(f"Invalid volume: Volume {volume.id} is in use and can't be moved to another storage.")
+    old, new = qos_of(tx, VOLUME_TYPES.get(tx, volume.volume_type_id)), qos_of(tx, kind)
+    held = [front_end_limits(qos.consumer, qos.specs, volume.size_gb) if qos else {} for qos in (old, new)]
+    if held[0] != held[1]:
+        raise Invalid("Invalid input received: Retype cannot change front-end qos specs for in-use volume.")
 
 
 def reset_status(tx: Tx, context: Context, volume_id: str, status: str) -> None:

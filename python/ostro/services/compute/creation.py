@@ -231,7 +231,7 @@ def _resolve_nics(tx: Tx, context: Context, spec: ServerSpec) -> Sequence[Reques
 def _host_request(tx: Tx, context: Context, spec: ServerSpec, flavor: Flavor, disk_gb: int) -> HostRequest:
     """What the host must have and be."""
     asked = {"VCPU": flavor.vcpus, "MEMORY_MB": flavor.ram_mb, "DISK_GB": disk_gb + flavor.ephemeral_gb}
-    volumes_gb, traits = needs_of(tx, context, spec.volumes)
+    volumes_gb, traits, bound_to = needs_of(tx, context, spec.volumes)
     required = [f"!{DISABLED}", *traits]
     for key, value in flavor.extra_specs.items():
         if key.startswith("trait:"):
@@ -240,6 +240,8 @@ def _host_request(tx: Tx, context: Context, spec: ServerSpec, flavor: Flavor, di
             asked[key[10:]] = int(value)
     asked["DISK_GB"] = asked.get("DISK_GB", 0) + volumes_gb
     only = _named_hosts(tx, context, spec)
+    for host_id in bound_to:
+        only = [host_id] if only is None or host_id in only else []
     for source in spec.volumes:
         volume = VOLUMES.find(tx, id=source.volume_id)
         if volume is not None and is_shared(volume):

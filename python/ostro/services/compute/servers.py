@@ -71,9 +71,10 @@ def put_wish(tx: Tx, server: Server) -> int:
         disk_gb=server.disk_gb,
         image_id="" if server.root_volume_id else server.image_id,
         root_volume_id=server.root_volume_id,
+        root_limits=next((a.limits for a in attachments if a.volume_id == server.root_volume_id), {}),
         ports=server.ports,
         attachments=[
-            AttachmentWish(a.id, a.volume_id, a.device.rpartition("/")[2])
+            AttachmentWish(a.id, a.volume_id, a.device.rpartition("/")[2], a.limits)
             for a in attachments
             if a.status is not AttachmentStatus.DETACHING and a.volume_id != server.root_volume_id
         ],

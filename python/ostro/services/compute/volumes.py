@@ -16,7 +16,9 @@ from ostro.model.context import Context
 from ostro.model.errors import Conflict, Forbidden, Invalid, NoCapacity, NotFound, QuotaExceeded
 from ostro.services.block.attachments import begin_detach, get_own_volume, reserve
 from ostro.services.block.quotas import OverQuota
-from ostro.services.block.volumes import VolumeDraft, check_draft, create_volume, traits_of
+from ostro.services.block.snapshots import get_snapshot
+from ostro.services.block.volumes import VolumeDraft, check_draft, create_volume
+from ostro.services.block.volumes import needs_of as volume_needs
 from ostro.services.compute.instance_actions import record_action
 from ostro.services.compute.servers import READY_STATES, change_wish, lock_free, require_state
 from ostro.services.compute.visibility import get_server
@@ -51,7 +53,7 @@ def check_sources(tx: Tx, context: Context, sources: Sequence[VolumeSource]) -> 
     root: VolumeSource | None = None
     for source in sources:
         if source.draft is not None:
-            check_draft(tx, context, source.draft)
+            _check_draft(tx, context, source.draft, boots=source.boot_index == 0)
         else:
             try:
                 volume = get_own_volume(tx, context, source.volume_id)
@@ -64,12 +66,28 @@ def check_sources(tx: Tx, context: Context, sources: Sequence[VolumeSource]) -> 
     return root
 
 
-def needs_of(tx: Tx, context: Context, sources: Sequence[VolumeSource]) -> tuple[int, list[str]]:
-    """(GB, traits) that a host must have so that the volumes still to be made can be made there."""
-    drafts = [source.draft for source in sources if source.draft is not None]
-    return sum(draft.size_gb for draft in drafts), sorted(
-        {trait for d in drafts for trait in traits_of(tx, context, d)}
-    )
+def _check_draft(tx: Tx, context: Context, draft: VolumeDraft, *, boots: bool) -> None:
+    if draft.snapshot_id:
+        try:
+            snapshot = get_snapshot(tx, context, draft.snapshot_id)
+        except NotFound as error:
+            words = f"Block Device Mapping is Invalid: failed to get snapshot {draft.snapshot_id}."
+            raise Invalid(words) from error
+        if boots and not VOLUMES.get(tx, snapshot.volume_id).bootable:
+            raise Invalid(f"Block Device {snapshot.volume_id} is not bootable.")
+    check_draft(tx, context, draft)
+
+
+def needs_of(tx: Tx, context: Context, sources: Sequence[VolumeSource]) -> tuple[int, list[str], set[str]]:
+    """(GB, traits, hosts) so that the volumes still to be made can be made there: no hosts means any, more than one that there is none."""
+    total_gb, traits, hosts = 0, set[str](), set[str]()
+    for source in sources:
+        if source.draft is not None:
+            size_gb, needed, host_id = volume_needs(tx, context, source.draft)
+            total_gb += size_gb
+            traits.update(needed)
+            hosts.update((host_id,) if host_id else ())
+    return total_gb, sorted(traits), hosts
 
 
 def plug_at_start(
@@ -79,7 +97,7 @@ def plug_at_start(
 
     The host has been claimed with room for them, which goes over from the server to the volumes.
     """
-    total_gb, _ = needs_of(tx, context, sources)
+    total_gb, _, _ = needs_of(tx, context, sources)
     if total_gb:
         shrink_claim(tx, server.id, server.host_id, {"DISK_GB": total_gb}, context.now_us)
     for source in sources:
