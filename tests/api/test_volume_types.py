@@ -123,7 +123,8 @@ async def test_extra_specs(cloud: TestCloud, host: SimHost) -> None:
 async def test_a_private_type_is_for_those_who_were_given_it(cloud: TestCloud, host: SimHost) -> None:
     admin, member = cloud.as_admin, await cloud.add_user("ann", "red")
     red = (await admin.get("/identity/v3/projects?name=red")).json["projects"][0]["id"]
-    type_id = await make_type(cloud, **{"os-volume-type-access:is_public": False})
+    private: dict[str, Any] = {"os-volume-type-access:is_public": False}
+    type_id = await make_type(cloud, **private)
     access = f"{TYPES}/{type_id}/os-volume-type-access"
     assert (await member.get(f"{TYPES}/{type_id}")).status == 404
     assert (await make_volume(member, volume_type="gold")).status == 404

@@ -43,6 +43,12 @@ class _WireFeed(msgspec.Struct, frozen=True):
     wishes: list[_WireWish]
 
 
+class _VolumeKey(msgspec.Struct, frozen=True):
+    """The answer to the question for a volume's key."""
+
+    passphrase: str
+
+
 class Link(Protocol):
     """What an agent asks of the control plane. All methods raise Unavailable while it can't be reached, Unauthenticated when it
     doesn't take the key, and all but `register` NotFound when it doesn't know the host, or this incarnation of it."""
@@ -61,6 +67,10 @@ class Link(Protocol):
 
     def image(self, image_id: str) -> AsyncGenerator[bytes, None]:
         """The image's bytes. Nothing is asked before the first chunk is; breaks off with an error, never silently."""
+        ...
+
+    async def volume_key(self, volume_id: str) -> str:
+        """What opens an encrypted volume. Raises Unavailable also while the volume isn't for this host, NotFound when it isn't encrypted."""
         ...
 
 
@@ -88,6 +98,7 @@ class HttpLink:
     def __init__(self, url: str, agent_key: str, incarnation: str, connect: Connect = HttpClient) -> None:
         self._url = url.rstrip("/") + "/agent/v1"
         self._headers = {"X-Agent-Key": agent_key, "X-Agent-Incarnation": incarnation, "Accept": "application/json"}
+        self._host_id = ""
         self._connect = connect
         self._feed = connect(self._url, self._headers)
         self._reports = connect(self._url, self._headers)
@@ -102,6 +113,7 @@ class HttpLink:
             answer = await self._feed.exchange("POST", "/hosts", msgspec.json.encode(registration))
         registered = _decode(answer, Registered)
         self._headers["X-Agent-Epoch"] = str(registered.epoch)
+        self._host_id = registered.host_id
         return registered
 
     async def read_wishes(self, host_id: str, since: int, wait_s: int) -> Feed:
@@ -120,6 +132,16 @@ class HttpLink:
                 "The control plane can't take these reports.", detail=answer.body[:500].decode(errors="replace")
             )
         _check(answer)
+
+    async def volume_key(self, volume_id: str) -> str:
+        client = self._connect(self._url, self._headers)
+        try:
+            with _deadline(REPORT_DEADLINE_S):
+                answer = await client.exchange("GET", f"/hosts/{self._host_id}/volumes/{volume_id}/key")
+        finally:
+            with trio.CancelScope(shield=True):
+                await client.close()
+        return _decode(answer, _VolumeKey).passphrase
 
     async def image(self, image_id: str) -> AsyncGenerator[bytes, None]:
         client = self._connect(self._url, self._headers)

@@ -25,7 +25,7 @@ from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Memo, Nic
 from ostro.agent.host import Host
 from ostro.agent.mirror import Held, Key
 from ostro.model.errors import OstroError, Unavailable, Unsupported
-from ostro.model.wishes import AttachmentWish, NetworkWish, Noun, Phase, PortWish, Power, Report, ServerWish
+from ostro.model.wishes import AttachmentWish, NetworkWish, Noun, Phase, PortWish, Power, Report, ServerWish, VolumeWish
 from ostro.runtime.reconciler import Reconciler
 
 log = structlog.get_logger()
@@ -228,6 +228,8 @@ class Servers:
             if held is None:
                 log.warning("removing a server that nobody wishes for", id=id_)
             await host.hypervisor.delete(id_)
+            for volume_id in have.attached:
+                await host.hypervisor.forget_key(volume_id)
             host.world.faults.hit("agent.server.deleted")
         await host.block.drop_root(id_)
         if held is not None:
@@ -248,6 +250,7 @@ class Servers:
             words = ", ".join(f"{noun.replace('_', ' ')} {other}" for noun, other in awaited)
             host.report_trouble(held, Phase.WORKING, f"Waiting for {words}.")
             return LOOK_AGAIN_S
+        await self._keep_keys(wish, steps)
         for step in steps:
             host.fence.check()
             await self._apply(step, wish)
@@ -276,6 +279,19 @@ class Servers:
                 needed.append((Noun.IMAGE, wish.image_id))
         return [key for key in needed if not host.is_ready(*key)]
 
+    async def _keep_keys(self, wish: ServerWish, steps: list[Step]) -> None:
+        """Have the keys of the encrypted volumes at hand that the steps will open."""
+        opened = {step.attachment.volume_id for step in steps if isinstance(step, Attach)}
+        if Start() in steps:
+            opened |= {wish.root_volume_id, *(attachment.volume_id for attachment in wish.attachments)}
+        for volume_id in sorted(opened - {""}):
+            if self._is_encrypted(volume_id):
+                await self._host.hypervisor.keep_key(volume_id, await self._host.link.volume_key(volume_id))
+
+    def _is_encrypted(self, volume_id: str) -> bool:
+        held = self._host.mirror.find(Noun.VOLUME, volume_id)
+        return held is not None and not held.absent and held.body(VolumeWish).encryption is not None
+
     async def _apply(self, step: Step, wish: ServerWish) -> None:
         hypervisor = self._host.hypervisor
         match step:
@@ -292,6 +308,8 @@ class Servers:
                 await hypervisor.attach(wish.id, await self._disk(attachment))
             case Detach(volume_id):
                 await hypervisor.detach(wish.id, volume_id)
+                if self._is_encrypted(volume_id):
+                    await hypervisor.forget_key(volume_id)
             case Plug(port_id):
                 await hypervisor.plug(wish.id, self._nic(port_id))
             case Unplug(mac):
@@ -303,7 +321,7 @@ class Servers:
 
     async def _spec(self, wish: ServerWish) -> DomainSpec:
         if wish.root_volume_id:
-            root = await self._disk(AttachmentWish("", wish.root_volume_id, ROOT_DEVICE))
+            root = await self._disk(AttachmentWish("", wish.root_volume_id, ROOT_DEVICE, wish.root_limits))
         else:
             made = await self._host.block.make_root(wish.id, wish.image_id, wish.disk_gb)
             root = Disk(ROOT_DEVICE, made.path, made.format, ceph=made.ceph)
@@ -321,7 +339,7 @@ class Servers:
         stored = await self._host.block.find_volume(attachment.volume_id)
         if stored is None:
             raise Unavailable(f"Volume {attachment.volume_id} is not on this host yet.")
-        return Disk(attachment.device, stored.path, stored.format, attachment.volume_id, stored.ceph)
+        return Disk(attachment.device, stored.path, stored.format, attachment.volume_id, stored.ceph, attachment.limits)
 
     def _macs(self, wish: ServerWish) -> dict[str, str]:
         """Addresses of those of the server's ports that this host knows."""

@@ -39,11 +39,16 @@ class Grow:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """Have the storage hold it to other limits."""
+
+
+@dataclass(frozen=True)
 class Drop:
     """Delete it."""
 
 
-Step = Make | Grow | Drop
+Step = Make | Grow | Limit | Drop
 
 
 def plan(have: Stored | None, user: Domain | None, wish: VolumeWish | None, told_gb: int = 0) -> list[Step]:
@@ -66,10 +71,11 @@ def plan(have: Stored | None, user: Domain | None, wish: VolumeWish | None, told
         if user is not None:
             raise Unavailable(f"The volume can't be moved while it is plugged into server {user.server_id}.")
         return [Make()]
+    limit: list[Step] = [Limit()] if is_limited_otherwise(have, wish) else []
     if have.size_bytes >= wish.size_gb * GIB:
-        return []
+        return limit
     runs = user is not None and user.power in (Power.ON, Power.PAUSED)
-    return [Grow(user.server_id if user is not None and runs else "")]
+    return [*limit, Grow(user.server_id if user is not None and runs else "")]
 
 
 def _plan_borrowed(have: Stored | None, user: Domain | None, wish: VolumeWish, told_gb: int) -> list[Step]:
@@ -83,6 +89,11 @@ def _plan_borrowed(have: Stored | None, user: Domain | None, wish: VolumeWish, t
 def is_elsewhere(have: Stored, wish: VolumeWish) -> bool:
     """Whether the volume is in another kind of storage than it shall be."""
     return bool(wish.backend) and have.backend != wish.backend
+
+
+def is_limited_otherwise(have: Stored, wish: VolumeWish) -> bool:
+    """Whether the storage holds the volume to other limits than it shall, where it can hold it to any."""
+    return have.limits is not None and have.limits != wish.limits
 
 
 class Volumes:
@@ -165,7 +176,10 @@ class Volumes:
         match step:
             case Make():
                 assert wish is not None, "nothing is made for an absence"
-                await self._host.block.make_volume(wish)
+                await self._host.block.make_volume(wish, await self._passphrase(wish))
+            case Limit():
+                assert wish is not None, "nothing limits an absence"
+                await self._host.block.limit_volume(id_, wish.limits)
             case Grow(server_id):
                 assert wish is not None, "nothing grows for an absence"
                 if server_id:
@@ -176,6 +190,13 @@ class Volumes:
                 await self._host.block.drop_volume(id_)
             case _:
                 assert_never(step)
+
+    async def _passphrase(self, wish: VolumeWish) -> str:
+        """What a new volume is encrypted with; nothing for one that isn't, or has its source's bytes and key."""
+        anew = wish.encryption is not None and not wish.source_volume_id
+        if not anew or await self._host.block.find_volume(wish.id) is not None:
+            return ""
+        return await self._host.link.volume_key(wish.id)
 
     async def _user_of(self, id_: str) -> Domain | None:
         """The domain of ours that has the volume plugged in, if any."""

@@ -14,7 +14,10 @@ BOTH = "both"
 CONSUMERS = (FRONT_END, BACK_END, BOTH)
 
 _BASES = tuple(f"{what}_{unit}_sec" for what in ("total", "read", "write") for unit in ("bytes", "iops"))
-_FRONT = frozenset((*_BASES, *(f"{b}_max" for b in _BASES), *(f"{b}_max_length" for b in _BASES), "size_iops_sec"))
+FRONT_END_LIMITS = frozenset(
+    (*_BASES, *(f"{b}_max" for b in _BASES), *(f"{b}_max_length" for b in _BASES), "size_iops_sec")
+)
+"""What libvirt can hold a disk to (``iotune``)."""
 RBD_LIMITS = {
     f"{what}_{unit}_sec{more}": f"rbd_qos_{'' if what == 'total' else what + '_'}{rbd_unit}_{rbd_more}"
     for what in ("total", "read", "write")
@@ -22,12 +25,23 @@ RBD_LIMITS = {
     for more, rbd_more in (("", "limit"), ("_max", "burst"))
 }
 """What a limit of the back end is called in RBD."""
+_FROM_RBD = {theirs: ours for ours, theirs in RBD_LIMITS.items()}
 MOST = 1 << 62
+
+
+def to_rbd_limits(limits: Mapping[str, int]) -> dict[str, int]:
+    """The limits under RBD's names."""
+    return {RBD_LIMITS[name]: value for name, value in limits.items() if name in RBD_LIMITS}
+
+
+def from_rbd_limits(limits: Mapping[str, int]) -> dict[str, int]:
+    """Limits under RBD's names, back under ours."""
+    return {_FROM_RBD[name]: value for name, value in limits.items() if name in _FROM_RBD}
 
 
 def front_end_limits(consumer: str, specs: Mapping[str, str], size_gb: int) -> dict[str, int]:
     """What the hypervisor holds a volume of this size to."""
-    return {} if consumer == BACK_END else _limits(_FRONT, specs, size_gb)
+    return {} if consumer == BACK_END else _limits(FRONT_END_LIMITS, specs, size_gb)
 
 
 def back_end_limits(consumer: str, specs: Mapping[str, str], size_gb: int) -> dict[str, int]:

@@ -98,6 +98,10 @@ class MemoryControl:
                 del self._wishes[key]
         self.ring()
 
+    async def volume_key(self, volume_id: str) -> str:
+        await self._reach()
+        return f"key of {volume_id}"
+
     async def image(self, image_id: str) -> AsyncGenerator[bytes, None]:
         await self._reach()
         if image_id not in self._images:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -14,7 +15,7 @@ from ostro.agent.drivers.hypervisor import Disk, DomainSpec, Memo
 from ostro.agent.main import switch_off
 from ostro.agent.opening import SERVERS_AT_ONCE
 from ostro.model.errors import Bug, Unavailable
-from ostro.model.wishes import AskWish, AttachmentWish, Noun, Phase, PortWish, Power, VolumeWish
+from ostro.model.wishes import AskWish, AttachmentWish, EncryptionWish, Noun, Phase, PortWish, Power, VolumeWish
 from ostro.runtime.faults import Crash, CrashAt, RecordFaults
 from ostro.testing.host import IMAGE, NETWORK, PORT, SERVER, VOLUME, SimulatedHost, open_host
 
@@ -145,6 +146,32 @@ async def test_volumes_are_made_attached_grown_detached_and_deleted(host: Simula
         assert (await host.server_reported()).attached == []
         await control.reported(Noun.VOLUME, VOLUME, Phase.ABSENT, gone)
     assert not (await host.block.contents()).volumes
+
+
+async def test_an_encrypted_volume_has_its_key_at_hand_while_it_is_plugged_in(
+    host: SimulatedHost, clock: MockClock
+) -> None:
+    async with host.agent():
+        wish = VolumeWish(
+            VOLUME, 1, encryption=EncryptionWish("luks", "aes-xts-plain64", 256), limits={"total_iops_sec": 9}
+        )
+        host.control.wish(Noun.VOLUME, VOLUME, wish)
+        host.wish_server(attachments=[AttachmentWish("attachment", VOLUME, "vdb", {"read_iops_sec": 5})])
+        assert (await host.server_reported()).attached == [VOLUME]
+        made = await host.block.find_volume(VOLUME)
+        assert made is not None and (made.format, made.limits) == ("luks", {"total_iops_sec": 9})
+        assert host.hypervisor.keys == {VOLUME}
+        host.hypervisor.lose_host_power()
+        host.rewish_server(attachments=ATTACHED)
+        await host.server_reported()
+        assert host.hypervisor.keys == {VOLUME}
+        host.control.wish(Noun.VOLUME, VOLUME, msgspec.structs.replace(wish, limits={}))
+        await host.control.reported(Noun.VOLUME, VOLUME, Phase.READY)
+        made = await host.block.find_volume(VOLUME)
+        assert made is not None and made.limits == {}
+        generation = host.rewish_server(attachments=[])
+        await host.server_reported(generation=generation)
+        assert host.hypervisor.keys == set()
 
 
 async def test_a_full_disk_fails_the_volume_and_what_waits_for_it(host: SimulatedHost, clock: MockClock) -> None:

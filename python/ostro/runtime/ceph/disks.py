@@ -11,7 +11,7 @@ stood on, and deletes that too if it lies in the trash and nothing else stands o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,11 @@ FEATURES = (
     | rbd.RBD_FEATURE_DEEP_FLATTEN
 )
 OWNER_KEY = "ostro.owner"
+FORMAT_KEY = "ostro.format"
+"""What the disk's bytes are, where they aren't just a guest's."""
+SETTING = "conf_"
+"""What librbd's own settings of a disk begin with."""
+QOS = "rbd_qos_"
 MOST_DEPTH = 16
 """Of clones of clones; a volume's clone is flattened, so that a chain is never longer than a few."""
 
@@ -145,6 +150,52 @@ def break_lock(cluster: Any, disk: Disk) -> list[str]:
             image.lock_break(owner["mode"], owner["owner"])
             broken.append(str(owner["owner"]))
     return broken
+
+
+@dataclass(frozen=True)
+class Look:
+    """A disk as it was found. ``notes`` are ours; ``limits`` are librbd's own settings of the disk, by their names."""
+
+    size_bytes: int
+    notes: dict[str, str]
+    limits: dict[str, int]
+
+
+def look(cluster: Any, disk: Disk, snapshot: str | None = None) -> Look | None:
+    """The disk, or what it was at a snapshot; None when there is no such thing."""
+    try:
+        with opened(cluster, disk, snapshot=snapshot, read_only=True) as image:
+            notes = {str(name): str(value) for name, value in image.metadata_list()}
+            size_bytes = int(image.size())
+    except rbd.ImageNotFound:
+        return None
+    limits = {name.removeprefix(SETTING): int(value) for name, value in notes.items() if _is_limit(name, value)}
+    return Look(size_bytes, {name: value for name, value in notes.items() if not name.startswith(SETTING)}, limits)
+
+
+def _is_limit(name: str, value: str) -> bool:
+    return name.startswith(SETTING + QOS) and value.isdigit()
+
+
+def set_limits(cluster: Any, disk: Disk, limits: Mapping[str, int]) -> None:
+    """Hold the disk to these limits (``rbd_qos_iops_limit``) and no others; whoever has it open learns of them. Raises rbd.ImageNotFound."""
+    with opened(cluster, disk) as image:
+        known = {name: value for name, value in image.metadata_list() if name.startswith(SETTING + QOS)}
+        wanted = {SETTING + name: str(value) for name, value in limits.items()}
+        for name, value in wanted.items():
+            if known.get(name) != value:
+                image.metadata_set(name, value)
+        for name in known.keys() - wanted.keys():
+            image.metadata_remove(name)
+
+
+def put_header(cluster: Any, disk: Disk, data: bytes, note: str) -> None:
+    """Write what the disk begins with, if that is to be written yet, and note what its bytes are."""
+    with opened(cluster, disk) as image:
+        if data:
+            image.write(data, 0)
+            image.flush()
+        image.metadata_set(FORMAT_KEY, note)
 
 
 def list_names(cluster: Any, pool: str) -> list[str]:

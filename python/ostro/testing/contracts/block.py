@@ -9,13 +9,17 @@ import pytest
 
 from ostro.agent.drivers.block import GIB, Block, Contents
 from ostro.model.errors import Invalid, NoCapacity, NotFound
-from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
+from ostro.model.wishes import EncryptionWish, ImageWish, SnapshotWish, VolumeWish
 
 IMAGE = "1a000000-0000-4000-8000-000000000001"
 SERVER = "5e000000-0000-4000-8000-000000000001"
 VOLUME = "70000000-0000-4000-8000-000000000001"
 COPY = "70000000-0000-4000-8000-000000000002"
+OTHER = "70000000-0000-4000-8000-000000000004"
+THIRD = "70000000-0000-4000-8000-000000000005"
 SNAPSHOT = "50000000-0000-4000-8000-000000000001"
+PASSPHRASE = "0123456789abcdef" * 4
+LUKS_WISH = EncryptionWish("luks", "aes-xts-plain64", 512)
 DATA = bytes(range(256)) * 4096
 EMPTY = Contents(frozenset(), frozenset(), frozenset())
 
@@ -134,6 +138,45 @@ class BlockContract:
         await block.drop_volume(VOLUME)
         await block.drop_snapshot(SNAPSHOT)
         assert await block.contents() == EMPTY
+
+    async def test_an_encrypted_volume_is_as_large_for_its_guest_as_any_other(self, block: Block) -> None:
+        await block.put_image(image_wish(), in_chunks(DATA))
+        blank = await block.make_volume(VolumeWish(VOLUME, 1, encryption=LUKS_WISH), PASSPHRASE)
+        assert (blank.format, blank.size_bytes) == ("luks", GIB)
+        assert await block.find_volume(VOLUME) == blank
+        assert await block.make_volume(VolumeWish(VOLUME, 1, encryption=LUKS_WISH)) == blank
+        await block.extend_volume(VOLUME, 2)
+        found = await block.find_volume(VOLUME)
+        assert found is not None and (found.format, found.size_bytes) == ("luks", 2 * GIB)
+        of_image = await block.make_volume(VolumeWish(COPY, 1, IMAGE, encryption=LUKS_WISH), PASSPHRASE)
+        assert (of_image.format, of_image.size_bytes) == ("luks", GIB)
+        await block.make_snapshot(SnapshotWish(SNAPSHOT, COPY))
+        snapshot = await block.find_snapshot(SNAPSHOT)
+        assert snapshot is not None and (snapshot.format, snapshot.size_bytes) == ("luks", GIB)
+        for wish in (
+            VolumeWish(OTHER, 2, "", COPY, encryption=LUKS_WISH),
+            VolumeWish(THIRD, 2, "", COPY, source_snapshot_id=SNAPSHOT, encryption=LUKS_WISH),
+        ):
+            made = await block.make_volume(wish)
+            assert (made.format, made.size_bytes) == ("luks", 2 * GIB)
+            assert await block.find_volume(wish.id) == made
+        await block.drop_snapshot(SNAPSHOT)
+        for volume_id in (VOLUME, COPY, OTHER, THIRD):
+            await block.drop_volume(volume_id)
+        await block.drop_image(IMAGE)
+        assert await block.contents() == EMPTY
+
+    async def test_a_volume_is_held_to_limits_where_the_storage_can(self, block: Block) -> None:
+        with pytest.raises(NotFound):
+            await block.limit_volume(VOLUME, {})
+        limits = {"total_iops_sec": 100, "read_bytes_sec": 1 << 20}
+        made = await block.make_volume(VolumeWish(VOLUME, 1, limits=limits))
+        assert made.limits in (None, limits)
+        assert await block.find_volume(VOLUME) == made
+        for others in ({"total_iops_sec": 7, "write_iops_sec": 5}, {}):
+            await block.limit_volume(VOLUME, others)
+            found = await block.find_volume(VOLUME)
+            assert found is not None and found.limits in (None, others)
 
     async def test_a_volume_that_could_never_be_filled_is_refused(self, block: Block) -> None:
         with pytest.raises(NoCapacity):

@@ -12,7 +12,7 @@ by side) and `ostro.agent.drivers.block.fake` (for load and rehearsal). All pass
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -42,7 +42,8 @@ class CephAccess(msgspec.Struct, frozen=True):
 class Stored(msgspec.Struct, frozen=True):
     """A disk as the hypervisor opens it. ``size_bytes`` is what the guest sees.
 
-    ``path`` is a file's or, with ``ceph``, ``rbd:POOL/IMAGE``. ``backend`` is the kind of storage that it is in.
+    ``path`` is a file's or, with ``ceph``, ``rbd:POOL/IMAGE``. ``backend`` is the kind of storage that it is in. ``format`` is qcow2, raw or luks: the last
+    is raw behind a LUKS header, and opened with the volume's passphrase. ``limits`` is what the storage holds it to, None where it can't.
     """
 
     path: str
@@ -50,6 +51,7 @@ class Stored(msgspec.Struct, frozen=True):
     size_bytes: int
     ceph: CephAccess | None = None
     backend: str = LOCAL
+    limits: dict[str, int] | None = None
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -111,10 +113,11 @@ class Block(Protocol):
         """Delete the server's root disk. It being gone succeeds."""
         ...
 
-    async def make_volume(self, volume: VolumeWish) -> Stored:
+    async def make_volume(self, volume: VolumeWish, passphrase: str = "") -> Stored:
         """The volume, made blank or from its image or source volume unless it is there; one that is there keeps its size.
 
-        One that is in another kind of storage than the wish says is moved; nothing may have it plugged in then.
+        One that is in another kind of storage than the wish says is moved; nothing may have it plugged in then. One that shall be encrypted is
+        encrypted with ``passphrase``, or is a copy of one that is.
 
         Raises:
             Unsupported: this host doesn't have the kind of storage that the wish says.
@@ -129,6 +132,14 @@ class Block(Protocol):
 
     async def extend_volume(self, volume_id: str, size_gb: int) -> None:
         """Make a volume that no running domain uses larger; one that is as large already is left alone.
+
+        Raises:
+            NotFound: the volume isn't kept here.
+        """
+        ...
+
+    async def limit_volume(self, volume_id: str, limits: Mapping[str, int]) -> None:
+        """Hold the volume to these limits and no others, at once; nothing happens where the storage can't.
 
         Raises:
             NotFound: the volume isn't kept here.

@@ -5,7 +5,7 @@ Nothing outlives the process: since making a thing again is the same work, the n
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from ostro.agent.drivers.block import GIB, BlockFacts, CephAccess, Contents, Stored
-from ostro.agent.drivers.block.files import check_backend
+from ostro.agent.drivers.block.files import check_backend, volume_format
 from ostro.model.errors import Invalid, NoCapacity, NotFound
 from ostro.model.volumes import CEPH, LOCAL
 from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
@@ -79,16 +79,21 @@ class FakeBlock:
         await trio.lowlevel.checkpoint()
         self._roots.pop(server_id, None)
 
-    async def make_volume(self, volume: VolumeWish) -> Stored:
+    async def make_volume(self, volume: VolumeWish, passphrase: str = "") -> Stored:
         await trio.lowlevel.checkpoint()
         check_backend(volume, self.facts)
         if volume.id not in self._volumes:
             self._check_source(volume)
             size_bytes = self._fit(volume.image_id, volume.size_gb)
             self._check_room(size_bytes)
-            self._volumes[volume.id] = self._stored(f"volumes/{volume.id}", "raw", size_bytes, self._preferred)
-        size_bytes, backend = self._volumes[volume.id].size_bytes, volume.backend or self._preferred
-        self._volumes[volume.id] = self._stored(f"volumes/{volume.id}", "raw", size_bytes, backend)
+            format_ = volume_format(volume)
+            copied = volume.source_snapshot_id or volume.source_volume_id
+            assert format_ == "raw" or copied or passphrase, "an encrypted volume is made with its passphrase"
+            made = self._stored(f"volumes/{volume.id}", format_, size_bytes, self._preferred)
+            self._volumes[volume.id] = msgspec.structs.replace(made, limits=dict(volume.limits))
+        found, backend = self._volumes[volume.id], volume.backend or self._preferred
+        moved = self._stored(f"volumes/{volume.id}", found.format, found.size_bytes, backend)
+        self._volumes[volume.id] = msgspec.structs.replace(moved, limits=found.limits)
         return self._volumes[volume.id]
 
     async def find_volume(self, volume_id: str) -> Stored | None:
@@ -104,6 +109,12 @@ class FakeBlock:
         if size_bytes > found.size_bytes:
             self._check_room(size_bytes - found.size_bytes)
             self._volumes[volume_id] = msgspec.structs.replace(found, size_bytes=size_bytes)
+
+    async def limit_volume(self, volume_id: str, limits: Mapping[str, int]) -> None:
+        await trio.lowlevel.checkpoint()
+        if volume_id not in self._volumes:
+            raise NotFound("volume", volume_id)
+        self._volumes[volume_id] = msgspec.structs.replace(self._volumes[volume_id], limits=dict(limits))
 
     async def drop_volume(self, volume_id: str) -> None:
         await trio.lowlevel.checkpoint()

@@ -9,13 +9,17 @@ import subprocess
 from collections.abc import AsyncIterable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import ParamSpec, TypeVar
 
 import trio
 
 from ostro.agent.drivers.block import BlockFacts, Stored
+from ostro.agent.drivers.block.luks import HEADER_BYTES as LUKS_BYTES
+from ostro.agent.drivers.block.luks import make_header
 from ostro.agent.drivers.block.qcow2 import HEADER_BYTES, read_header
 from ostro.model.errors import Invalid, NoCapacity, Unavailable, Unsupported
+from ostro.model.volumes import LUKS
 from ostro.model.wishes import ImageWish, VolumeWish
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
@@ -98,34 +102,96 @@ def check_fits(source: Stored, size_bytes: int) -> None:
 
 def guest_size(path: Path, format_: str) -> int:
     """How large a guest sees the file. Blocks."""
-    if format_ == "raw":
-        return path.stat().st_size
+    if format_ != "qcow2":
+        return path.stat().st_size - header_bytes(format_)
     with path.open("rb") as file:
         return read_header(file.read(HEADER_BYTES)).size_bytes
+
+
+def header_bytes(format_: str) -> int:
+    """How much of a disk in this format is not the guest's."""
+    return LUKS_BYTES if format_ == LUKS else 0
+
+
+def volume_format(volume: VolumeWish) -> str:
+    """The format of the volume's bytes. Raises Unsupported."""
+    if volume.encryption is None:
+        return "raw"
+    if volume.encryption.format != LUKS:
+        raise Unsupported(f"This host can't encrypt with {volume.encryption.format}.")
+    return LUKS
+
+
+def is_encrypted_anew(volume: VolumeWish, source: Stored | None) -> bool:
+    """Whether the volume gets a key of its own. A copy of one that is encrypted has its bytes, and so its key."""
+    return volume.encryption is not None and (source is None or source.format != LUKS)
+
+
+def luks_header(volume: VolumeWish, passphrase: str, random: Random) -> bytes:
+    """What the volume's bytes begin with."""
+    assert volume.encryption is not None and passphrase, "an encrypted volume is made with its passphrase"
+    return make_header(passphrase, volume.encryption.key_bits, volume.id, random)
 
 
 async def copy_disk(source: Stored, target: str, *, onto: bool = False) -> None:
     """Copy what a guest sees in ``source`` to the raw disk ``target``, as QEMU names it, and flush it; zeros are left out.
 
-    ``onto`` copies to a disk that is there and is known to be blank; else the target is a file to be made.
+    Of an encrypted source the encrypted bytes are copied, header and all. ``onto`` copies to a disk that is there and is known to be blank; else
+    the target is a file to be made.
 
     Raises:
         NoCapacity: the target's disk is full.
         Unavailable: it failed or took too long.
     """
+    format_ = "raw" if source.format == LUKS else source.format
+    more = ["-n", "--target-is-zero", "-W"] if onto else []
+    await _convert(source, [*more, "-f", format_, "-O", "raw", for_qemu(source), target])
+
+
+async def copy_encrypted(source: Stored, target: Stored, passphrase: str) -> None:
+    """Copy what a guest sees in ``source`` to a disk that is there and has a LUKS header, encrypting it. Zeros are written too. Raises as `copy_disk`."""
+    options = f"driver=luks,key-secret=key,{node_options(target, 'file')}"
+    with _in_memory(passphrase) as file:
+        secret = ["--object", f"secret,id=key,file=/dev/fd/{file}"]
+        words = ["-n", "-W", "-f", source.format, *secret, "--target-image-opts", for_qemu(source), options]
+        await _convert(source, words, file)
+
+
+def node_options(disk: Stored, node: str) -> str:
+    """The disk as QEMU's options for the node of this name below another."""
+    if disk.ceph is None:
+        words = {"driver": "file", "filename": disk.path}
+    else:
+        pool, _, image = disk.path.removeprefix("rbd:").partition("/")
+        words = {"driver": "rbd", "pool": pool, "image": image, "conf": disk.ceph.conf, "user": disk.ceph.user}
+    return ",".join(f"{node}.{name}={value.replace(',', ',,')}" for name, value in words.items())
+
+
+@contextmanager
+def _in_memory(secret: str) -> Iterator[int]:
+    """A file that is on no disk, with the secret in it."""
+    file = os.memfd_create("ostro-secret")
+    try:
+        os.write(file, secret.encode())
+        yield file
+    finally:
+        os.close(file)
+
+
+async def _convert(source: Stored, words: list[str], file: int | None = None) -> None:
     # By itself qemu-img never flushes what it writes.
-    command = ["qemu-img", "convert", "-U", "-t", "writeback", "-f", source.format, "-O", "raw"]
-    command += ["-n", "--target-is-zero", "-W"] if onto else []
+    command = ["qemu-img", "convert", "-U", "-t", "writeback", *words]
+    passed = () if file is None else (file,)
     with trio.move_on_after(COPY_DEADLINE_S):
         done = await trio.run_process(
-            [*command, for_qemu(source), target], check=False, capture_stderr=True, stdin=subprocess.DEVNULL
+            command, check=False, capture_stderr=True, stdin=subprocess.DEVNULL, pass_fds=passed
         )
         if done.returncode == 0:
             return
-        words = done.stderr.decode(errors="replace").strip()[-300:]
-        if os.strerror(errno.ENOSPC) in words:
-            raise NoCapacity("The disk is full.", detail=words)
-        raise Unavailable(f"qemu-img could not copy: {words}", retry_after_s=10)
+        complaint = done.stderr.decode(errors="replace").strip()[-300:]
+        if os.strerror(errno.ENOSPC) in complaint:
+            raise NoCapacity("The disk is full.", detail=complaint)
+        raise Unavailable(f"qemu-img could not copy: {complaint}", retry_after_s=10)
     raise Unavailable(f"Copying {source.path} took more than {COPY_DEADLINE_S:g} s.")
 
 

@@ -5,8 +5,8 @@
     images/ID.FORMAT            a base image, read only
     servers/ID/base             a hard link to the base image that the root disk stands on
     servers/ID/root.qcow2       what the server has written
-    volumes/ID.raw              a volume, sparse
-    snapshots/ID.raw            what a volume held at one moment, sparse
+    volumes/ID.raw, ID.luks     a volume, sparse; behind a LUKS header if it is encrypted
+    snapshots/ID.raw, ID.luks   what a volume held at one moment, sparse
     unfinished/                 whatever is being made; emptied at opening
 
 Things are made in ``unfinished`` and renamed. A root disk has a link of its own to its base, so an image may be dropped at
@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +31,18 @@ from ostro.agent.drivers.block.files import (
     check_backend,
     check_fits,
     copy_disk,
+    copy_encrypted,
     fetch_image,
     guest_size,
+    header_bytes,
+    is_encrypted_anew,
+    luks_header,
     qemu_format,
+    volume_format,
 )
 from ostro.agent.drivers.block.qcow2 import overlay
 from ostro.model.errors import Invalid, NoCapacity, NotFound
+from ostro.model.volumes import LUKS
 from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 from ostro.runtime.world import World
 
@@ -69,6 +75,7 @@ class LocalBlock:
         self._snapshots = root / "snapshots"
         self._unfinished = root / "unfinished"
         self._call = FileCalls(world, WORKERS)
+        self._world = world
 
     async def open(self) -> None:
         """See `open_`."""
@@ -105,25 +112,31 @@ class LocalBlock:
     async def drop_root(self, server_id: str) -> None:
         await self._call(shutil.rmtree, self._servers / server_id, True)
 
-    async def make_volume(self, volume: VolumeWish) -> Stored:
+    async def make_volume(self, volume: VolumeWish, passphrase: str = "") -> Stored:
         check_backend(volume, self.facts)
         found = await self.find_volume(volume.id)
-        return found or await self.copy_volume(volume, await self._call(self._source_of, volume))
+        return found or await self.copy_volume(volume, await self._source_of(volume), passphrase)
 
-    async def copy_volume(self, volume: VolumeWish, source: Stored | None) -> Stored:
+    async def copy_volume(self, volume: VolumeWish, source: Stored | None, passphrase: str = "") -> Stored:
         """The volume, made from any disk that QEMU can read, or blank."""
-        size_bytes = volume.size_gb * GIB
+        format_, size_bytes = volume_format(volume), volume.size_gb * GIB
         await self._call(self._check_room, size_bytes)
         part = self._unfinished / f"volume-{volume.id}"
+        if source is not None:
+            check_fits(source, size_bytes)
         try:
-            if source is not None:
-                check_fits(source, size_bytes)
+            if is_encrypted_anew(volume, source):
+                await self._call(part.write_bytes, luks_header(volume, passphrase, self._world.random))
+            elif source is not None:
                 await copy_disk(source, str(part))
-            await self._call(_set_size, part, size_bytes)
-            await self._call(_finish, part, self._volume(volume.id))
+            await self._call(_set_size, part, size_bytes + header_bytes(format_))
+            if source is not None and is_encrypted_anew(volume, source):
+                await copy_encrypted(source, Stored(str(part), format_, size_bytes), passphrase)
+            target = _paths(self._volumes, volume.id)[format_]
+            await self._call(_finish, part, target)
         finally:
             part.unlink(missing_ok=True)
-        return Stored(str(self._volume(volume.id)), "raw", size_bytes)
+        return Stored(str(target), format_, size_bytes)
 
     async def find_image(self, image_id: str) -> Stored | None:
         """The image's own bytes, None when it isn't kept."""
@@ -133,14 +146,7 @@ class LocalBlock:
             return None
 
     async def find_volume(self, volume_id: str) -> Stored | None:
-        return await self._find_raw(self._volume(volume_id))
-
-    async def _find_raw(self, path: Path) -> Stored | None:
-        try:
-            size_bytes = (await self._call(path.stat)).st_size
-        except FileNotFoundError:
-            return None
-        return Stored(str(path), "raw", size_bytes)
+        return await self._call(_find, self._volumes, volume_id)
 
     async def extend_volume(self, volume_id: str, size_gb: int) -> None:
         found = await self.find_volume(volume_id)
@@ -149,10 +155,14 @@ class LocalBlock:
         growth_bytes = size_gb * GIB - found.size_bytes
         if growth_bytes > 0:
             await self._call(self._check_room, growth_bytes)
-            await self._call(_set_size, self._volume(volume_id), size_gb * GIB)
+            await self._call(_set_size, Path(found.path), size_gb * GIB + header_bytes(found.format))
+
+    async def limit_volume(self, volume_id: str, limits: Mapping[str, int]) -> None:
+        if await self.find_volume(volume_id) is None:
+            raise NotFound("volume", volume_id)
 
     async def drop_volume(self, volume_id: str) -> None:
-        await self._call(_unlink, self._volume(volume_id))
+        await self._call(_unlink, *_paths(self._volumes, volume_id).values())
 
     async def make_snapshot(self, snapshot: SnapshotWish) -> None:
         if await self.find_snapshot(snapshot.id) is not None:
@@ -163,21 +173,15 @@ class LocalBlock:
         part = self._unfinished / f"snapshot-{snapshot.id}"
         try:
             await copy_disk(volume, str(part))
-            await self._call(_finish, part, self._snapshot(snapshot.id))
+            await self._call(_finish, part, _paths(self._snapshots, snapshot.id)[volume.format])
         finally:
             part.unlink(missing_ok=True)
 
     async def find_snapshot(self, snapshot_id: str) -> Stored | None:
-        return await self._find_raw(self._snapshot(snapshot_id))
+        return await self._call(_find, self._snapshots, snapshot_id)
 
     async def drop_snapshot(self, snapshot_id: str) -> None:
-        await self._call(_unlink, self._snapshot(snapshot_id))
-
-    def _snapshot(self, snapshot_id: str) -> Path:
-        return self._snapshots / f"{snapshot_id}.raw"
-
-    def _volume(self, volume_id: str) -> Path:
-        return self._volumes / f"{volume_id}.raw"
+        await self._call(_unlink, *_paths(self._snapshots, snapshot_id).values())
 
     def _open(self) -> None:
         shutil.rmtree(self._unfinished, ignore_errors=True)
@@ -237,25 +241,41 @@ class LocalBlock:
         path, format_ = self._image(image_id)
         return Stored(str(path), format_, guest_size(path, format_))
 
-    def _source_of(self, volume: VolumeWish) -> Stored | None:
+    async def _source_of(self, volume: VolumeWish) -> Stored | None:
         """What a volume starts from. Raises NotFound."""
         if volume.image_id:
-            return self._stored_image(volume.image_id)
+            return await self._call(self._stored_image, volume.image_id)
         if volume.source_snapshot_id:
-            path, noun, source_id = self._snapshot(volume.source_snapshot_id), "snapshot", volume.source_snapshot_id
+            found, noun, source_id = (
+                await self.find_snapshot(volume.source_snapshot_id),
+                "snapshot",
+                volume.source_snapshot_id,
+            )
         elif volume.source_volume_id:
-            path, noun, source_id = self._volume(volume.source_volume_id), "volume", volume.source_volume_id
+            found, noun, source_id = await self.find_volume(volume.source_volume_id), "volume", volume.source_volume_id
         else:
             return None
-        if not path.exists():
+        if found is None:
             raise NotFound(noun, source_id)
-        return Stored(str(path), "raw", path.stat().st_size)
+        return found
 
     def _check_room(self, size_bytes: int) -> None:
         """Refuse what could never be filled. Volumes are sparse, so this is no promise."""
         free_bytes = shutil.disk_usage(self._volumes).free
         if size_bytes > free_bytes:
             raise NoCapacity(f"The host has {free_bytes // GIB} GiB of disk free, too little for this volume.")
+
+
+def _paths(directory: Path, id_: str) -> dict[str, Path]:
+    """Where a volume's or snapshot's bytes may be, by their format."""
+    return {"raw": directory / f"{id_}.raw", LUKS: directory / f"{id_}.luks"}
+
+
+def _find(directory: Path, id_: str) -> Stored | None:
+    for format_, path in _paths(directory, id_).items():
+        with suppress(FileNotFoundError):
+            return Stored(str(path), format_, guest_size(path, format_))
+    return None
 
 
 def _set_size(path: Path, size_bytes: int) -> None:

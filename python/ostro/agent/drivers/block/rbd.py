@@ -22,7 +22,7 @@ short and a deleted volume's room comes back.
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,14 +37,20 @@ from ostro.agent.drivers.block.files import (
     check_backend,
     check_fits,
     copy_disk,
+    copy_encrypted,
     fetch_image,
     for_qemu,
     guest_size,
+    header_bytes,
+    is_encrypted_anew,
+    luks_header,
     qemu_format,
+    volume_format,
 )
 from ostro.agent.drivers.block.kept import Kept
 from ostro.model.errors import Conflict, Invalid, NoCapacity, NotFound, OstroError, Unavailable
-from ostro.model.volumes import CEPH
+from ostro.model.qos import from_rbd_limits, to_rbd_limits
+from ostro.model.volumes import CEPH, LUKS
 from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 from ostro.runtime.ceph import disks
 from ostro.runtime.ceph.config import CephConfig
@@ -115,6 +121,7 @@ class RbdBlock:
         self._scratch = config.scratch
         self._access = config.access
         self._on_file = FileCalls(world, FILE_WORKERS)
+        self._random = world.random
         self._list = f"ostro.host.{config.host}"
         self._kept = Kept(config.state_dir / "ceph")
         self._to_flatten = f"ostro.flatten.{config.host}"
@@ -226,30 +233,48 @@ class RbdBlock:
 
     # -- volumes -------------------------------------------------------------------------------------------------
 
-    async def make_volume(self, volume: VolumeWish) -> Stored:
+    async def make_volume(self, volume: VolumeWish, passphrase: str = "") -> Stored:
         check_backend(volume, self.facts)
         disk = self._volume(volume.id)
         found = await self._find(disk)
         if found is None:
             self._check_room(volume.size_gb * GIB)
-            await self._make(disk, volume)
+            await self._make_volume(disk, volume, passphrase)
             found = await self._find(disk)
         else:
             await self._adopt(disk)
         assert found is not None, "it has been made"
         return found
 
-    async def copy_volume(self, volume: VolumeWish, source: Stored | None) -> Stored:
+    async def _make_volume(self, disk: Disk, volume: VolumeWish, passphrase: str) -> None:
+        if volume.encryption is None or volume.source_volume_id:
+            # What is copied of a volume is encrypted already.
+            await self._make(disk, volume)
+            return
+        source = await self.find_image(volume.image_id) if volume.image_id else None
+        if volume.image_id and source is None:
+            raise NotFound("image", volume.image_id, f"Image {volume.image_id} is not kept on this host.")
+        await self.copy_volume(volume, source, passphrase)
+
+    async def copy_volume(self, volume: VolumeWish, source: Stored | None, passphrase: str = "") -> Stored:
         """The volume, made from any disk that QEMU can read, or blank."""
-        disk, size_bytes = self._volume(volume.id), volume.size_gb * GIB
+        disk, size_bytes, format_ = self._volume(volume.id), volume.size_gb * GIB, volume_format(volume)
         self._check_room(size_bytes)
         if source is not None:
             check_fits(source, size_bytes)
+        anew = is_encrypted_anew(volume, source)
         async with self._making_own(disk) as part:
-            await self._call(disk.name, disks.create, part, size_bytes)
-            if source is not None:
-                await copy_disk(source, for_qemu(self._stored(part)), onto=True)
-        return self._stored(disk, size_bytes)
+            await self._call(disk.name, disks.create, part, size_bytes + header_bytes(format_))
+            target = self._stored(part)
+            if source is not None and not anew:
+                await copy_disk(source, for_qemu(target), onto=True)
+            if format_ == LUKS:
+                header = luks_header(volume, passphrase, self._random) if anew else b""
+                await self._call(disk.name, disks.put_header, part, header, format_)
+            if source is not None and anew:
+                await copy_encrypted(source, target, passphrase)
+            await self._limit(part, volume)
+        return self._stored(disk, size_bytes, format_, volume.limits)
 
     async def find_image(self, image_id: str) -> Stored | None:
         """The image as a disk, None when it isn't kept."""
@@ -270,8 +295,15 @@ class RbdBlock:
     async def extend_volume(self, volume_id: str, size_gb: int) -> None:
         self._check_room(size_gb * GIB)
         disk = self._volume(volume_id)
+        found = await self._find(disk)
+        if found is None:
+            raise NotFound("volume", volume_id)
+        await self._call(disk.name, disks.grow, disk, size_gb * GIB + header_bytes(found.format))
+
+    async def limit_volume(self, volume_id: str, limits: Mapping[str, int]) -> None:
+        disk = self._volume(volume_id)
         try:
-            await self._call(disk.name, disks.grow, disk, size_gb * GIB)
+            await self._call(disk.name, disks.set_limits, disk, to_rbd_limits(limits))
         except NotFound as error:
             raise NotFound("volume", volume_id) from error
 
@@ -292,8 +324,8 @@ class RbdBlock:
         if volume is None:
             return None
         name = _snapshot_name(snapshot_id)
-        size_bytes = await self._call(volume.name, disks.find_snapshot, volume, name)
-        return None if size_bytes is None else self._stored(Disk(volume.pool, f"{volume.name}@{name}"), size_bytes)
+        found = await self._call(volume.name, disks.look, volume, name)
+        return None if found is None else self._looked(Disk(volume.pool, f"{volume.name}@{name}"), found)
 
     async def drop_snapshot(self, snapshot_id: str) -> None:
         volume = await self._snapshot_volume(snapshot_id)
@@ -320,7 +352,10 @@ class RbdBlock:
         else:
             async with self._making_own(disk) as part:
                 await self._call(disk.name, disks.create, part, size_bytes)
+                await self._limit(part, wish)
             return
+        if size_bytes and wish.encryption is not None:
+            size_bytes += header_bytes(volume_format(wish))
         if 0 < size_bytes < least_bytes:
             raise Invalid(f"What the disk is made from needs {least_bytes} bytes, the disk has {size_bytes}.")
         async with self._making_own(disk) as part:
@@ -330,7 +365,15 @@ class RbdBlock:
                 await self._call(disk.name, disks.clone_disk, source, part, size_bytes)
             if not wish.image_id:
                 await self._call(disk.name, disks.set_key, self._pools.volumes, self._to_flatten, disk.name, b"")
+            if wish.encryption is not None:
+                await self._call(disk.name, disks.put_header, part, b"", volume_format(wish))
+            await self._limit(part, wish)
         self._bell.ring()
+
+    async def _limit(self, part: Disk, wish: VolumeWish) -> None:
+        """Limit a new disk. A clone has the limits of what it was cloned from; an image has none."""
+        if wish.limits or wish.source_volume_id:
+            await self._call(part.name, disks.set_limits, part, to_rbd_limits(wish.limits))
 
     async def _source_snapshot(self, wish: VolumeWish) -> tuple[Disk, int]:
         source, name = self._volume(wish.source_volume_id), _snapshot_name(wish.source_snapshot_id)
@@ -381,11 +424,17 @@ class RbdBlock:
             log.warning("an unfinished disk could not be removed yet", name=part.name, reason=error.message)
 
     async def _find(self, disk: Disk) -> Stored | None:
-        size_bytes = await self._call(disk.name, disks.find_size, disk)
-        return None if size_bytes is None else self._stored(disk, size_bytes)
+        found = await self._call(disk.name, disks.look, disk)
+        return None if found is None else self._looked(disk, found)
 
-    def _stored(self, disk: Disk, size_bytes: int = 0) -> Stored:
-        return Stored(disk.path, "raw", size_bytes, self._access, CEPH)
+    def _looked(self, disk: Disk, found: disks.Look) -> Stored:
+        format_ = found.notes.get(disks.FORMAT_KEY, "raw")
+        return self._stored(disk, found.size_bytes - header_bytes(format_), format_, from_rbd_limits(found.limits))
+
+    def _stored(
+        self, disk: Disk, size_bytes: int = 0, format_: str = "raw", limits: Mapping[str, int] | None = None
+    ) -> Stored:
+        return Stored(disk.path, format_, size_bytes, self._access, CEPH, dict(limits or {}))
 
     async def _adopt(self, disk: Disk) -> None:
         """A disk that is there is this host's from now on."""

@@ -8,7 +8,7 @@ overwritten by the next move, and never read.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -84,11 +84,11 @@ class SeveralBlocks:
         else:
             await self._ceph.drop_root(server_id)
 
-    async def make_volume(self, volume: VolumeWish) -> Stored:
+    async def make_volume(self, volume: VolumeWish, passphrase: str = "") -> Stored:
         check_backend(volume, self.facts)
         found = await self.find_volume(volume.id)
         if found is None:
-            return await self._make_new(volume)
+            return await self._make_new(volume, passphrase)
         if found.backend == (volume.backend or found.backend):
             return await (self._ceph if found.backend == CEPH else self._local).make_volume(volume)
         return await self._move(volume, found)
@@ -106,6 +106,9 @@ class SeveralBlocks:
 
     async def extend_volume(self, volume_id: str, size_gb: int) -> None:
         await (await self._home_of(volume_id)).extend_volume(volume_id, size_gb)
+
+    async def limit_volume(self, volume_id: str, limits: Mapping[str, int]) -> None:
+        await (await self._home_of(volume_id)).limit_volume(volume_id, limits)
 
     async def drop_volume(self, volume_id: str) -> None:
         await (await self._home_of(volume_id)).drop_volume(volume_id)
@@ -128,13 +131,14 @@ class SeveralBlocks:
     def _home(self, volume: VolumeWish) -> LocalBlock | RbdBlock:
         return self._local if volume.backend == LOCAL else self._ceph
 
-    async def _make_new(self, volume: VolumeWish) -> Stored:
+    async def _make_new(self, volume: VolumeWish, passphrase: str) -> Stored:
         """Make a volume from what may be in the other kind of storage; where it is in the same, that knows a quicker way."""
         home, source = self._home(volume), None
         if volume.source_snapshot_id:
             source = await self.find_snapshot(volume.source_snapshot_id)
-            if source is None:
+            if source is None and home is self._local:
                 raise NotFound("snapshot", volume.source_snapshot_id)
+            # In Ceph it may be another host's.
         elif volume.source_volume_id:
             source = await self.find_volume(volume.source_volume_id)
             if source is None:
@@ -144,8 +148,8 @@ class SeveralBlocks:
             if source is None:
                 raise NotFound("image", volume.image_id, f"Image {volume.image_id} is not kept on this host.")
         if source is None or source.backend == home.facts.backends[0]:
-            return await home.make_volume(volume)
-        return await home.copy_volume(volume, source)
+            return await home.make_volume(volume, passphrase)
+        return await home.copy_volume(volume, source, passphrase)
 
     async def _move(self, volume: VolumeWish, found: Stored) -> Stored:
         """Copy a volume to the other kind of storage, over what an earlier attempt may have left there, and delete it here."""

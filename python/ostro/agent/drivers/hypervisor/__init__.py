@@ -46,7 +46,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 class Disk(msgspec.Struct, frozen=True):
     """What a domain has as a disk, named as `ostro.agent.drivers.block.Stored` does.
 
-    ``format`` is qcow2 or raw and is never guessed; ``volume_id`` is empty for a root disk.
+    ``format`` is qcow2, raw or luks and is never guessed; ``volume_id`` is empty for a root disk. A luks disk is opened with the key that was kept for its
+    volume (`Hypervisor.keep_key`). ``limits`` is what the hypervisor holds the disk to, by libvirt's names (``total_iops_sec``).
     """
 
     device: str
@@ -54,6 +55,7 @@ class Disk(msgspec.Struct, frozen=True):
     format: str
     volume_id: str = ""
     ceph: CephAccess | None = None
+    limits: dict[str, int] = {}
 
 
 class Nic(msgspec.Struct, frozen=True):
@@ -189,6 +191,15 @@ class Hypervisor(Protocol):
         Raises:
             Unavailable: the guest hasn't let go of it (it may not be up yet); try again.
         """
+        ...
+
+    async def keep_key(self, volume_id: str, passphrase: str) -> None:
+        """Have what opens an encrypted volume at hand, in memory only, until ``forget_key``. To be called before any domain with it is started
+        or has it plugged in: the hypervisor may have forgotten it meanwhile."""
+        ...
+
+    async def forget_key(self, volume_id: str) -> None:
+        """Forget what opens a volume; running domains go on. It being forgotten succeeds."""
         ...
 
     async def resize(self, server_id: str, volume_id: str, size_bytes: int) -> None:

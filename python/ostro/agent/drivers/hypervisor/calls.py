@@ -20,6 +20,7 @@ from ostro.agent.drivers.hypervisor.domain_xml import (
     read_tag,
     secret_xml,
     tag_xml,
+    volume_secret_xml,
 )
 from ostro.model.errors import Conflict, NotFound
 from ostro.model.wishes import Power
@@ -261,6 +262,19 @@ def note(connection: libvirt.virConnect, cloud_id: str, server_id: str, memo: Me
 def keep_secret(connection: libvirt.virConnect, secret_id: str, title: str, value: bytes) -> None:
     """Let domains use the secret. libvirt forgets it when it ends."""
     connection.secretDefineXML(secret_xml(secret_id, title)).setValue(value)
+
+
+def keep_key(connection: libvirt.virConnect, volume_id: str, passphrase: str) -> None:
+    """Let domains open the volume."""
+    connection.secretDefineXML(volume_secret_xml(volume_id)).setValue(passphrase.encode())
+
+
+def forget_key(connection: libvirt.virConnect, volume_id: str) -> None:
+    try:
+        connection.secretLookupByUUIDString(volume_id).undefine()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_SECRET:
+            raise
 
 
 def version_and_warm(connection: libvirt.virConnect, acceleration: str) -> int:

@@ -11,6 +11,8 @@ import xml.etree.ElementTree as ET
 
 from ostro.agent.drivers.block import CephAccess
 from ostro.agent.drivers.hypervisor import Disk, DomainSpec, Memo, Nic
+from ostro.model.qos import FRONT_END_LIMITS as NUMBERS
+from ostro.model.volumes import LUKS
 
 TAG_URI = "urn:ostro:domain:1"
 TAG_NAME = "ostro"
@@ -106,6 +108,15 @@ def secret_xml(secret_id: str, title: str) -> str:
     return ET.tostring(secret, encoding="unicode")
 
 
+def volume_secret_xml(volume_id: str) -> str:
+    """A secret that opens one volume, as `secret_xml`. It has the volume's id."""
+    secret = ET.Element("secret", ephemeral="yes", private="yes")
+    _text(secret, "uuid", volume_id)
+    usage = ET.SubElement(secret, "usage", type="volume")
+    _text(usage, "volume", f"ostro/{volume_id}")
+    return ET.tostring(secret, encoding="unicode")
+
+
 def read_tag(domain_xml_: str) -> tuple[str, str, Memo] | None:
     """Cloud, project and memo from a domain's XML; None when it bears no tag of ours."""
     tag = ET.fromstring(domain_xml_).find(f"metadata/{{{TAG_URI}}}domain")
@@ -123,7 +134,9 @@ def read_disks(domain_xml_: str) -> list[Disk]:
         if source is not None and target is not None and driver is not None:
             path, access = _read_source(source)
             volume_id = element.findtext("serial", "")
-            disks.append(Disk(target.get("dev", ""), path, driver.get("type", ""), volume_id, access))
+            format_ = LUKS if source.find("encryption") is not None else driver.get("type", "")
+            limits = {item.tag: int(item.text or 0) for item in element.iterfind("iotune/*") if item.tag in NUMBERS}
+            disks.append(Disk(target.get("dev", ""), path, format_, volume_id, access, limits))
     return disks
 
 
@@ -173,7 +186,8 @@ def _cpu(domain: ET.Element, acceleration: str) -> None:
 
 def _disk(disk: Disk) -> ET.Element:
     element = ET.Element("disk", type="network" if disk.ceph else "file", device="disk")
-    ET.SubElement(element, "driver", name="qemu", type=disk.format, cache="writeback", discard="unmap")
+    format_ = "raw" if disk.format == LUKS else disk.format
+    ET.SubElement(element, "driver", name="qemu", type=format_, cache="writeback", discard="unmap")
     if disk.ceph:
         # QEMU is its own client of Ceph, and libvirt hands it the key; nothing is mapped in the kernel.
         source = ET.SubElement(element, "source", protocol="rbd", name=disk.path.removeprefix(RBD))
@@ -181,7 +195,14 @@ def _disk(disk: Disk) -> ET.Element:
         auth = ET.SubElement(source, "auth", username=disk.ceph.user)
         ET.SubElement(auth, "secret", type="ceph", uuid=disk.ceph.secret_id)
     else:
-        ET.SubElement(element, "source", file=disk.path)
+        source = ET.SubElement(element, "source", file=disk.path)
+    if disk.format == LUKS:
+        encryption = ET.SubElement(source, "encryption", format="luks")
+        ET.SubElement(encryption, "secret", type="passphrase", uuid=disk.volume_id)
+    if disk.limits:
+        iotune = ET.SubElement(element, "iotune")
+        for name, value in sorted(disk.limits.items()):
+            _text(iotune, name, str(value))
     ET.SubElement(element, "target", dev=disk.device, bus="virtio")
     if disk.volume_id:
         _text(element, "serial", disk.volume_id)

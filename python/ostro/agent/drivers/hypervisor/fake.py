@@ -20,6 +20,7 @@ import trio
 from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Facts, Memo, Nic
 from ostro.model.errors import Conflict, NotFound, Unavailable
 from ostro.model.ids import new_uuid
+from ostro.model.volumes import LUKS
 from ostro.model.wishes import Power
 from ostro.runtime.world import World
 
@@ -149,6 +150,7 @@ class FakeHypervisor:
         self._changed: Callable[[str], None] = lambda _server_id: None
         self._observer: Callable[[str, Domain | None], None] = lambda _server_id, _domain: None
         self._away = False
+        self.keys: set[str] = set()
 
     @property
     def facts(self) -> Facts:
@@ -197,6 +199,8 @@ class FakeHypervisor:
             state.say(f"fake guest {state.name}: goes on")
             self._save(state)
             return
+        for disk in state.disks:
+            self._open(disk)
         if self._config.start_s:
             await trio.sleep(self._config.start_s)
         state.power = Power.ON
@@ -237,6 +241,8 @@ class FakeHypervisor:
             return
         if any(other.device == disk.device for other in state.disks):
             raise Conflict(f"The device {disk.device} is taken.")
+        if state.power in (Power.ON, Power.PAUSED):
+            self._open(disk)
         state.disks = [*state.disks, disk]
         self._save(state)
 
@@ -261,6 +267,14 @@ class FakeHypervisor:
         if state is not None:
             state.nics = [nic for nic in state.nics if nic.mac.lower() != mac.lower()]
             self._save(state)
+
+    async def keep_key(self, volume_id: str, passphrase: str) -> None:
+        await self._reach()
+        self.keys.add(volume_id)
+
+    async def forget_key(self, volume_id: str) -> None:
+        await self._reach()
+        self.keys.discard(volume_id)
 
     async def resize(self, server_id: str, volume_id: str, size_bytes: int) -> None:
         await self._reach()
@@ -298,6 +312,7 @@ class FakeHypervisor:
         for state in self._states.values():
             state.power = Power.OFF
             self._observer(state.server_id, state.found())
+        self.keys.clear()
         self._journal.close()
         self._journal.begin(self._boot_id, self._states)
         self._changed("")
@@ -316,6 +331,11 @@ class FakeHypervisor:
         state.power = power
         self._save(state)
         self._changed(server_id)
+
+    def _open(self, disk: Disk) -> None:
+        """Raise Unavailable for an encrypted disk whose key isn't at hand."""
+        if disk.format == LUKS and disk.volume_id not in self.keys:
+            raise Unavailable(f"The key of volume {disk.volume_id} is not at hand.")
 
     async def _reach(self) -> None:
         """Every call is a checkpoint, as with the real one, and fails while the hypervisor is away."""

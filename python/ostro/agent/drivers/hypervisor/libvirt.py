@@ -162,6 +162,12 @@ class LibvirtHypervisor:
                 return
         raise Unavailable(f"The guest has not let go of network card {mac} in {LET_GO_S:g} s.", retry_after_s=5)
 
+    async def keep_key(self, volume_id: str, passphrase: str) -> None:
+        await self.connection.act(calls.keep_key, volume_id, passphrase)
+
+    async def forget_key(self, volume_id: str) -> None:
+        await self.connection.act(calls.forget_key, volume_id)
+
     async def resize(self, server_id: str, volume_id: str, size_bytes: int) -> None:
         await self.connection.act(calls.resize, self._cloud_id, server_id, volume_id, size_bytes)
 
