@@ -25,6 +25,7 @@ from ostro.services.identity.bootstrap import Administrator, bootstrap, is_boots
 from ostro.services.identity.catalog import seed_catalog, seed_limits
 from ostro.services.sagas import make_sagas
 from ostro.services.sweeps import run_sweeps
+from ostro.store.changes import catch_up
 from ostro.store.database import Database
 from ostro.store.migrate import migrate
 from ostro.store.postgres import PostgresDatabase
@@ -101,6 +102,7 @@ async def prepare(world: World, cloud: Cloud, state: StateDir) -> None:
         await cloud.db.run(ensure_ceph_type, world.now_us())
     await cloud.db.run(seed_catalog, cloud.config.region)
     await cloud.db.run(seed_limits, world)
+    await cloud.db.run(catch_up)
     await cloud.tokens.load_keys()
 
 
@@ -124,6 +126,7 @@ async def run_control(
                 Engine(world, db, make_sagas(cloud)).run,
                 lambda: run_sweeps(cloud),
                 cloud.audit.run,
+                cloud.changes.run,
             )
             for loop in loops:
                 nursery.start_soon(loop)

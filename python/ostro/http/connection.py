@@ -110,6 +110,10 @@ class BoundedRequest(TrioRequest):
         """The path as it was sent."""
         return self.scope.get("raw_path") or b""
 
+    async def gone(self) -> None:
+        """Never return: the handler is cancelled when the client goes away."""
+        await trio.sleep_forever()
+
 
 class Connection(TrioASGIHTTPConnection):
     """One request and its answer. The handler is cancelled when the client goes away."""

@@ -20,12 +20,15 @@ from ostro.http.deeds import READS, UNRECORDED, begin_trail, deed_of, who_logged
 from ostro.http.exchange import Incoming, Outgoing
 from ostro.http.faults import JSON, MethodNotAllowed, UnsupportedMediaType, make_fault
 from ostro.http.idempotency import REPLAYED, Once
+from ostro.http.nouns import Kind, Noun, find_noun, show_route
 from ostro.http.policy import Rule, enforce
 from ostro.http.request import Request, SlowBody
 from ostro.http.route import Reply, Route, Service
 from ostro.http.schema import BODY_MOST_BYTES, Validator, check_size, parse_json
+from ostro.http.settling import answer_preferred
 from ostro.http.shedding import OWN_LANE, Shedder
 from ostro.http.versions import Version
+from ostro.http.watch import watch
 from ostro.model.context import NOBODY, Actor, Context
 from ostro.model.errors import Invalid, NotFound, TooLarge, Unauthenticated
 from ostro.services.audit.events import Deed, Trail
@@ -54,6 +57,7 @@ class Endpoint:
         self._bodies: dict[int, Validator] = {}
         self._replies: dict[int, Validator] = {}
         self._deeds: dict[int, Deed] = {}
+        self._nouns: dict[int, tuple[Noun, Kind]] = {}
         self._check_replies = check_replies
         self._shedder = shedder
         self._bounded = service.name not in OWN_LANE
@@ -62,6 +66,8 @@ class Endpoint:
         """Add a route of this path; its schemas are compiled now, so a bad one stops the start."""
         self._routes.setdefault(route.method, []).append(route)
         self._deeds[id(route)] = deed_of(self._service, route)
+        if (found := find_noun(self._service, route)) is not None:
+            self._nouns[id(route)] = found
         if route.body is not None:
             self._bodies[id(route)] = Validator(route.body)
         if route.response is not None and self._check_replies:
@@ -152,26 +158,42 @@ class Endpoint:
         if self._service.check is not None:
             self._service.check(request)
         if not self._bounded:
-            return await self._handle(route, request)
+            return await self._respond(request)
         patient = route.streams or route.waits or "wait" in raw.headers.get("Prefer", "")
         queue = self._shedder.choose(stranger=not actor.user_id, patient=patient)
         await queue.enter(actor.project_id or actor.user_id or raw.remote_addr or "")
         try:
-            return await self._handle(route, request)
+            return await self._respond(request)
         finally:
             queue.leave()
 
-    async def _handle(self, route: Route, request: Request) -> Outgoing:
-        """Have the handler answer what has passed everything else."""
-        raw, actor = request.raw, request.context.actor
-        if raw.method == "POST" and actor.user_id and (key := raw.headers.get("Idempotency-Key")) is not None:
+    async def _respond(self, request: Request) -> Outgoing:
+        """Answer what has passed everything else, in the way that its client prefers."""
+        route, raw = request.route, request.raw
+        found = self._nouns.get(id(route))
+        if found is None:
+            return await self._handle(request)
+        noun, kind = found
+        if b"watch" in raw.query_string and kind is not Kind.CREATE and "watch" in request.query:
+            show = show_route(self._service, noun, request.version)
+            return await watch(request, noun, kind, show, lambda: authenticate(self._cloud, route, raw))
+        if "Prefer" in raw.headers:
+            show = show_route(self._service, noun, request.version)
+            return await answer_preferred(request, noun, kind, show, lambda: self._handle(request))
+        return await self._handle(request)
+
+    async def _handle(self, request: Request) -> Outgoing:
+        """Have the handler answer, once for a key."""
+        route, raw, trail = request.route, request.raw, request.trail
+        if raw.method == "POST" and request.context.user_id and "Idempotency-Key" in raw.headers:
+            key = raw.headers["Idempotency-Key"]
             answer = await Once(request, key, lambda reply: self._finish(route, reply)).answer()
-            if request.trail is not None and not request.trail.written and REPLAYED not in answer.headers:
-                await self._record(request.trail, None, answer.status)
+            if trail is not None and not trail.written and REPLAYED not in answer.headers:
+                await self._record(trail, None, answer.status)
             return answer
         reply = await route.handler(request)
-        if request.trail is not None and not request.trail.written:
-            await self._record(request.trail, reply.body, reply.status or route.status)
+        if trail is not None and not trail.written:
+            await self._record(trail, reply.body, reply.status or route.status)
         return self._finish(route, reply)
 
     def _finish(self, route: Route, reply: Reply) -> Outgoing:

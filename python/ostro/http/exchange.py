@@ -60,6 +60,9 @@ class Incoming(Protocol):
     def remote_addr(self) -> str | None: ...
     @property
     def body(self) -> AsyncIterator[bytes]: ...
+    async def gone(self) -> None:
+        """Return when the client has gone away, as far as can be told while it is waiting for its answer."""
+        ...
 
 
 @dataclass(slots=True)
@@ -69,6 +72,8 @@ class Outgoing:
     status: int
     body: bytes | AsyncIterable[bytes] = b""
     headers: list[tuple[str, str]] = field(default_factory=list)
+    live: bool = False
+    """A stream that waits for things to happen: it is to end when the client goes away."""
 
     def add(self, headers: list[tuple[str, str]]) -> None:
         """Replace what there is of these names; among themselves they add up."""

@@ -20,6 +20,7 @@ import math
 import os
 import socket
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import suppress
 from email.utils import formatdate
 from typing import Any, overload
 from urllib.parse import parse_qsl, unquote
@@ -106,13 +107,21 @@ class Wire:
 
     async def until_gone(self, scope: trio.CancelScope) -> None:
         """Cancel ``scope`` when the client closes; return when it sends something instead."""
+        if await self._closed():
+            scope.cancel()
+
+    async def gone(self) -> None:
+        """Return when the client closes. One that sends its next request meanwhile is taken to be there."""
+        if not await self._closed():
+            await trio.sleep_forever()
+
+    async def _closed(self) -> bool:
+        """Wait for something to come; whether it is the end."""
         await trio.lowlevel.wait_readable(self._fd)
         try:
-            gone = not await self.stream.socket.recv(1, socket.MSG_PEEK)
+            return not await self.stream.socket.recv(1, socket.MSG_PEEK)
         except ConnectionError:
-            gone = True
-        if gone:
-            scope.cancel()
+            return True
 
 
 def peer_of(stream: trio.SocketStream) -> str:
@@ -165,10 +174,10 @@ class Headers:
 class Body:
     """A request's body, read from the socket part by part."""
 
-    __slots__ = ("_wire", "left")
+    __slots__ = ("left", "wire")
 
     def __init__(self, wire: Wire, length: int) -> None:
-        self._wire = wire
+        self.wire = wire
         self.left = length
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -177,7 +186,7 @@ class Body:
     async def __anext__(self) -> bytes:
         if not self.left:
             raise StopAsyncIteration
-        data = await self._wire.take(min(self.left, PART_BYTES))
+        data = await self.wire.take(min(self.left, PART_BYTES))
         self.left -= len(data)
         return data
 
@@ -239,6 +248,10 @@ class PlainRequest:
         if (length := headers.get("content-length")) is not None:
             self.content_length = int(length)
         return self
+
+    async def gone(self) -> None:
+        """Return when the client closes its connection."""
+        await self.body.wire.gone()
 
     @property
     def host(self) -> str:
@@ -370,9 +383,17 @@ class Lane:
         head = make_head(answer.status, headers)
         if isinstance(answer.body, bytes):
             await wire.send(head if request.method == "HEAD" else head + answer.body)
-        else:
-            await wire.send(head)
-            await _send_stream(wire, answer.body, chunked, silent=request.method == "HEAD")
+            return
+        await wire.send(head)
+        silent = request.method == "HEAD"
+        if not answer.live:
+            await _send_stream(wire, answer.body, chunked, silent=silent)
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wire.until_gone, nursery.cancel_scope)
+            with suppress(trio.BrokenResourceError):
+                await _send_stream(wire, answer.body, chunked, silent=silent)
+            nursery.cancel_scope.cancel()
 
     async def _hand_over(self, wire: Wire) -> None:
         """Let Hypercorn have the connection."""

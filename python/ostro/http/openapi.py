@@ -21,9 +21,11 @@ import orjson
 from ostro.http.conformance import make_page
 from ostro.http.faults import TITLES
 from ostro.http.idempotency import KEY_MOST
+from ostro.http.nouns import Kind, find_noun
 from ostro.http.policy import Rule
 from ostro.http.reference import make_reference
 from ostro.http.route import Route, Schema, Service
+from ostro.http.settling import REVISION, WAIT_MOST_S
 from ostro.model import wishes
 from ostro.model.errors import Bug
 
@@ -83,8 +85,26 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "For a day, a repeat of the request with the same key gets the first answer and changes nothing.",
         "schema": {"type": "string", "minLength": 1, "maxLength": KEY_MOST, "pattern": "^[ -~]*$"},
     },
+    "Prefer-wait": {
+        "name": "Prefer",
+        "in": "header",
+        "description": f"wait=N: answer when the object has settled, or after N seconds (at most {WAIT_MOST_S}).",
+        "schema": {"type": "string"},
+    },
+    "Prefer-revision": {
+        "name": "Prefer",
+        "in": "header",
+        "description": f"revision: say in {REVISION} from which revision on a watch tells what the list does not.",
+        "schema": {"type": "string"},
+    },
+    "watch": {
+        "name": "watch",
+        "in": "query",
+        "description": "Answer by server-sent events: what has changed since this revision, and whatever changes from now on.",
+        "schema": {"type": "string"},
+    },
 }
-"""Headers beyond upstream."""
+"""Headers and parameters beyond upstream."""
 
 
 def _grouped(routes: Iterable[Route]) -> dict[str, dict[str, list[Route]]]:
@@ -151,6 +171,10 @@ def _header_parameters(service: Service, route: Route) -> list[dict[str, Any]]:
     if service.name == "agent" or route.rule is Rule.PUBLIC:
         return []
     names = ["Idempotency-Key"] if route.method == "POST" and not route.streams else []
+    if (found := find_noun(service, route)) is not None:
+        names.append("Prefer-revision" if found[1] is Kind.LIST else "Prefer-wait")
+        if route.method == "GET":
+            names.append("watch")
     return [{"$ref": f"#/components/parameters/{name}"} for name in names]
 
 

@@ -14,6 +14,7 @@ from ostro.runtime.web import Web
 from ostro.runtime.world import World
 from ostro.services.audit.anchors import Anchors
 from ostro.services.audit.log import AuditLog
+from ostro.services.changes import Changes
 from ostro.services.identity.auth import Authenticator
 from ostro.services.identity.catalog import Catalogs
 from ostro.services.identity.directories import Directories
@@ -74,6 +75,7 @@ class Cloud:
     limits: LimitRules
     shedding: Shedding
     audit: AuditLog
+    changes: Changes
     ceph: Ceph | None = None
 
     def new_sealed_key(self) -> str:
@@ -119,6 +121,7 @@ def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | No
         limits=LimitRules(identity.compliance.enforcement_model, config.region),
         shedding=read_shedding(config.state_dir),
         audit=AuditLog(world, db, Anchors(config.state_dir / "audit")),
+        changes=Changes(db),
         ceph=ceph,
     )
 

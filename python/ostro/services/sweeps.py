@@ -16,6 +16,7 @@ from ostro.services.agents.asks import sweep_asks
 from ostro.services.cloud import Cloud
 from ostro.services.image.uploads import sweep_images
 from ostro.services.object.sweeps import sweep_objects, sweep_stray_chunks
+from ostro.store.changes import forget_gone, mark_reached
 from ostro.store.federation import forget_used_logins
 from ostro.store.kept_answers import forget_answers
 from ostro.store.oauth1 import forget_expired
@@ -28,6 +29,8 @@ log = structlog.get_logger()
 TOMBSTONE_S = 86_400
 """How long a deleted server can still be looked up."""
 TOMBSTONES_AT_ONCE = 200
+GONE_S = 86_400
+"""How long a watch may have been away and still be told what has gone meanwhile."""
 KEPT_S = 86_400
 """How long an Idempotency-Key is good."""
 KEPT_AT_ONCE = 500
@@ -82,6 +85,13 @@ async def forget_kept_answers(cloud: Cloud) -> None:
         pass
 
 
+async def forget_changes(cloud: Cloud) -> None:
+    """What has been gone for a day: a watch that is so far behind starts again."""
+    now_us = cloud.world.now_us()
+    await cloud.db.run(mark_reached, now_us)
+    await cloud.db.run(forget_gone, now_us - GONE_S * 1_000_000)
+
+
 SWEEPS: tuple[Sweep, ...] = (
     Sweep("revocations", forget_revocations, 3600.0),
     Sweep("logins", forget_logins, 600.0),
@@ -89,6 +99,7 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("asks", take_back_asks, 60.0),
     Sweep("tombstones", forget_servers, 600.0),
     Sweep("kept answers", forget_kept_answers, 600.0),
+    Sweep("changes", forget_changes, 3600.0),
     Sweep("images", sweep_images, 60.0),
     Sweep("objects", sweep_objects, 5.0),
     Sweep("stray chunks", sweep_stray_chunks, 6 * 3600.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ostro.model.volumes import AttachmentStatus
+from ostro.store.changes import TOPIC
 from ostro.store.table import Table
 
 
@@ -27,4 +28,4 @@ class Attachment(msgspec.Struct, frozen=True):
     limits: dict[str, int] = {}
 
 
-ATTACHMENTS = Table("attachments", Attachment)
+ATTACHMENTS = Table("attachments", Attachment, rings=TOPIC)

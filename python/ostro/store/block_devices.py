@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 import msgspec
 
+from ostro.store.changes import TOPIC
 from ostro.store.database import Tx
 from ostro.store.table import Table
 
@@ -25,7 +26,7 @@ class BlockDevice(msgspec.Struct, frozen=True):
     created_at_us: int
 
 
-BLOCK_DEVICES = Table("block_devices", BlockDevice, noun="volume attachment")
+BLOCK_DEVICES = Table("block_devices", BlockDevice, noun="volume attachment", rings=TOPIC)
 
 
 def list_block_devices(tx: Tx, server_ids: Collection[str]) -> dict[str, list[BlockDevice]]:

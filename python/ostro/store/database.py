@@ -34,6 +34,9 @@ FULL_RETRY_S = 30
 class Tx(Protocol):
     """One transaction, valid only inside the function it was given to."""
 
+    dialect: str
+    """``sqlite`` or ``postgres``: for migrations alone."""
+
     def execute(self, sql: str, params: Params = ()) -> int:
         """Run a statement; the number of rows that it changed."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ostro.model.images import MemberStatus
+from ostro.store.changes import TOPIC
 from ostro.store.table import Table
 
 
@@ -18,4 +19,4 @@ class ImageMember(msgspec.Struct, frozen=True):
     updated_at_us: int
 
 
-MEMBERS = Table("image_members", ImageMember, key="member_id", noun="member")
+MEMBERS = Table("image_members", ImageMember, key="member_id", noun="member", rings=TOPIC)

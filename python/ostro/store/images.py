@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ostro.model.images import ImageStatus, Visibility
+from ostro.store.changes import TOPIC
 from ostro.store.database import Tx
 from ostro.store.limits import Scope
 from ostro.store.table import Table
@@ -41,7 +42,7 @@ class Image(msgspec.Struct, frozen=True):
     updated_at_us: int
 
 
-IMAGES = Table("images", Image)
+IMAGES = Table("images", Image, rings=TOPIC)
 
 
 class ImageHold(msgspec.Struct, frozen=True):

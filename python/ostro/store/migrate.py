@@ -1,5 +1,8 @@
 """Numbered SQL migrations, the same files for both engines.
 
+What only one engine can say (triggers) stands behind a line ``-- only: sqlite`` or ``-- only: postgres``, until the next such line or
+``-- both:``.
+
 ``migrations/NNNN_name.sql`` holds statements separated by ``;`` at line ends. Each file is applied in one transaction and remembered with
 its BLAKE2 digest in ``schema_migrations``; a file that changed after it was applied is refused. A fresh database
 is made by applying all of them, so fresh and migrated are the same by construction.
@@ -18,6 +21,7 @@ from ostro.store.database import Database, Duplicate, Tx
 
 LEDGER_ATTEMPTS = 8
 _LEDGER = "CREATE TABLE IF NOT EXISTS schema_migrations (name TEXT PRIMARY KEY, digest TEXT NOT NULL)"
+_ONLY, _BOTH = "-- only:", "-- both:"
 _TURN = ""
 """The name of the row that is touched before anything is applied."""
 
@@ -29,9 +33,17 @@ def migrations() -> list[tuple[str, str]]:
     return [(f.name.removesuffix(".sql"), f.read_text()) for f in files]
 
 
-def statements(sql: str) -> list[str]:
-    """The statements of one file, without comment lines and closing semicolons."""
-    text = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
+def statements(sql: str, dialect: str = "sqlite") -> list[str]:
+    """The statements of one file for one engine, without comment lines and closing semicolons."""
+    lines, wanted = [], True
+    for line in sql.splitlines():
+        if line.startswith(_ONLY):
+            wanted = line.removeprefix(_ONLY).strip() == dialect
+        elif line.startswith(_BOTH):
+            wanted = True
+        elif wanted and not line.lstrip().startswith("--"):
+            lines.append(line)
+    text = "\n".join(lines)
     parts = (part.strip().removesuffix(";") for part in text.split(";\n"))
     return [part for part in parts if part]
 
@@ -51,7 +63,7 @@ def apply_migration(tx: Tx, name: str, sql: str) -> bool:
         if row[0] != digest:
             raise Bug(f"Migration {name} was changed after it had been applied to this database.")
         return False
-    for statement in statements(sql):
+    for statement in statements(sql, tx.dialect):
         tx.execute(statement)
     tx.execute("INSERT INTO schema_migrations (name, digest) VALUES (?, ?)", (name, digest))
     return True

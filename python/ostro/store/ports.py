@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from ostro.model.wishes import AddressPair, FixedIp
+from ostro.store.changes import TOPIC
 from ostro.store.database import Tx
 from ostro.store.paging import Where
 from ostro.store.table import Table
@@ -66,7 +67,7 @@ class Port(msgspec.Struct, frozen=True):
     arriving_host_id: str = ""
 
 
-PORTS = Table("ports", Port)
+PORTS = Table("ports", Port, rings=TOPIC)
 
 
 def insert_ports(tx: Tx, ports: Sequence[Port], draw_mac: Callable[[], str]) -> list[Port]:
@@ -89,6 +90,7 @@ def insert_ports(tx: Tx, ports: Sequence[Port], draw_mac: Callable[[], str]) -> 
 
 def _insert(tx: Tx, rows: Sequence[Port]) -> set[str]:
     """Insert rows; the ids of those that hit no unique constraint."""
+    tx.ring(TOPIC)
     added: set[str] = set()
     for start in range(0, len(rows), ROWS_MOST):
         part = rows[start : start + ROWS_MOST]

@@ -59,6 +59,7 @@ class PostgresTx:
     """A transaction on one connection."""
 
     __slots__ = ("_cursor", "effects")
+    dialect = "postgres"
 
     def __init__(self, cursor: psycopg.Cursor[Row]) -> None:
         self._cursor = cursor

@@ -8,6 +8,7 @@ import msgspec
 
 from ostro.model.servers import PowerState, TaskState, VmState
 from ostro.model.wishes import KeyWish, Power
+from ostro.store.changes import TOPIC
 from ostro.store.database import Tx
 from ostro.store.limits import Scope
 from ostro.store.table import Table
@@ -77,7 +78,7 @@ class Server(msgspec.Struct, frozen=True):
     resized: bool = False
 
 
-SERVERS = Table("servers", Server, noun="instance")
+SERVERS = Table("servers", Server, noun="instance", rings=TOPIC)
 
 
 class ServerStart(msgspec.Struct, frozen=True):

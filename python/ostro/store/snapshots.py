@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ostro.model.volumes import SnapshotStatus
+from ostro.store.changes import TOPIC
 from ostro.store.table import Table
 
 
@@ -33,4 +34,4 @@ class Snapshot(msgspec.Struct, frozen=True):
     updated_at_us: int
 
 
-SNAPSHOTS = Table("snapshots", Snapshot)
+SNAPSHOTS = Table("snapshots", Snapshot, rings=TOPIC)

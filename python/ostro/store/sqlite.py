@@ -42,6 +42,7 @@ class SqliteTx:
     """A transaction on one connection."""
 
     __slots__ = ("_connection", "effects")
+    dialect = "sqlite"
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

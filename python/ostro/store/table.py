@@ -57,12 +57,13 @@ def _to_json(value: Any) -> str:
 
 
 class Table(Generic[T]):
-    """One table. ``noun`` names its objects in NotFound; ``key`` is the primary key's column."""
+    """One table. ``noun`` names its objects in NotFound; ``key`` is the primary key's column. A change of rows rings the doorbell ``rings``."""
 
-    def __init__(self, name: str, type_: type[T], *, key: str = "id", noun: str | None = None) -> None:
+    def __init__(self, name: str, type_: type[T], *, key: str = "id", noun: str | None = None, rings: str = "") -> None:
         self.name = name
         self.type = type_
         self.key = key
+        self._rings = rings
         self.noun = noun or name.rstrip("s")
         fields = msgspec.structs.fields(type_)
         self.columns = tuple(f.name for f in fields)
@@ -153,12 +154,12 @@ class Table(Generic[T]):
 
     def insert(self, tx: Tx, item: T) -> T:
         """Add a row; Duplicate ends the transaction if it is there."""
-        tx.execute(self._insert, self.row(item))
+        self._change(tx, self._insert, self.row(item))
         return item
 
     def insert_new(self, tx: Tx, item: T) -> bool:
         """Add a row unless a unique constraint stands in the way; whether it was added."""
-        return tx.execute(self._insert + " ON CONFLICT DO NOTHING", self.row(item)) == 1
+        return self._change(tx, self._insert + " ON CONFLICT DO NOTHING", self.row(item)) == 1
 
     def update(self, tx: Tx, id_: str, **changes: Any) -> None:
         """Change columns of the row with this key. Raises NotFound."""
@@ -170,7 +171,7 @@ class Table(Generic[T]):
         sets = ", ".join(f"{column} = ?" for column in changes)
         where, params = self.where(conditions)
         values = [self.value(column, v) for column, v in changes.items()]
-        return tx.execute(f"UPDATE {self.name} SET {sets}{where}", [*values, *params])
+        return self._change(tx, f"UPDATE {self.name} SET {sets}{where}", [*values, *params])
 
     def delete(self, tx: Tx, id_: str) -> bool:
         """Remove the row with this key; whether it was there."""
@@ -180,7 +181,12 @@ class Table(Generic[T]):
         """Remove every row that meets the conditions; how many there were. Refuses to empty a table."""
         assert conditions, "delete_where needs a condition"
         where, params = self.where(conditions)
-        return tx.execute(f"DELETE FROM {self.name}{where}", params)
+        return self._change(tx, f"DELETE FROM {self.name}{where}", params)
+
+    def _change(self, tx: Tx, sql: str, params: Params) -> int:
+        if self._rings:
+            tx.ring(self._rings)
+        return tx.execute(sql, params)
 
     def by_key(self, items: Iterable[T]) -> dict[str, T]:
         """Rows indexed by their key."""

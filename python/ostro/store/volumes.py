@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ostro.model.volumes import VolumeStatus
+from ostro.store.changes import TOPIC
 from ostro.store.database import Tx
 from ostro.store.table import Table
 
@@ -49,7 +50,7 @@ class Volume(msgspec.Struct, frozen=True):
     limits: dict[str, int] = {}
 
 
-VOLUMES = Table("volumes", Volume)
+VOLUMES = Table("volumes", Volume, rings=TOPIC)
 
 
 def count_sizes(tx: Tx, project_id: str | None) -> tuple[int, int]:

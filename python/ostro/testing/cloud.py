@@ -235,6 +235,7 @@ async def open_cloud(
         password_hash = await cloud.passwords.hash(ADMIN_PASSWORD)
         await database.run(bootstrap, world, Administrator(password_hash))
         await database.run(seed_catalog, cloud.config.region)
+        nursery.start_soon(cloud.changes.run)
         anonymous = ApiClient(app)
         test_cloud = TestCloud(
             world,

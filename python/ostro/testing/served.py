@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import h11
+import orjson
 import trio
 from werkzeug.datastructures import Headers
 
@@ -45,11 +47,21 @@ class Served:
             return await client.answer()
 
 
+@dataclass(frozen=True)
+class ServerEvent:
+    """A server-sent event. ``name`` is empty for a heartbeat, ``id`` 0 where the event has none."""
+
+    name: str
+    data: Any
+    id: int
+
+
 class RawClient:
     """One connection."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
+        self._events = bytearray()
         self._http = h11.Connection(h11.CLIENT)
         # The parser wants to know of a request before it takes an answer; what is really sent is the test's business.
         self._http.send(h11.Request(method="GET", target="/", headers=[("Host", "test")]))
@@ -89,6 +101,35 @@ class RawClient:
                     parts.append(bytes(event.data))
                 elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
                     return Answer(status, headers, b"".join(parts))
+
+    async def event(self) -> ServerEvent | None:
+        """The next server-sent event of an endless answer, or what its heartbeat says; None when the stream has ended."""
+        with trio.fail_after(PATIENCE_S):
+            while b"\n\n" not in self._events:
+                part = self._http.next_event()
+                if part is h11.NEED_DATA:
+                    self._http.receive_data(await self._receive())
+                elif isinstance(part, h11.Response):
+                    assert part.status_code == 200, part
+                elif isinstance(part, h11.Data):
+                    self._events += part.data
+                elif isinstance(part, h11.EndOfMessage | h11.ConnectionClosed):
+                    return None
+        text, _, rest = bytes(self._events).partition(b"\n\n")
+        self._events = bytearray(rest)
+        fields = dict(line.split(": ", 1) for line in text.decode().splitlines() if not line.startswith(":"))
+        return ServerEvent(
+            fields.get("event", ""), orjson.loads(fields.get("data", "null")), int(fields.get("id", "0"))
+        )
+
+    async def events(self, count: int) -> list[ServerEvent]:
+        """The next so many events, heartbeats left out."""
+        found: list[ServerEvent] = []
+        while len(found) < count:
+            event = await self.event()
+            assert event is not None, f"the stream ended after {found}"
+            found += [event] if event.name else []
+        return found
 
     async def _receive(self) -> bytes:
         try:

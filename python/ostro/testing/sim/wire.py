@@ -56,6 +56,10 @@ class Parcel:
         self.scope = trio.CancelScope()
         self._data = body
 
+    async def gone(self) -> None:
+        """Never return: whoever goes away has its ``scope`` cancelled."""
+        await trio.sleep_forever()
+
     @property
     def args(self) -> MultiDict[str, str]:
         return MultiDict(parse_qsl(self.query_string.decode(), keep_blank_values=True))
