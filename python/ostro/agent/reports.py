@@ -15,7 +15,7 @@ import trio
 
 from ostro.agent.mirror import Key
 from ostro.model.errors import Invalid, Unauthenticated, Unavailable
-from ostro.model.wishes import Noun, Phase, Report
+from ostro.model.wishes import Noun, Phase, Report, Stage
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.doorbell import Bell
 from ostro.runtime.world import World
@@ -29,6 +29,9 @@ BATCH_MOST = 500
 BATCH_MOST_BYTES = 1 << 20
 """Of JSON; a single report may be larger."""
 
+STAGES_MOST = 32
+"""Stages of one object that are kept until they are sent; what comes after is not told."""
+
 
 class Reports:
     """The book of reports. Not thread-safe."""
@@ -37,6 +40,7 @@ class Reports:
         self._world = world
         self._newest: dict[Key, Report] = {}
         self._unsent: dict[Key, Report] = {}
+        self._stages: dict[Key, list[Stage]] = {}
         self._bell = Bell()
 
     def find(self, noun: Noun, id: str) -> Report | None:
@@ -53,10 +57,17 @@ class Reports:
         self._bell.ring()
         return True
 
+    def mark(self, noun: Noun, id: str, name: str) -> None:
+        """Note that the work on an object has passed a stage; told with its next report."""
+        stages = self._stages.setdefault((noun, id), [])
+        if len(stages) < STAGES_MOST:
+            stages.append(Stage(name, self._world.now_us()))
+
     def forget(self, noun: Noun, id: str) -> None:
         """Drop what is known of an object that nobody wishes for any more."""
         self._newest.pop((noun, id), None)
         self._unsent.pop((noun, id), None)
+        self._stages.pop((noun, id), None)
 
     def send_all_again(self) -> None:
         """Send everything anew: the control plane may have lost what it was told."""
@@ -75,8 +86,9 @@ class Reports:
                 await self._bell.wait(float("inf"))
             await trio.sleep(GATHER_S)
             batch = self._next_batch(most)
+            told = {key: len(self._stages[key]) for key in batch if key in self._stages}
             try:
-                await send(list(batch.values()))
+                await send([self._with_stages(key, report) for key, report in batch.items()])
             except (Unavailable, Unauthenticated) as error:
                 failures += 1
                 log.warning(
@@ -92,7 +104,19 @@ class Reports:
                     continue
                 log.error("the control plane refuses a report", reason=error.message, detail=error.detail, of=[*batch])
             failures, most = 0, BATCH_MOST
+            self._forget_stages(told)
             self._sent(batch)
+
+    def _with_stages(self, key: Key, report: Report) -> Report:
+        stages = self._stages.get(key)
+        return msgspec.structs.replace(report, stages=list(stages)) if stages else report
+
+    def _forget_stages(self, told: dict[Key, int]) -> None:
+        """Drop the first so many stages of each object: they have been told."""
+        for key, count in told.items():
+            left = self._stages.pop(key, [])[count:]
+            if left:
+                self._stages[key] = left
 
     def _set_aside(self, batch: dict[Key, Report]) -> None:
         """Have a report that failed alone wait behind the others."""

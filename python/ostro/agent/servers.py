@@ -94,6 +94,18 @@ class Note:
     memo: Memo
 
 
+STAGES: dict[type, str] = {
+    Define: "defined",
+    TakeOver: "taken over",
+    Start: "started",
+    Stop: "stopped",
+    Attach: "volume attached",
+    Detach: "volume detached",
+    Plug: "port plugged",
+    Unplug: "port unplugged",
+}
+"""What is told of a step that is done."""
+
 Step = Define | TakeOver | Start | Stop | Attach | Detach | Plug | Unplug | Note
 
 
@@ -180,6 +192,8 @@ class Servers:
     def __init__(self, host: Host, width: int) -> None:
         self._host = host
         self._reconciler = Reconciler("servers", self._reconcile, width, host.world.random)
+        self._taken: dict[str, int] = {}
+        self._awaiting: dict[str, set[Noun]] = {}
 
     def wake(self, keys: Iterable[Key]) -> None:
         self._reconciler.wake(id_ for _noun, id_ in keys)
@@ -223,6 +237,7 @@ class Servers:
         host = self._host
         if held is None and not host.orphans_may_go:
             return None
+        self._mark_taken(id_, held)
         have = await host.hypervisor.find(id_)
         if have is not None:
             if held is None:
@@ -233,8 +248,24 @@ class Servers:
             host.world.faults.hit("agent.server.deleted")
         await host.block.drop_root(id_)
         if held is not None:
+            host.reports.mark(Noun.SERVER, id_, "removed")
             host.report(Report(Noun.SERVER, id_, held.generation, Phase.ABSENT))
+        self._taken.pop(id_, None)
+        self._awaiting.pop(id_, None)
         return None
+
+    def _mark_taken(self, id_: str, held: Held | None) -> None:
+        """Note the first look at this generation of a wish."""
+        if held is not None and self._taken.get(id_) != held.generation:
+            self._taken[id_] = held.generation
+            self._host.reports.mark(Noun.SERVER, id_, "taken")
+
+    def _mark_awaited(self, id_: str, awaited: list[Key]) -> None:
+        """Note what the server had to wait for and need not any more."""
+        nouns = {noun for noun, _ in awaited}
+        for noun in sorted(self._awaiting.get(id_, set()) - nouns):
+            self._host.reports.mark(Noun.SERVER, id_, f"{noun.replace('_', ' ')} ready")
+        self._awaiting[id_] = nouns
 
     async def _bring(self, id_: str, held: Held) -> float | None:
         """Bring a server to its wish, or as far as it goes now."""
@@ -244,7 +275,10 @@ class Servers:
             host.report(self._finding(held, have))
             return None
         steps = plan(have, wish, held.generation, host.hypervisor.facts.boot_id, self._macs(wish))
+        if steps:
+            self._mark_taken(id_, held)
         awaited = self._awaited(wish, steps)
+        self._mark_awaited(id_, awaited)
         if awaited:
             host.wait_for(awaited, (Noun.SERVER, id_))
             words = ", ".join(f"{noun.replace('_', ' ')} {other}" for noun, other in awaited)
@@ -254,6 +288,8 @@ class Servers:
         for step in steps:
             host.fence.check()
             await self._apply(step, wish)
+            if type(step) in STAGES:
+                host.reports.mark(Noun.SERVER, id_, STAGES[type(step)])
             host.world.faults.hit(f"agent.server.{type(step).__name__.lower()}")
         if steps:
             have = await host.hypervisor.find(id_)

@@ -395,12 +395,20 @@ class MigrationReport(msgspec.Struct, frozen=True):
     disk_remaining: int = 0
 
 
+class Stage(msgspec.Struct, frozen=True):
+    """How far the work on an object had come at a time, by the host's clock."""
+
+    name: str
+    at_us: int
+
+
 class Report(msgspec.Struct, frozen=True):
     """What a host found for one object, having acted on ``generation``.
 
     ``FAILED`` means that the host has given up on this generation and will not try again by itself; passing trouble is
     ``WORKING`` with a ``reason``. The noun's own findings: for a server ``power``, ``reboots`` carried out and
     the ``attached`` volume ids, and while it moves the ``migration`` and, for the other host, a ``landing`` or ``offer``; for a volume its ``size_gb`` and the ``backend`` that it is in; for an ask the ``answer``.
+    ``stages`` are what has been passed since the last report.
     """
 
     noun: Noun
@@ -417,6 +425,7 @@ class Report(msgspec.Struct, frozen=True):
     landing: str = ""
     offer: str = ""
     migration: MigrationReport | None = None
+    stages: list[Stage] = []
 
 
 class Feed(msgspec.Struct, frozen=True):

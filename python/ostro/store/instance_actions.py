@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import msgspec
 
+from ostro.model.wishes import Stage
 from ostro.store.database import Tx
 from ostro.store.table import Table
 
@@ -26,6 +27,7 @@ class InstanceAction(msgspec.Struct, frozen=True):
     result: str
     started_at_us: int
     finished_at_us: int
+    stages: list[Stage] = []
 
     @property
     def updated_at_us(self) -> int:
@@ -46,3 +48,11 @@ def finish_actions(
         f" WHERE server_id = ? AND finished_at_us = 0 AND action IN ({marks})",
         (result, message, now_us, server_id, *actions),
     )
+
+
+def find_under_way(tx: Tx, server_id: str) -> InstanceAction | None:
+    """The newest action that has not ended."""
+    found = INSTANCE_ACTIONS.list(
+        tx, server_id=server_id, finished_at_us=0, order="started_at_us DESC, request_id DESC", limit=1
+    )
+    return found[0] if found else None

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ostro.model.wishes import Noun, Phase, Power, Report, ServerWish
+from ostro.model.wishes import Noun, Phase, Power, Report, ServerWish, Stage
 from ostro.testing.cloud import ApiClient, TestCloud
 
 INVENTORY: dict[str, Any] = {
@@ -47,6 +47,8 @@ class SimHost:
     powers: dict[str, Power] = field(default_factory=dict)
     """Servers that are not doing what they were wished to."""
     fence_s: float = 0.0
+    stages: list[Stage] = field(default_factory=list)
+    """Told with every report of a server that is ready."""
     answer: Callable[[Any], str] = lambda _ask: "console"
 
     @property
@@ -107,6 +109,7 @@ class SimHost:
                     power=self.powers.get(id_, wish.power),
                     reboots=wish.reboots,
                     attached=[attachment.volume_id for attachment in wish.attachments],
+                    stages=self.stages,
                 )
             case Noun.VOLUME:
                 return msgspec.structs.replace(ready, size_gb=body["size_gb"], backend=body["backend"])

@@ -59,6 +59,24 @@ async def test_a_server_waits_for_what_it_is_made_from(host: SimulatedHost, cloc
         await host.server_reported()
 
 
+async def test_a_report_tells_what_has_been_passed(host: SimulatedHost, clock: MockClock) -> None:
+    async with host.agent():
+        host.rewish_server()
+        waiting = await host.server_reported(Phase.WORKING)
+        assert [stage.name for stage in waiting.stages] == ["taken"]
+        host.wish_server()
+        done = await host.server_reported()
+        names = [stage.name for stage in done.stages]
+        assert names[-2:] == ["defined", "started"]
+        assert "port ready" in names
+        assert [stage.at_us for stage in done.stages] == sorted(stage.at_us for stage in done.stages)
+        host.wish_server(power=Power.OFF)
+        stopped = await host.server_reported()
+        while stopped.power is not Power.OFF:
+            stopped = await host.server_reported()
+        assert [stage.name for stage in stopped.stages] == ["taken", "stopped"]
+
+
 async def test_power_is_switched_off_and_on(host: SimulatedHost, clock: MockClock) -> None:
     async with host.agent():
         host.wish_server()

@@ -8,7 +8,7 @@ import msgspec
 import trio
 from trio.testing import MockClock
 
-from ostro.agent.reports import BATCH_MOST, BATCH_MOST_BYTES, Reports
+from ostro.agent.reports import BATCH_MOST, BATCH_MOST_BYTES, STAGES_MOST, Reports
 from ostro.model.errors import Invalid, Unavailable
 from ostro.model.wishes import Noun, Phase, Power, Report
 from ostro.runtime.world import World
@@ -138,3 +138,30 @@ async def test_a_report_that_fails_is_tried_last(autojump_clock: MockClock) -> N
         reports.put(report)
     sent = {report.id for batch in await sent_after(reports, plane) for report in batch}
     assert sent == {f"v{n}" for n in range(10)} - {"v3"}
+
+
+async def test_stages_are_told_once_with_the_next_report(autojump_clock: MockClock) -> None:
+    reports, plane = Reports(World()), Plane()
+    reports.mark(Noun.SERVER, "s", "taken")
+    assert await sent_after(reports, plane) == []
+    reports.put(ON)
+    ((told,),) = await sent_after(reports, plane)
+    assert [stage.name for stage in told.stages] == ["taken"]
+    assert not reports.put(ON), "they make no report another one"
+    plane.away = True
+    reports.mark(Noun.SERVER, "s", "stopped")
+    reports.put(OFF)
+    assert await sent_after(reports, plane) == []
+    plane.away = False
+    ((told,),) = await sent_after(reports, plane)
+    assert [stage.name for stage in told.stages] == ["stopped"], "what was not taken is told again"
+    for number in range(2 * STAGES_MOST):
+        reports.mark(Noun.SERVER, "s", str(number))
+    reports.put(ON)
+    ((told,),) = await sent_after(reports, plane)
+    assert len(told.stages) == STAGES_MOST
+    reports.mark(Noun.SERVER, "s", "late")
+    reports.forget(Noun.SERVER, "s")
+    reports.put(OFF)
+    ((told,),) = await sent_after(reports, plane)
+    assert told.stages == []

@@ -14,6 +14,7 @@ from ostro.http.compute import server_groups as server_groups
 from ostro.http.compute import servers as servers
 from ostro.http.compute import services as services
 from ostro.http.compute import tags as tags
+from ostro.http.compute import timeline as timeline
 from ostro.http.compute import versions as versions
 from ostro.http.compute import volume_attachments as volume_attachments
 from ostro.http.compute.service import COMPUTE as COMPUTE

@@ -13,6 +13,7 @@ from ostro.model.wishes import Noun, Phase, Report
 from ostro.services.agents.hosts import check_incarnation, touch_host
 from ostro.services.block.snapshots import settle_snapshot
 from ostro.services.block.volumes import settle_volume
+from ostro.services.compute.instance_actions import note_stages
 from ostro.services.compute.servers import settle_server
 from ostro.services.network.port_changes import settle_port
 from ostro.store.database import Tx
@@ -50,6 +51,8 @@ def record_reports(
     check_incarnation(tx, host_id, incarnation, epoch)
     kept = [report for report in reports if put_report(tx, host_id, report, context.now_us)]
     for report in kept:
+        if report.noun is Noun.SERVER:
+            note_stages(tx, report, context.now_us)
         settle = SETTLERS.get(report.noun)
         if settle is not None:
             settle(tx, host_id, report, context.now_us)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import msgspec
+
 from ostro.model.context import Context
 from ostro.model.errors import NotFound
+from ostro.model.wishes import Phase, Report, Stage
 from ostro.services.compute.visibility import find_server
 from ostro.store.database import Tx
-from ostro.store.instance_actions import ERROR, INSTANCE_ACTIONS, SUCCESS, InstanceAction, finish_actions
+from ostro.store.instance_actions import (
+    ERROR,
+    INSTANCE_ACTIONS,
+    SUCCESS,
+    InstanceAction,
+    find_under_way,
+    finish_actions,
+)
 from ostro.store.servers import Server
 
 EVENTS = {
@@ -23,6 +33,8 @@ EVENTS = {
     "detach_interface": "compute_detach_interface",
 }
 """The event of each action; the others are done at once and have none."""
+STAGES_MOST = 50
+ACCEPTED, REPORTED, FINISHED = "accepted", "reported", "finished"
 POWER_ACTIONS = ("start", "stop", "reboot")
 VOLUME_ACTIONS = ("attach_volume", "detach_volume")
 NIC_ACTIONS = ("attach_interface", "detach_interface")
@@ -60,6 +72,24 @@ def is_under_way(tx: Tx, server_id: str, action: str) -> bool:
     return INSTANCE_ACTIONS.count(tx, server_id=server_id, action=action, finished_at_us=0) > 0
 
 
+def note_stages(tx: Tx, report: Report, now_us: int) -> None:
+    """Note what a host says it has passed, with the action that is under way. Stages that were told before are not noted again.
+
+    Hosts' clocks may be off, so a stage is neither before its action nor after its report.
+    """
+    if not report.stages:
+        return
+    action = find_under_way(tx, report.id)
+    if action is None:
+        return
+    told = [Stage(s.name, min(max(s.at_us, action.started_at_us), now_us)) for s in report.stages]
+    new = [stage for stage in told if stage not in action.stages]
+    if report.phase is not Phase.WORKING:
+        new.append(Stage(REPORTED, now_us))
+    stages = [*action.stages, *new][:STAGES_MOST]
+    INSTANCE_ACTIONS.update_where(tx, {"stages": stages}, server_id=report.id, request_id=action.request_id)
+
+
 def list_actions(tx: Tx, context: Context, server_id: str, *, deleted: bool) -> list[InstanceAction]:
     """A server's actions, the newest first; of a deleted one too if ``deleted``."""
     find_server(tx, context, server_id, deleted=deleted)
@@ -73,3 +103,15 @@ def get_action(tx: Tx, context: Context, server_id: str, request_id: str, *, del
     if action is None:
         raise NotFound("action", request_id, f"Action {request_id} not found")
     return action
+
+
+def list_timeline(tx: Tx, context: Context, server_id: str) -> list[InstanceAction]:
+    """A server's actions with all their stages, the oldest first; of a deleted one too while it is remembered."""
+    actions = list_actions(tx, context, server_id, deleted=True)
+    return [_with_ends(action) for action in reversed(actions)]
+
+
+def _with_ends(action: InstanceAction) -> InstanceAction:
+    ends = [Stage(FINISHED, action.finished_at_us)] if action.finished_at_us else []
+    stages = [Stage(ACCEPTED, action.started_at_us), *sorted(action.stages, key=lambda stage: stage.at_us), *ends]
+    return msgspec.structs.replace(action, stages=stages)
