@@ -161,3 +161,38 @@ async def test_cancelling_cancels_the_work(autojump_clock: trio.testing.MockCloc
 
     await drive(reconcile, script)
     assert outcome == ["cancelled"]
+
+
+async def test_the_queue_does_not_grow_with_wakes(autojump_clock: trio.testing.MockClock) -> None:
+    runs = 0
+
+    async def reconcile(key: str) -> float:
+        nonlocal runs
+        runs += 1
+        return 3600.0
+
+    async def script(reconciler: Reconciler) -> None:
+        for _ in range(500):
+            reconciler.wake(["a", "b"])
+            await trio.sleep(1)
+        assert len(reconciler._queue) < 100
+
+    await drive(reconcile, script)
+    assert runs == 1000
+
+
+async def test_a_key_woken_while_it_waits_for_a_slot_runs_once(autojump_clock: trio.testing.MockClock) -> None:
+    starts: list[str] = []
+
+    async def reconcile(key: str) -> None:
+        starts.append(key)
+        await trio.sleep(10)
+
+    async def script(reconciler: Reconciler) -> None:
+        reconciler.wake(["a", "b", "c"])
+        await trio.sleep(5)
+        reconciler.wake(["b", "c"])
+        await trio.sleep(100)
+
+    await drive(reconcile, script, width=1)
+    assert starts == ["a", "b", "c"]

@@ -4,6 +4,8 @@ A reconciler takes no input. ``wake(key)`` says only "look at this object again"
 with inspected reality and acts. Wake-ups of one key are merged, one key is never worked on twice at once, different keys
 run side by side up to ``width``. A failure is logged and tried again after the key's own backoff; a wake-up during the
 backoff tries at once. Because wake-ups carry nothing, waking everything is always right, merely slower.
+
+What is due comes from a heap, so that a wake-up costs the same whether ten keys wait for their time or a hundred thousand.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 
 import structlog
 import trio
@@ -19,6 +22,9 @@ from ostro.model.errors import OstroError
 from ostro.runtime.backoff import Backoff
 
 log = structlog.get_logger()
+
+STALE_LEAST = 64
+"""So many entries of the queue that are passed over anyway are not worth tidying."""
 
 
 @dataclass
@@ -55,6 +61,9 @@ class Reconciler:
     rng: random.Random
     backoff: Backoff = field(default_factory=Backoff)
     _keys: dict[str, _Key] = field(default_factory=dict, repr=False)
+    _queue: list[tuple[float, int, str]] = field(default_factory=list, repr=False)
+    """(when due, in which order, key); an entry whose key is due at another time by now, or runs, is passed over."""
+    _queued: int = 0
     _bell: trio.Event = field(default_factory=trio.Event, repr=False)
     _errors: int = 0
     _runs: int = 0
@@ -65,13 +74,36 @@ class Reconciler:
         for name in keys:
             key = self._keys.get(name)
             if key is None:
-                self._keys[name] = _Key(due_s=now_s, since_s=now_s)
+                key = self._keys[name] = _Key(due_s=now_s, since_s=now_s)
+                self._put(name, key)
             elif key.running:
                 key.again = True
             else:
-                key.due_s = now_s
                 key.since_s = min(key.since_s, now_s)
+                if key.due_s > now_s:
+                    key.due_s = now_s
+                    self._put(name, key)
         self._bell.set()
+
+    def _put(self, name: str, key: _Key) -> None:
+        self._queued += 1
+        heappush(self._queue, (key.due_s, self._queued, name))
+        if len(self._queue) > STALE_LEAST + 2 * len(self._keys):
+            self._queue = [entry for entry in self._queue if self._is_current(entry)]
+            heapify(self._queue)
+
+    def _is_current(self, entry: tuple[float, int, str]) -> bool:
+        key = self._keys.get(entry[2])
+        return key is not None and not key.running and key.due_s == entry[0]
+
+    def _take_due(self) -> str | None:
+        """The next key whose time has come, no longer in the queue."""
+        now_s = trio.current_time()
+        while self._queue and self._queue[0][0] <= now_s:
+            entry = heappop(self._queue)
+            if self._is_current(entry):
+                return entry[2]
+        return None
 
     def stats(self) -> ReconcilerStats:
         """Figures for metrics and for tests that wait until all is quiet."""
@@ -85,33 +117,30 @@ class Reconciler:
         async with trio.open_nursery() as nursery:
             while True:
                 self._bell = trio.Event()
-                now_s = trio.current_time()
-                due = [n for n, k in self._keys.items() if not k.running and k.due_s <= now_s]
-                for name in due:
-                    await slots.acquire()
+                while (name := self._take_due()) is not None:
+                    # Before there is a slot for it, so that it isn't taken twice.
                     self._keys[name].running = True
+                    await slots.acquire()
                     nursery.start_soon(self._work, name, slots)
-                if due:
-                    continue
-                next_s = min((k.due_s for k in self._keys.values() if not k.running), default=float("inf"))
-                with trio.move_on_at(next_s):
+                with trio.move_on_at(self._queue[0][0] if self._queue else float("inf")):
                     await self._bell.wait()
 
     async def _work(self, name: str, slots: trio.Semaphore) -> None:
         key = self._keys[name]
+        # Woken while it waited for a slot: this is the run for it.
+        key.again = False
         try:
             delay_s = await self._attempt(name, key)
         finally:
             slots.release()
             key.running = False
         now_s = trio.current_time()
-        if key.again:
-            key.again = False
-            key.due_s = now_s
-        elif delay_s is None:
+        if not key.again and delay_s is None:
             del self._keys[name]
         else:
-            key.due_s = now_s + delay_s
+            key.due_s = now_s if key.again or delay_s is None else now_s + delay_s
+            key.again = False
+            self._put(name, key)
         self._bell.set()
 
     async def _attempt(self, name: str, key: _Key) -> float | None:
