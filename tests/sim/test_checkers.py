@@ -38,6 +38,10 @@ PLANTED = {
     "a server wish that is wrong": ("server wishes", "UPDATE servers SET reboots = reboots + 1"),
     "a delete that nobody drives": ("sagas", "UPDATE servers SET deleting = 1"),
     "a volume that nobody drives": ("sagas", "UPDATE volumes SET status = 'creating'"),
+    "more than is allowed": (
+        "quotas",
+        "UPDATE registered_limits SET default_limit = 0 WHERE resource_name = 'servers'",
+    ),
     "a saga that is overdue": (
         "sagas",
         "INSERT INTO sagas (id, kind, object_id, step, undoing, params, fault, deadline_us, due_us, epoch, created_at_us, updated_at_us)"

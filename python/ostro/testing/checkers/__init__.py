@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from ostro.store.database import Tx
 from ostro.testing.checkers.addresses import check_addresses
 from ostro.testing.checkers.claims import check_claims
+from ostro.testing.checkers.quotas import check_quotas
 from ostro.testing.checkers.sagas import check_sagas
 from ostro.testing.checkers.wishes import check_server_wishes, check_wishes
 
@@ -23,4 +24,5 @@ ROW_CHECKERS: Mapping[str, RowChecker] = {
     "wishes": check_wishes,
     "server wishes": check_server_wishes,
     "sagas": check_sagas,
+    "quotas": check_quotas,
 }

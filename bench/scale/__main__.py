@@ -1,0 +1,47 @@
+"""``python -m bench.scale [rates] [large] [agents] [restart] [--engine sqlite|postgres] [--servers N] ...``; all of it without words."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from bench.scale.agents import measure_agents
+from bench.scale.large import measure_large
+from bench.scale.rates import measure_rates
+from bench.scale.restart import measure_restart
+from bench.scale.results import Scaled, show
+
+PARTS = ("rates", "large", "agents", "restart")
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description="Measure the cloud at scale: one JSON object a line.")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all of them by default")
+    parser.add_argument("--engine", choices=("sqlite", "postgres"), help="rates on this one only")
+    parser.add_argument("--seconds", type=int, default=5, help="length of each load of reads")
+    parser.add_argument("--servers", type=int, default=400, help="rates: servers and ports made at once")
+    parser.add_argument("--hosts", type=int, default=10_000, help="large: hosts")
+    parser.add_argument("--standing", type=int, default=100_000, help="large: servers on them")
+    parser.add_argument("--agents", type=int, default=1000, help="agents that wait")
+    parser.add_argument("--ports", type=int, default=500, help="restart: ports of the host")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    engines = [options.engine] if options.engine else ["sqlite", "postgres"]
+    # Last, because it moves this process into a network namespace.
+    measures: dict[str, list[Callable[[], Iterator[Scaled]]]] = {
+        "rates": [partial(measure_rates, engine, options.seconds, options.servers) for engine in engines],
+        "large": [lambda: measure_large(options.hosts, options.standing)],
+        "agents": [lambda: measure_agents(options.agents)],
+        "restart": [lambda: measure_restart(options.ports)],
+    }
+    for part in PARTS:
+        if not options.parts or part in options.parts:
+            for measure in measures[part]:
+                for result in measure():
+                    show(result)
+
+
+main()
