@@ -1,6 +1,6 @@
 # Ostro's commands. `make help` lists them. Everything is installed on the first use; see .ci/bootstrap.
 .DEFAULT_GOAL := help
-.PHONY: help build dev up demo demo-ceph test lint compat bench bench-storage bench-core sim soak fuzz proofs api lock clean
+.PHONY: help build dev up demo demo-ceph test lint compat bench bench-storage bench-core bench-scale sim soak fuzz proofs api lock clean
 
 STATE   ?= .state
 LISTEN  ?= 127.0.0.1:8774
@@ -54,6 +54,9 @@ bench-storage: dev  ## measure objects and volumes on a real Ceph beside its own
 
 bench-core: dev  ## measure the Rust core, one JSON object a line (BENCH=words selects figures)
 	@$(VENV)/python -m bench.core $(BENCH)
+
+bench-scale: dev  ## measure at scale: rates on both engines, 10,000 hosts, 1,000 agents, 500 ports (root; BENCH=--help says more)
+	@$(VENV)/python -m bench.scale $(BENCH)
 
 fuzz: dev  ## feed random bytes to every parser of foreign bytes (SECONDS=seconds for each target)
 	@.ci/fuzz $(SECONDS)

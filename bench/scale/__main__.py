@@ -11,6 +11,7 @@ from bench.scale.large import measure_large
 from bench.scale.rates import measure_rates
 from bench.scale.restart import measure_restart
 from bench.scale.results import Scaled, show
+from ostro.runtime.log import configure_logging
 
 PARTS = ("rates", "large", "agents", "restart")
 
@@ -30,7 +31,8 @@ def main() -> None:
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     engines = [options.engine] if options.engine else ["sqlite", "postgres"]
-    # Last, because it moves this process into a network namespace.
+    configure_logging("error")
+    # The restart comes last, because it moves this process into a network namespace.
     measures: dict[str, list[Callable[[], Iterator[Scaled]]]] = {
         "rates": [partial(measure_rates, engine, options.seconds, options.servers) for engine in engines],
         "large": [lambda: measure_large(options.hosts, options.standing)],

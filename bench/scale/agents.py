@@ -72,6 +72,7 @@ class Crowd:
         self._heard_at_s: dict[str, float] = {}
         self._ids: list[str] = []
         self._failures = 0
+        self._refused = 0
 
     async def measure(self) -> list[Scaled]:
         """All of it."""
@@ -84,7 +85,10 @@ class Crowd:
                 slots = trio.Semaphore(16)
                 for number in range(self._agents):
                     joining.start_soon(self._join, number, slots, nursery)
-            results = [Scaled("agents.join", time.perf_counter() - started_s, "s")]
+            results = [
+                Scaled("agents.join", time.perf_counter() - started_s, "s"),
+                Scaled("agents.join.refused", self._refused, "calls"),
+            ]
             await trio.sleep(SETTLE_S)
             before_s, own_s = cpu_s(self._pids), cpu_s([os.getpid()])
             await trio.sleep(IDLE_S)
@@ -107,7 +111,14 @@ class Crowd:
         inventory = Inventory(64, 256 * 1024, 10_000, "fake", 1, "{}")
         async with slots:
             registration = Registration(f"crowd-{number:04}", "1", f"10.0.{number >> 8}.{number & 255}", inventory)
-            registered = await link.register(registration)
+            while True:
+                try:
+                    registered = await link.register(registration)
+                    break
+                except OstroError:
+                    # As an agent does: so many at once get into one another's way.
+                    self._refused += 1
+                    await trio.sleep(random.uniform(0.1, 0.5))
         self._ids.append(registered.host_id)
         nursery.start_soon(self._follow, link, registered.host_id)
 

@@ -26,7 +26,7 @@ from ostro.services.cloud import Cloud, CloudConfig, build_cloud
 from ostro.services.compute.creation import ServerSpec, create_servers
 from ostro.services.compute.quotas import update_class_quotas
 from ostro.services.identity.bootstrap import Administrator, bootstrap
-from ostro.services.identity.catalog import seed_catalog
+from ostro.services.identity.catalog import seed_catalog, seed_limits
 from ostro.services.sagas import make_sagas
 from ostro.store.database import Tx
 from ostro.store.flavors import FLAVORS, Flavor
@@ -63,6 +63,7 @@ async def _build(state: StateDir, hosts: int, servers: int, progress: Progress) 
         password_hash = await cloud.passwords.hash(state.admin_password)
         await db.run(bootstrap, world, Administrator(password_hash))
         await db.run(seed_catalog, cloud.config.region)
+        await db.run(seed_limits, world)
         await db.run(put_image)
         await db.run(_add_flavor, world)
         contexts = await db.run(_add_projects, world, cloud)

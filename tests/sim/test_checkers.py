@@ -11,6 +11,7 @@ import pytest
 from ostro.agent.drivers.hypervisor import Domain, Memo
 from ostro.agent.drivers.network.fake import FakeConfig, FakeNetwork
 from ostro.model.wishes import FixedIp, NetworkWish, Noun, PortWish, Power, Segment, SubnetWish
+from ostro.services.identity.catalog import seed_limits
 from ostro.store.database import Tx
 from ostro.testing.checkers import ROW_CHECKERS
 from ostro.testing.checkers.flows import check_flows
@@ -52,6 +53,7 @@ PLANTED = {
 
 async def furnish(cloud: TestCloud) -> SimHost:
     """A running server with a port and a volume."""
+    await cloud.db.run(seed_limits, cloud.world)
     host = await add_host(cloud)
     await cloud.db.run(put_image)
     client = cloud.as_admin.with_headers(OpenStack_API_Version="compute 2.79")

@@ -17,7 +17,7 @@ from ostro.runtime.world import TrioClock, World
 from ostro.saga.engine import Engine
 from ostro.services.cloud import Cloud, CloudConfig, build_cloud
 from ostro.services.identity.bootstrap import Administrator, bootstrap, is_bootstrapped
-from ostro.services.identity.catalog import seed_catalog
+from ostro.services.identity.catalog import seed_catalog, seed_limits
 from ostro.services.sagas import make_sagas
 from ostro.services.sweeps import run_sweeps
 from ostro.store.database import Tx
@@ -159,4 +159,5 @@ async def _prepare(world: World, cloud: Cloud) -> None:
         password_hash = await cloud.passwords.hash(ADMIN_PASSWORD)
         await cloud.db.run(bootstrap, world, Administrator(password_hash))
     await cloud.db.run(seed_catalog, cloud.config.region)
+    await cloud.db.run(seed_limits, world)
     await cloud.tokens.load_keys()
