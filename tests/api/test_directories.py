@@ -279,6 +279,19 @@ async def test_members_by_id_and_inverted_flags(domain: Domain, slapd: Slapd) ->
     assert group["name"] == "staff"
 
 
+async def test_tls_minds_whose_certificate_it_is(domain: Domain, slapd: Slapd) -> None:
+    path = f"{V3}/domains/{domain.id}/config"
+    trusted = options(slapd, use_tls=True, tls_cacertfile=str(slapd.certificate))
+    for config, status in (
+        (trusted, 201),
+        (options(slapd, use_tls=True), 503),
+        (options(slapd, use_tls=True, tls_req_cert="never"), 201),
+        (options(slapd, use_tls=True, tls_cacertfile="/nowhere"), 503),
+    ):
+        assert (await domain.admin.put(path, config)).status == 200
+        assert (await domain.log_in("Ann Archer", "pw-ann")).status == status, config
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

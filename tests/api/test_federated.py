@@ -13,6 +13,8 @@ import orjson
 import pytest
 import yaml
 
+from ostro.store.audit import Search, search_records
+from ostro.store.groups import list_group_ids_of
 from ostro.testing.cloud import Answer, ApiClient, TestCloud
 from ostro.testing.oidc import OidcServer
 
@@ -308,10 +310,47 @@ async def test_memberships_that_expire(federation: TestCloud, oidc: OidcServer) 
     found = await federation.as_admin.get(f"{V3}/users/{user}/projects")
     assert [one["id"] for one in found.json["projects"]] == [project], "the user's own, for an hour"
     later = federation.world.now_us() + 61 * 60 * 1_000_000
-    from ostro.store.groups import list_group_ids_of
-
+    (shown,) = (await federation.as_admin.get(f"{V3}/users/{user}/groups")).json["groups"]
+    assert shown["id"] == group and shown["membership_expires_at"]
+    members = (await federation.as_admin.get(f"{V3}/groups/{group}/users")).json["users"]
+    assert [one["id"] for one in members] == [user]
+    lines = await federation.as_admin.get(f"{V3}/role_assignments?effective&user.id={user}")
+    assert {line["scope"]["project"]["id"] for line in lines.json["role_assignments"]} == {project}
     assert await federation.db.read(list_group_ids_of, user, federation.world.now_us()) == [group]
     assert await federation.db.read(list_group_ids_of, user, later) == []
+
+
+async def test_users_that_are_linked_by_hand(federation: TestCloud, oidc: OidcServer) -> None:
+    await federation.add_user("ann", "blue")
+    user = (await federation.as_admin.get(f"{V3}/users?name=ann")).json["users"][0]["id"]
+    link = [{"idp_id": "acme", "protocols": [{"protocol_id": "openid", "unique_id": "sub-ann"}]}]
+    changed = await federation.as_admin.patch(f"{V3}/users/{user}", {"user": {"federated": link}})
+    assert changed.status == 200, changed.body
+    assert (await federation.as_admin.get(f"{V3}/users/{user}")).json["user"]["federated"] == link
+    for query, ids in (("unique_id=sub-ann", [user]), ("idp_id=acme", [user]), ("protocol_id=saml2", [])):
+        found = await federation.as_admin.get(f"{V3}/users?{query}")
+        assert [one["id"] for one in found.json["users"]] == ids
+    made = await bring(federation, oidc.access_token())
+    assert made.json["token"]["user"]["id"] == user and made.json["token"]["user"]["name"] == "ann"
+    ann = ApiClient(federation.app, made.headers["X-Subject-Token"])
+    assert [one["name"] for one in (await ann.get(f"{ROOT}/projects")).json["projects"]] == ["blue"]
+    twin = {"user": {"name": "twin", "federated": link}}
+    assert (await federation.as_admin.post(f"{V3}/users", twin)).status == 409
+    link[0]["protocols"][0]["protocol_id"] = "saml2"  # type: ignore[index]
+    assert (await federation.as_admin.post(f"{V3}/users", twin)).status == 400
+
+
+async def test_logins_are_recorded(federation: TestCloud, oidc: OidcServer) -> None:
+    made = await bring(federation, oidc.access_token())
+    sent = await federation.anonymous.get(AUTH)
+    await come_back(federation, cookie_of(sent), **oidc.log_in(location(sent), "bob"))
+    await bring(federation, "nonsense")
+    await federation.cloud.audit.settle()
+    found = await federation.db.read(search_records, Search(action="authenticate"), 1 << 62, 100)
+    logins = [event for row in found if "FEDERATION" in (event := orjson.loads(row.body))["target"]["typeURI"]]
+    said = [(one["outcome"], one["initiator"]["name"]) for one in logins]
+    assert said == [("failure", ""), ("success", "Bob B."), ("success", "Ann A.")]
+    assert logins[-1]["initiator"]["id"] == made.json["token"]["user"]["id"]
 
 
 async def test_by_the_methods_of_the_token_api(federation: TestCloud, oidc: OidcServer) -> None:
@@ -361,8 +400,9 @@ async def test_a_provider_that_does_not_answer(
     (place / "identity.yaml").write_text(yaml.safe_dump({"federation": settings}))
     async with open_cloud(place) as lonely:
         await add_provider(lonely, "acme", ["http://127.0.0.1:1"])
-        refused = await bring(lonely, oidc.sign({"iss": "http://127.0.0.1:1"}))
-        assert refused.status == 503 and refused.headers["Retry-After"]
+        for _ in range(2):
+            refused = await bring(lonely, oidc.sign({"iss": "http://127.0.0.1:1"}))
+            assert refused.status == 503 and refused.headers["Retry-After"]
         assert (await lonely.as_admin.get(f"{V3}/projects")).status == 200
 
 

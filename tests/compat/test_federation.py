@@ -16,6 +16,7 @@ from keystoneauth1.session import Session
 
 from ostro.testing.oidc import OidcServer
 from ostro.testing.openstack import OpenStack
+from ostro.testing.slapd import ROOT_DN, ROOT_PASSWORD, SUFFIX, Slapd, why_not
 from ostro.testing.up import Up
 
 RULES = """[
@@ -94,6 +95,35 @@ def test_a_password_on_the_command_line(federation: Federation, tmp_path: Path) 
     assert bob("token", "issue")["project_id"]
     listed = federation.run(tmp_path, "v3oidcpassword", **login)("federation", "project", "list")
     assert [line["Name"] for line in listed] == ["fed"]
+
+
+def test_a_directory_on_the_command_line(federation: Federation, tmp_path: Path) -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+    identity = federation.up.connect().identity
+    with Slapd() as slapd:
+        slapd.add_group("staff", slapd.add_user("ann", "pw-ann"))
+        domain = identity.create_domain(name="ldap-acme").id
+        ldap = {
+            "url": slapd.url,
+            "user": ROOT_DN,
+            "password": ROOT_PASSWORD,
+            "suffix": SUFFIX,
+            "user_id_attribute": "uid",
+            "group_tree_dn": f"ou=Groups,{SUFFIX}",
+            "group_name_attribute": "cn",
+        }
+        body = {"config": {"identity": {"driver": "ldap"}, "ldap": ldap}}
+        assert identity.put(f"/domains/{domain}/config", json=body).status_code == 201
+        listed = federation.admin("user", "list", "--domain", "ldap-acme", "--long")
+        assert [(line["Name"], line["Enabled"]) for line in listed] == [("ann", True)]
+        federation.admin("role", "add", "--group", "staff", "--group-domain", "ldap-acme", "--project", "fed", "reader")
+        auth = {"auth_url": f"{federation.up.endpoint}/identity/v3", "username": "ann", "password": "pw-ann"}
+        auth |= {"user_domain_name": "ldap-acme", "project_name": "fed", "project_domain_id": "default"}
+        (tmp_path / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {"ostro": {"auth": auth}}}))
+        assert OpenStack(tmp_path / "clouds.yaml")("token", "issue")["project_id"]
+        refused = federation.admin.run("user", "create", "eve", "--domain", "ldap-acme")
+        assert refused.returncode != 0 and "LDAP does not support write operations" in refused.stderr
 
 
 def test_client_credentials(federation: Federation) -> None:

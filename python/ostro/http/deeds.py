@@ -18,6 +18,13 @@ READS = frozenset(("GET", "HEAD", "OPTIONS"))
 UNRECORDED = frozenset(("agent", "health", "docs"))
 """Services whose calls are no deeds of users: what hosts report, and what only reads."""
 AUTHENTICATIONS = frozenset(("/v3/auth/tokens", "/v3/ec2tokens", "/v3/s3tokens", "/v3/OS-OAUTH2/token"))
+FEDERATED = frozenset(
+    (
+        "/v3/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/auth",
+        "/v3/auth/OS-FEDERATION/oidc/callback",
+    )
+)
+"""Logins by an identity provider, which browsers do with GET."""
 _ACTIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete", "COPY": "create"}
 ACTION_MOST = 64
 
@@ -29,7 +36,7 @@ def deed_of(service: Service, route: Route) -> Deed:
     if is_action:
         words.pop()
     action = "update" if is_action else _ACTIONS.get(route.method, "read")
-    if route.method == "POST" and route.path in AUTHENTICATIONS:
+    if route.path in FEDERATED or (route.method == "POST" and route.path in AUTHENTICATIONS):
         action = "authenticate"
     return Deed(
         action,

@@ -153,7 +153,8 @@ class Endpoint:
             path=raw.path,
             raw=raw,
         )
-        if raw.method not in READS and self._service.name not in UNRECORDED:
+        is_login = self._deeds[id(route)].action == "authenticate"
+        if (raw.method not in READS or is_login) and self._service.name not in UNRECORDED:
             request.trail = self._trail(route, raw, params, actor, request_id, body)
         if self._service.check is not None:
             self._service.check(request)

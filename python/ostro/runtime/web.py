@@ -1,7 +1,7 @@
 """Calls to other people's web servers: HTTP/1.1 by h11 over trio's sockets, one connection a call.
 
 Every call has a deadline, and its answer a bound. Redirects are not followed and proxies are not used: whom we speak to is what the operator wrote
-down, or what a document of theirs says. At most ``AT_ONCE`` calls run at once, so that a slow server can't hold many of our tasks' sockets.
+down, or what a document of theirs says. At most ``AT_ONCE`` calls to one server run at once, so that one that hangs holds few sockets and nobody else up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ostro.model.errors import Unavailable
 
 DEADLINE_S = 10.0
 ANSWER_MOST_BYTES = 1 << 20
-AT_ONCE = 32
+AT_ONCE = 16
 RECEIVE_BYTES = 1 << 16
 CLOSE_S = 1.0
 
@@ -46,7 +46,7 @@ class Web:
     """Makes calls, for one process."""
 
     def __init__(self) -> None:
-        self._limiter = trio.CapacityLimiter(AT_ONCE)
+        self._limiters: dict[str, trio.CapacityLimiter] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
 
     async def call(
@@ -62,12 +62,14 @@ class Web:
 
         Raises Unavailable when there is no whole answer within the deadline.
         """
+        where = url
         try:
+            where = urlsplit(url).netloc
+            limiter = self._limiters.setdefault(where, trio.CapacityLimiter(AT_ONCE))
             with trio.fail_after(DEADLINE_S):
-                async with self._limiter:
+                async with limiter:
                     return await self._call(method, url, dict(headers or {}), form, ca_file)
         except (OSError, trio.TooSlowError, trio.BrokenResourceError, h11.ProtocolError, ValueError) as error:
-            where = urlsplit(url).netloc
             raise Unavailable(f"{where} does not answer.", retry_after_s=5, detail=f"{url}: {error!r}") from error
 
     async def _call(

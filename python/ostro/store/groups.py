@@ -49,18 +49,36 @@ def is_member(tx: Tx, group_id: str, user_id: str) -> bool:
     return tx.one("SELECT 1 FROM group_members WHERE group_id = ? AND user_id = ?", (group_id, user_id)) is not None
 
 
-def list_member_ids(tx: Tx, group_id: str) -> list[str]:
-    """Ids of the group's users."""
-    rows = tx.all("SELECT user_id FROM group_members WHERE group_id = ? ORDER BY user_id", (group_id,))
-    return [row[0] for row in rows]
+_HOLDS = "p.authorization_ttl IS NOT NULL AND m.verified_at_us + CAST(p.authorization_ttl AS BIGINT) * 60000000 > ?"
+"""Whether an identity provider's word of a membership ``m`` still holds at a time."""
+MEMBERS_OF = f"""
+SELECT user_id FROM group_members WHERE group_id = ?
+UNION
+SELECT m.user_id FROM expiring_members m JOIN identity_providers p ON p.id = m.idp_id WHERE m.group_id = ? AND {_HOLDS}
+"""
+"""The users of a group, for ``list_member_ids``'s parameters."""
 
 
-_GROUPS_OF = """
+def list_member_ids(tx: Tx, group_id: str, now_us: int) -> list[str]:
+    """Ids of the group's users: for good, or for as long as an identity provider's word holds."""
+    return [row[0] for row in tx.all(MEMBERS_OF + "ORDER BY 1", (group_id, group_id, now_us))]
+
+
+def list_expiries(tx: Tx, user_id: str) -> dict[str, int]:
+    """Group -> when the user's membership in it ends, of those that an identity provider has vouched for."""
+    rows = tx.all(
+        "SELECT m.group_id, m.verified_at_us + CAST(coalesce(p.authorization_ttl, 0) AS BIGINT) * 60000000"
+        " FROM expiring_members m JOIN identity_providers p ON p.id = m.idp_id WHERE m.user_id = ?",
+        (user_id,),
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+_GROUPS_OF = f"""
 SELECT group_id FROM group_members WHERE user_id = ?
 UNION
 SELECT m.group_id FROM expiring_members m JOIN identity_providers p ON p.id = m.idp_id
-WHERE m.user_id = ? AND p.authorization_ttl IS NOT NULL
-AND m.verified_at_us + CAST(p.authorization_ttl AS BIGINT) * 60000000 > ?
+WHERE m.user_id = ? AND {_HOLDS}
 ORDER BY 1
 """
 

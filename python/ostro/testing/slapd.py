@@ -16,6 +16,7 @@ from typing import Any
 import ldap
 
 from ostro.model.errors import Bug
+from ostro.testing.certificates import make_certificate
 
 SLAPD = Path("/usr/sbin/slapd")
 SUFFIX = "dc=acme,dc=example"
@@ -32,6 +33,8 @@ moduleload back_mdb
 pidfile {folder}/slapd.pid
 sizelimit 1000
 disallow bind_anon
+TLSCertificateFile {folder}/certificate.pem
+TLSCertificateKeyFile {folder}/key.pem
 database mdb
 suffix "{suffix}"
 rootdn "{root}"
@@ -58,6 +61,8 @@ class Slapd:
         # Under another path, because the system may confine the one it installed to its own folders.
         self._binary = self._folder / "slapd"
         shutil.copy2(SLAPD, self._binary)
+        # The library takes "localhost" for the name of the machine, so the certificate is for the address.
+        self.certificate, _key = make_certificate(self._folder, address="127.0.0.1")
         text = CONFIGURATION.format(folder=self._folder, suffix=SUFFIX, root=ROOT_DN, password=ROOT_PASSWORD)
         (self._folder / "slapd.conf").write_text(text)
         self.port = 0

@@ -27,6 +27,7 @@ from ostro.http.paging import cut
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import STRING, nullable, shape, wrapped
+from ostro.model.times import iso_micro_z
 from ostro.services.identity import groups
 from ostro.store.groups import Group
 from ostro.store.paging import Filter
@@ -190,5 +191,9 @@ async def remove_user(req: Request) -> Reply:
 async def list_groups_of_user(req: Request) -> Reply:
     page = page_of(req, *shown_name_filters(req, "groups"))
     await req.cloud.directories.refresh_of(user_id=req.params["user_id"])
-    rows = await req.read(groups.list_groups_of_user, req.params["user_id"], page)
-    return Reply(page_body(req, "groups", rows, page, [view(req, row) for row in cut(rows, page)[0]]))
+    rows, ends = await req.read(groups.list_groups_of_user, req.params["user_id"], page)
+    views = [
+        view(req, row) | ({"membership_expires_at": iso_micro_z(ends[row.id])} if row.id in ends else {})
+        for row in cut(rows, page)[0]
+    ]
+    return Reply(page_body(req, "groups", rows, page, views))

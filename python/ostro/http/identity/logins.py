@@ -48,11 +48,14 @@ async def _issue(req: Request, admitted: Admitted) -> Reply:
         token, actor = await req.cloud.authenticator.finish(shown, Scope(unscoped=True))
     except NeedsMore as more:
         return await receipt_reply(req, more)
+    if req.trail is not None:
+        req.trail.actor = actor
     return await token_reply(req, actor, token, status=201)
 
 
 async def _send_away(req: Request, idp_id: str, protocol_id: str, origin: str = "") -> Reply:
-    """Send the browser to the provider, with what it must bring back in a cookie."""
+    """Send the browser to the provider, with what it must bring back in a cookie. Nobody has logged in yet."""
+    req.trail = None
     redirect_uri = req.url("/identity" + CALLBACK_PATH)
     started = await req.cloud.logins.start(idp_id, protocol_id, redirect_uri, origin)
     return Reply(

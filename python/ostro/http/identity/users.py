@@ -30,7 +30,7 @@ from ostro.http.identity.views import (
 from ostro.http.paging import cut
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
-from ostro.http.schema import ANY_OBJECT, BOOLEAN, STRING, nullable, shape, wrapped
+from ostro.http.schema import ANY_OBJECT, BOOLEAN, STRING, array, nullable, shape, strict, wrapped
 from ostro.model.errors import Invalid
 from ostro.model.times import iso_micro_z
 from ostro.services.identity import users
@@ -39,7 +39,22 @@ from ostro.store.paging import Filter, Where
 from ostro.store.users import User
 
 PASSWORD = {"type": "string", "minLength": 1, "maxLength": 4096}
-KNOWN = ("name", "password", "domain_id", "default_project_id", "email", "description", "enabled", "options")
+KNOWN = (
+    "name",
+    "password",
+    "domain_id",
+    "default_project_id",
+    "email",
+    "description",
+    "enabled",
+    "options",
+    "federated",
+)
+_UNIQUE = {"protocol_id": ID, "unique_id": {"type": "string", "minLength": 1, "maxLength": 1024}}
+FEDERATED = strict(
+    {"idp_id": ID, "protocols": array(strict(_UNIQUE, tuple(_UNIQUE)), minItems=1, maxItems=20)},
+    ("idp_id", "protocols"),
+)
 GIVEN = {
     "name": NAME_255,
     "password": nullable(PASSWORD),
@@ -49,6 +64,7 @@ GIVEN = {
     "description": DESCRIPTION,
     "enabled": BOOLEAN,
     "options": OPTIONS,
+    "federated": array(FEDERATED, maxItems=20),
 }
 CREATE = wrapped("user", {**reference(GIVEN), "required": ["name"]})
 UPDATE = wrapped("user", {**reference(GIVEN), "minProperties": 1})

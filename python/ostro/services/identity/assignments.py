@@ -163,7 +163,7 @@ def revoke_role(tx: Tx, context: Context, target: Target, holder: Holder, role_i
     if not ASSIGNMENTS.delete_where(tx, **msgspec.structs.asdict(_assignment(target, holder, role_id))):
         raise _no_grant(holder, role_id)
     if target.kind is TargetKind.PROJECT:
-        for user_id in [holder.id] if holder.kind is ActorKind.USER else list_member_ids(tx, holder.id):
+        for user_id in [holder.id] if holder.kind is ActorKind.USER else list_member_ids(tx, holder.id, context.now_us):
             forget_user_on_project(tx, user_id, target.id)
     tx.ring(TOPIC)
 
@@ -214,11 +214,13 @@ def _lines(tx: Tx, wanted: Wanted, now_us: int) -> list[Shown]:
     if not wanted.effective:
         rows = list_assignments(tx, actor_ids=[holder_id] if holder_id else [])
         return [Shown(r, Holder(r.actor_kind, r.actor_id), r.target_kind, r.target_id, r.role_id) for r in rows]
-    lines = _effective(tx, list_assignments(tx, actor_ids=list_actor_ids(tx, holder_id, now_us) if holder_id else []))
+    lines = _effective(
+        tx, list_assignments(tx, actor_ids=list_actor_ids(tx, holder_id, now_us) if holder_id else []), now_us
+    )
     return [line for line in lines if wanted.user_id in ("", line.holder.id)]
 
 
-def _effective(tx: Tx, rows: list[Assignment]) -> list[Shown]:
+def _effective(tx: Tx, rows: list[Assignment], now_us: int) -> list[Shown]:
     """Where each assignment takes effect, for whom, and for which roles."""
     implied: dict[str, list[str]] = {}
     for prior_id, implied_id in list_implications(tx):
@@ -231,7 +233,7 @@ def _effective(tx: Tx, rows: list[Assignment]) -> list[Shown]:
         user_ids = [row.actor_id]
         if row.actor_kind is ActorKind.GROUP:
             if row.actor_id not in members:
-                members[row.actor_id] = list_member_ids(tx, row.actor_id)
+                members[row.actor_id] = list_member_ids(tx, row.actor_id, now_us)
             user_ids = members[row.actor_id]
         for kind, target_id in _places(tx, row):
             for role_id in _closure(row.role_id, implied):

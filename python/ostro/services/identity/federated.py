@@ -163,6 +163,9 @@ def _shadow(tx: Tx, context: Context, source: Source, mapped: MappedUser) -> Use
 
 
 def _refresh(tx: Tx, user: User, name: str, email: str) -> User:
+    """Bring a shadow up to date. A user that an administrator has linked by hand keeps its own name and address."""
+    if user.source != FEDERATION:
+        return user
     changes = {"shown_name": name} if name != user.shown_name else {}
     if email and email != user.email:
         changes["email"] = email

@@ -23,7 +23,16 @@ from ostro.services.identity.access import (
 from ostro.services.identity.projects import merge
 from ostro.store.assignments import ActorKind, forget_actor
 from ostro.store.database import Tx
-from ostro.store.groups import GROUPS, Group, add_member, is_member, remove_member
+from ostro.store.groups import (
+    GROUPS,
+    MEMBERS_OF,
+    Group,
+    add_member,
+    is_member,
+    list_expiries,
+    list_group_ids_of,
+    remove_member,
+)
 from ostro.store.paging import Filter, Op, Page, Where, list_page
 from ostro.store.projects import DEFAULT_DOMAIN_ID
 from ostro.store.tokens import TOPIC
@@ -63,13 +72,13 @@ def list_groups(tx: Tx, context: Context, page: Page) -> list[Group]:
     return list_page(tx, GROUPS, page.with_filters(Filter("domain_id", domain_id)) if domain_id else page)
 
 
-def list_groups_of_user(tx: Tx, context: Context, user_id: str, page: Page) -> list[Group]:
-    """One page of the groups that a user is in."""
+def list_groups_of_user(tx: Tx, context: Context, user_id: str, page: Page) -> tuple[list[Group], dict[str, int]]:
+    """One page of the groups that a user is in, and when memberships end that don't last."""
     reach_user(tx, context, user_id, "identity:list_groups_for_user")
-    page = page.with_filters(Where("groups.id IN (SELECT group_id FROM group_members WHERE user_id = ?)", (user_id,)))
+    page = page.with_filters(Filter("id", list_group_ids_of(tx, user_id, context.now_us), Op.IN))
     if context.actor.domain_id and context.user_id != user_id:
         page = page.with_filters(Filter("domain_id", context.actor.domain_id))
-    return list_page(tx, GROUPS, page)
+    return list_page(tx, GROUPS, page), list_expiries(tx, user_id)
 
 
 def update_group(
@@ -109,7 +118,9 @@ def list_members(tx: Tx, context: Context, group_id: str, page: Page) -> list[Us
     """One page of a group's users."""
     reach_group(tx, context, group_id, "identity:list_users_in_group")
     domain_id = context.actor.domain_id
-    page = page.with_filters(Where("users.id IN (SELECT user_id FROM group_members WHERE group_id = ?)", (group_id,)))
+    # Not by ids: a group may have any number of members.
+    sql = f"users.id IN (SELECT user_id FROM ({MEMBERS_OF}) AS members)"
+    page = page.with_filters(Where(sql, (group_id, group_id, context.now_us)), Filter("source", GONE, Op.NE))
     return list_page(tx, USERS, page.with_filters(Filter("domain_id", domain_id)) if domain_id else page)
 
 

@@ -191,7 +191,10 @@ def _secure(connection: Any, options: LdapOptions) -> None:
         if value:
             connection.set_option(option, value)
     connection.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, CERTIFICATES[options.tls_req_cert])
-    connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)
+    try:
+        connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)
+    except ValueError as error:
+        raise Unavailable("The certificates of this domain's directory can't be read.", retry_after_s=10) from error
     if options.use_tls:
         connection.start_tls_s()
 

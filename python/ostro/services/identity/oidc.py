@@ -34,6 +34,8 @@ Claims = dict[str, Any]
 
 REMEMBER_S = 3600.0
 KEYS_LEAST_S = 10.0
+FAILED_S = 5.0
+"""How long a provider that didn't answer isn't asked again, so that those who wait for it don't wait one after the other."""
 LEEWAY_S = 60
 TOKEN_MOST_CHARS = 16_384
 KEYS_MOST = 100
@@ -56,6 +58,7 @@ class _Known:
     keys: KeySet | None = None
     document_at_s: float = float("-inf")
     keys_at_s: float = float("-inf")
+    failed_at_s: float = float("-inf")
     lock: trio.Lock = field(default_factory=trio.Lock)
 
 
@@ -190,7 +193,7 @@ class Oidc:
                 return known.document
             url = provider.issuer.rstrip("/") + "/.well-known/openid-configuration"
             try:
-                document = await self._fetch(provider, url)
+                document = await self._fetch(provider, url, known)
                 if document.get("issuer") != provider.issuer:
                     raise Unavailable(
                         f"{provider.issuer} is not set up well.", detail=f"it calls itself {document.get('issuer')!r}"
@@ -214,7 +217,7 @@ class Oidc:
             ):
                 return known.keys
             try:
-                known.keys = _read_keys(await self._fetch(provider, _endpoint(provider, document, "jwks_uri")))
+                known.keys = _read_keys(await self._fetch(provider, _endpoint(provider, document, "jwks_uri"), known))
             except Unavailable:
                 if known.keys is None:
                     raise
@@ -222,8 +225,12 @@ class Oidc:
             known.keys_at_s = trio.current_time()
             return known.keys
 
-    async def _fetch(self, provider: OidcProvider, url: str) -> Mapping[str, Any]:
+    async def _fetch(self, provider: OidcProvider, url: str, known: _Known) -> Mapping[str, Any]:
+        if known.failed_at_s + FAILED_S > trio.current_time():
+            raise Unavailable(f"{provider.issuer} does not answer.", retry_after_s=5, detail="nor did it a moment ago")
+        known.failed_at_s = trio.current_time()
         answer = await self._web.call("GET", url, ca_file=provider.ca_file)
+        known.failed_at_s = float("-inf")
         if answer.status != 200 or not isinstance(answer.json, dict):
             raise Unavailable(f"{provider.issuer} does not answer.", retry_after_s=5, detail=f"{url}: {answer.status}")
         return answer.json

@@ -21,7 +21,7 @@ from ostro.services.identity.compliance import DAY_US, Compliance
 from ostro.services.identity.projects import merge
 from ostro.store.assignments import ActorKind, forget_actor, list_actor_ids, list_domains_of, list_projects_of
 from ostro.store.database import Tx
-from ostro.store.federation import FEDERATED_USERS, FederatedUser
+from ostro.store.federation import FEDERATED_USERS, PROTOCOLS, FederatedUser
 from ostro.store.paging import Filter, Op, Page, list_page
 from ostro.store.projects import DEFAULT_DOMAIN_ID, PROJECTS, Project
 from ostro.store.tokens import TOPIC
@@ -58,7 +58,23 @@ def create_user(
         created_at_us=context.now_us,
         password_by_admin=True,
     )
-    return USERS.insert(tx, user)
+    USERS.insert(tx, user)
+    _link(tx, user.id, given)
+    return user
+
+
+def _link(tx: Tx, user_id: str, given: Mapping[str, Any]) -> None:
+    """Say by which identity providers the user may come, if that is given: it takes the place of what was said before."""
+    if "federated" not in given:
+        return
+    FEDERATED_USERS.delete_where(tx, user_id=user_id)
+    for provider in given["federated"] or ():
+        for protocol in provider["protocols"]:
+            if PROTOCOLS.find(tx, idp_id=provider["idp_id"], id=protocol["protocol_id"]) is None:
+                raise Invalid(f"Could not find federated protocol {protocol['protocol_id']} of {provider['idp_id']}.")
+            row = FederatedUser(provider["idp_id"], protocol["protocol_id"], protocol["unique_id"], user_id)
+            if not FEDERATED_USERS.insert_new(tx, row):
+                raise Conflict("Conflict occurred attempting to store federated_user - Duplicate entry.")
 
 
 def _default_project(tx: Tx, project_id: str) -> str:
@@ -83,7 +99,7 @@ def get_user(tx: Tx, context: Context, user_id: str) -> User:
 def get_user_and_origin(tx: Tx, context: Context, user_id: str) -> tuple[User, list[FederatedUser]]:
     """The user, and by which identity providers it came."""
     user = get_user(tx, context, user_id)
-    return user, FEDERATED_USERS.list(tx, user_id=user_id) if user.source == FEDERATION else []
+    return user, FEDERATED_USERS.list(tx, user_id=user_id, order="idp_id, protocol_id, unique_id")
 
 
 def list_users(tx: Tx, context: Context, page: Page) -> list[User]:
@@ -111,7 +127,9 @@ def update_user(
     changes |= {k: given[k] or "" for k in ("email", "description") if k in given}
     if "default_project_id" in given:
         changes["default_project_id"] = _default_project(tx, given["default_project_id"] or "")
-    if "name" in given and given["name"].strip() != user.name:
+    if "name" in given and user.source == FEDERATION:
+        changes["shown_name"] = given["name"].strip()
+    elif "name" in given and given["name"].strip() != user.name:
         changes["name"] = given["name"].strip()
         _check_name(tx, changes["name"], user.domain_id)
     if password_hash:
@@ -125,6 +143,7 @@ def update_user(
     changes["options"] = merge(user.options, given.get("options", {}))
     changes["extra"] = merge(user.extra, extra)
     USERS.update(tx, user_id, **changes)
+    _link(tx, user_id, given)
     tx.ring(TOPIC)
     return msgspec.structs.replace(user, **changes)
 
