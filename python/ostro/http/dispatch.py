@@ -193,6 +193,7 @@ class Endpoint:
                 await self._record(trail, None, answer.status)
             return answer
         reply = await route.handler(request)
+        trail = request.trail  # A handler may have found that there is nothing to record.
         if trail is not None and not trail.written:
             await self._record(trail, reply.body, reply.status or route.status)
         return self._finish(route, reply)
