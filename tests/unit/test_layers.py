@@ -26,6 +26,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "rbd": ("runtime/ceph", "agent/drivers/block"),
     "jsonschema_rs": ("http/schema.py",),
     "argon2": ("services/identity/passwords.py",),
+    "prometheus_client": ("runtime/metrics.py",),
     "joserfc": ("services/identity/oidc.py", "testing/oidc_provider.py"),
     "authlib": ("testing/oidc_provider.py",),
     "ldap": ("services/identity/ldap.py", "testing/slapd.py"),

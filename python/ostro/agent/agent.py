@@ -86,6 +86,8 @@ class Agent:
             Servers(self.host, drivers.server_width),
             Asks(self.host),
         )
+        self._feed = world.metrics.loop("feed")
+        self._inspections = world.metrics.loop("inspection")
         self._keeper_of = {noun: keeper for keeper in self.keepers for noun in keeper.nouns}
 
     async def run(self) -> None:
@@ -136,7 +138,8 @@ class Agent:
                 continue
             for keeper in self.keepers:
                 try:
-                    await keeper.inspect()
+                    with self._inspections.run():
+                        await keeper.inspect()
                 except OstroError as error:
                     log.warning("inspection failed", keeper=type(keeper).__name__, reason=error.message)
 
@@ -219,7 +222,8 @@ class Agent:
             full = trio.current_time() >= full_at_s or not self.fence.settled
             since = 0 if full else self.host.mirror.revision
             read = partial(self._link.read_wishes, registered.host_id, since, wait_s)
-            feed = await self._persist("reading the feed", read)
+            with self._feed.run():
+                feed = await self._persist("reading the feed", read)
             if feed.full:
                 full_at_s = trio.current_time() + FULL_FEED_EVERY_S
             news = self._take(feed)
@@ -236,7 +240,11 @@ class Agent:
         # In an order that no hash decides: simulations are repeated exactly.
         changed = sorted(self.host.mirror.take(feed))
         for key in changed:
-            if self.host.mirror.find(*key) is None:
+            held = self.host.mirror.find(*key)
+            if held is not None:
+                asked_by = held.wish.request_id
+                log.debug("wished", noun=key[0], id=key[1], generation=held.generation, request_id=asked_by)
+            else:
                 self.host.reports.forget(*key)
         self._wake(changed)
         if feed.full and self.fence.settled:
@@ -264,6 +272,7 @@ class Agent:
                 return answer
             except (Unavailable, Unauthenticated) as error:
                 failures += 1
+                self._feed.errors += 1
                 delay_s = backoff.delay_s(failures, self._world.random)
                 log.warning(f"{what} failed", reason=error.message, detail=error.detail, retry_s=round(delay_s, 1))
                 await trio.sleep(delay_s)

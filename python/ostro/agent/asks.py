@@ -10,7 +10,6 @@ from ostro.agent.host import Host
 from ostro.agent.mirror import Key
 from ostro.model.errors import Conflict, Unsupported
 from ostro.model.wishes import AskWish, Noun, Phase, Report
-from ostro.runtime.reconciler import Reconciler
 
 WIDTH = 8
 ANSWER_MOST_BYTES = 12 << 20
@@ -24,7 +23,7 @@ class Asks:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._reconciler = Reconciler("asks", self._reconcile, WIDTH, host.world.random)
+        self._reconciler = host.loop("asks", self._reconcile, WIDTH, Noun.ASK)
 
     def wake(self, keys: Iterable[Key]) -> None:
         self._reconciler.wake(id_ for _noun, id_ in keys)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -19,6 +20,7 @@ from ostro.agent.mirror import Held, Key, Mirror
 from ostro.agent.reports import Reports
 from ostro.model.errors import Bug, Conflict, Invalid, NoCapacity, OstroError, Unsupported
 from ostro.model.wishes import Noun, Phase, Report
+from ostro.runtime.reconciler import Reconciler
 from ostro.runtime.world import World
 
 log = structlog.get_logger()
@@ -67,6 +69,20 @@ class Host:
     """Whether what nobody wishes for may be removed: only where the control plane surely means this host."""
     _waiting: dict[Key, dict[Key, None]] = field(default_factory=dict)
 
+    def asked_by(self, noun: Noun, id: str) -> str:
+        """The request that an object's wish comes from; empty when none is known."""
+        held = self.mirror.find(noun, id)
+        return "" if held is None else held.wish.request_id
+
+    def loop(
+        self, name: str, reconcile: Callable[[str], Awaitable[float | None]], width: int, noun: Noun
+    ) -> Reconciler:
+        """A reconciler of this host's objects of a noun, which is shown among the process's loops."""
+        asked_by = partial(self.asked_by, noun)
+        reconciler = Reconciler(name, reconcile, width, self.world.random, asked_by=asked_by)
+        self.world.metrics.watch_loop(name, reconciler.stats)
+        return reconciler
+
     def wait_for(self, keys: Iterable[Key], waiter: Key) -> None:
         """Wake ``waiter`` once, when something new is reported of any of ``keys``."""
         for key in keys:
@@ -75,6 +91,14 @@ class Host:
     def report(self, report: Report) -> None:
         """Note a report and wake those who waited for it."""
         if self.reports.put(report):
+            log.debug(
+                "found",
+                noun=report.noun,
+                id=report.id,
+                generation=report.generation,
+                phase=report.phase,
+                request_id=self.asked_by(report.noun, report.id),
+            )
             waiters = self._waiting.pop((report.noun, report.id), None)
             if waiters:
                 self.wake(waiters)

@@ -12,7 +12,6 @@ from contextlib import aclosing
 from ostro.agent.host import Host
 from ostro.agent.mirror import Key
 from ostro.model.wishes import ImageWish, Noun, Phase, Report
-from ostro.runtime.reconciler import Reconciler
 
 DOWNLOADS = 2
 """At once: more would share the same line and disk, and each would finish later."""
@@ -25,7 +24,7 @@ class Images:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._reconciler = Reconciler("images", self._reconcile, DOWNLOADS, host.world.random)
+        self._reconciler = host.loop("images", self._reconcile, DOWNLOADS, Noun.IMAGE)
 
     def wake(self, keys: Iterable[Key]) -> None:
         self._reconciler.wake(id_ for _noun, id_ in keys)

@@ -33,6 +33,7 @@ class _WireWish(msgspec.Struct, frozen=True):
     id: str
     generation: int
     body: msgspec.Raw
+    request_id: str = ""
 
 
 class _WireFeed(msgspec.Struct, frozen=True):
@@ -120,7 +121,10 @@ class HttpLink:
         with _deadline(wait_s + ANSWER_GRACE_S):
             answer = await self._feed.exchange("GET", f"/hosts/{host_id}/wishes?since={since}&wait_s={wait_s}")
         wire = _decode(answer, _WireFeed)
-        wishes = [Wish(w.noun, w.id, w.generation, None if bytes(w.body) == b"null" else w.body) for w in wire.wishes]
+        wishes = [
+            Wish(w.noun, w.id, w.generation, None if bytes(w.body) == b"null" else w.body, w.request_id)
+            for w in wire.wishes
+        ]
         return Feed(wire.revision, wire.full, wishes)
 
     async def report(self, host_id: str, reports: Sequence[Report]) -> None:

@@ -42,6 +42,8 @@ class Ports:
         self._bell = Bell()
         self._owners: dict[str, str] = {}
         self._backoff = Backoff(first_s=0.2, most_s=15.0)
+        self._loop = host.world.metrics.loop("ports")
+        self._loop.pending = lambda: len(self._todo)
 
     def wake(self, keys: Iterable[Key]) -> None:
         self._todo.update(dict.fromkeys(keys))
@@ -52,7 +54,9 @@ class Ports:
         while True:
             await self._bell.wait(delay_s)
             keys, self._todo = list(self._todo), {}
-            trouble = await self._settle(keys)
+            with self._loop.run():
+                trouble = await self._settle(keys)
+            self._loop.errors += bool(trouble)
             self._todo.update(dict.fromkeys(trouble))
             failures = failures + 1 if trouble else 0
             delay_s = self._backoff.delay_s(failures, self._host.world.random) if trouble else float("inf")

@@ -42,6 +42,8 @@ class Reports:
         self._unsent: dict[Key, Report] = {}
         self._stages: dict[Key, list[Stage]] = {}
         self._bell = Bell()
+        self._loop = world.metrics.loop("reports")
+        self._loop.pending = lambda: len(self._unsent)
 
     def find(self, noun: Noun, id: str) -> Report | None:
         """The newest report of an object since this agent started, or None."""
@@ -88,7 +90,8 @@ class Reports:
             batch = self._next_batch(most)
             told = {key: len(self._stages[key]) for key in batch if key in self._stages}
             try:
-                await send([self._with_stages(key, report) for key, report in batch.items()])
+                with self._loop.run():
+                    await send([self._with_stages(key, report) for key, report in batch.items()])
             except (Unavailable, Unauthenticated) as error:
                 failures += 1
                 log.warning(

@@ -26,7 +26,6 @@ from ostro.agent.host import Host
 from ostro.agent.mirror import Held, Key
 from ostro.model.errors import OstroError, Unavailable, Unsupported
 from ostro.model.wishes import AttachmentWish, NetworkWish, Noun, Phase, PortWish, Power, Report, ServerWish, VolumeWish
-from ostro.runtime.reconciler import Reconciler
 
 log = structlog.get_logger()
 
@@ -191,7 +190,7 @@ class Servers:
 
     def __init__(self, host: Host, width: int) -> None:
         self._host = host
-        self._reconciler = Reconciler("servers", self._reconcile, width, host.world.random)
+        self._reconciler = host.loop("servers", self._reconcile, width, Noun.SERVER)
         self._taken: dict[str, int] = {}
         self._awaiting: dict[str, set[Noun]] = {}
 

@@ -10,7 +10,6 @@ from ostro.agent.host import Host
 from ostro.agent.mirror import Key
 from ostro.model.errors import Invalid, NotFound
 from ostro.model.wishes import Noun, Phase, Report, SnapshotWish
-from ostro.runtime.reconciler import Reconciler
 
 log = structlog.get_logger()
 
@@ -24,7 +23,7 @@ class Snapshots:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._reconciler = Reconciler("snapshots", self._reconcile, WIDTH, host.world.random)
+        self._reconciler = host.loop("snapshots", self._reconcile, WIDTH, Noun.SNAPSHOT)
 
     def wake(self, keys: Iterable[Key]) -> None:
         self._reconciler.wake(id_ for _noun, id_ in keys)

@@ -18,7 +18,6 @@ from ostro.agent.host import Host
 from ostro.agent.mirror import Held, Key
 from ostro.model.errors import Unavailable
 from ostro.model.wishes import Noun, Phase, Power, Report, VolumeWish
-from ostro.runtime.reconciler import Reconciler
 
 log = structlog.get_logger()
 
@@ -103,7 +102,7 @@ class Volumes:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._reconciler = Reconciler("volumes", self._reconcile, WIDTH, host.world.random)
+        self._reconciler = host.loop("volumes", self._reconcile, WIDTH, Noun.VOLUME)
 
     def wake(self, keys: Iterable[Key]) -> None:
         self._reconciler.wake(id_ for _noun, id_ in keys)

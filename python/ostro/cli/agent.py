@@ -13,6 +13,7 @@ import trio
 
 from ostro.agent import main as agent_main
 from ostro.agent.config import AgentConfig
+from ostro.agent.metrics import serve_metrics
 from ostro.cli.ceph import ceph_options
 from ostro.cli.physical import physical_option
 from ostro.cli.state import Lock, StateDir, Usage
@@ -44,17 +45,31 @@ async def _take_lock(lock: Lock) -> None:
     raise Usage(f"Another agent (process {lock.holder().get('pid', '?')}) is running on {lock.path.parent}.")
 
 
-async def run_agent(state: StateDir, config: AgentConfig) -> None:
-    """The agent, until SIGINT or SIGTERM."""
+async def run_agent(state: StateDir, config: AgentConfig, metrics: str = "") -> None:
+    """The agent, until SIGINT or SIGTERM; with its metrics on an address if one is given."""
+    listeners = await _listen(metrics) if metrics else []
     lock = Lock(state.root / "agent.lock")
     await _take_lock(lock)
     world = World(faults=faults_from_environment())
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+            if listeners:
+                await nursery.start(serve_metrics, world, listeners)
             await nursery.start(agent_main.run, world, config)
     finally:
         lock.release()
+
+
+async def _listen(address: str) -> list[trio.SocketListener]:
+    """Listeners on ``HOST:PORT``. Raises Usage with what to do about it."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        raise Usage(f"--metrics {address} is not an address: it must be HOST:PORT, such as 127.0.0.1:9101.")
+    try:
+        return await trio.open_tcp_listeners(int(port), host=host.strip("[]") or "127.0.0.1")
+    except OSError as error:
+        raise Usage(f"Can't listen on {address}: {error}. Choose another address with --metrics.") from error
 
 
 async def _stop_on_signal(scope: trio.CancelScope) -> None:
@@ -71,6 +86,9 @@ async def _stop_on_signal(scope: trio.CancelScope) -> None:
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
+@click.option(
+    "--metrics", default="", metavar="ADDR:PORT", help="Show metrics to Prometheus there.  [default: nowhere]"
+)
 @click.option("--parent", type=int, default=0, hidden=True, help="End when this process does.")
 @ceph_options
 @physical_option
@@ -79,6 +97,7 @@ def agent(
     url: str,
     hypervisor: str,
     log_level: str,
+    metrics: str,
     parent: int,
     ceph: CephConfig | None,
     physical: Mapping[str, str],
@@ -99,4 +118,4 @@ def agent(
         ceph=directory.ceph,
         physical=physical,
     )
-    trio.run(run_agent, directory, config)
+    trio.run(run_agent, directory, config, metrics)

@@ -8,6 +8,7 @@ logged with its cause and shown without it.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -31,6 +32,7 @@ from ostro.http.versions import Version
 from ostro.http.watch import watch
 from ostro.model.context import NOBODY, Actor, Context
 from ostro.model.errors import Invalid, NotFound, TooLarge, Unauthenticated
+from ostro.runtime.log import REQUEST_ID
 from ostro.services.audit.events import Deed, Trail
 from ostro.services.cloud import Cloud
 
@@ -61,6 +63,8 @@ class Endpoint:
         self._check_replies = check_replies
         self._shedder = shedder
         self._bounded = service.name not in OWN_LANE
+        self._durations: dict[str, Callable[[float], None]] = {}
+        self._answers: dict[int, Callable[[], None]] = {}
 
     def add(self, route: Route) -> None:
         """Add a route of this path; its schemas are compiled now, so a bad one stops the start."""
@@ -82,6 +86,7 @@ class Endpoint:
         started_s = time.perf_counter()
         service = self._service
         request_id = service.new_request_id(self._cloud.world)
+        ours = REQUEST_ID.set(request_id)
         version: Version | None = None
         route: Route | None = None
         actor = NOBODY
@@ -105,7 +110,25 @@ class Endpoint:
             answer.headers += service.versions.response_headers(version)
         answer.add([(name, request_id) for name in service.id_headers])
         log_request(raw, answer.status, request_id, started_s)
+        self._count(raw.method, answer.status, time.perf_counter() - started_s)
+        REQUEST_ID.reset(ours)
         return answer
+
+    def _count(self, method: str, status: int, took_s: float) -> None:
+        """Note a request among the metrics."""
+        durations = self._durations.get(method)
+        if durations is None:
+            known = method if method in self._routes or method == "HEAD" else "other"
+            labels = (self._service.name, known, self._service.prefixes[0] + self._path)
+            durations = self._cloud.world.metrics.requests.labels(*labels).observe
+            if known == method:
+                self._durations[method] = durations
+        durations(took_s)
+        answers = self._answers.get(status)
+        if answers is None:
+            answers = self._cloud.world.metrics.answers.labels(self._service.name, str(status)).inc
+            self._answers[status] = answers
+        answers()
 
     def _choose(self, method: str, version: Version | None) -> Route:
         routes = self._routes.get(method)

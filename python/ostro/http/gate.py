@@ -37,6 +37,7 @@ class Gate:
         self._services = (*services, make_docs(services))
         self._router: Router[Endpoint] = Router()
         self.shedder = Shedder(cloud.shedding)
+        self.shedder.watch(cloud.world.metrics)
         for service in self._services:
             self._mount(service, check_replies)
 

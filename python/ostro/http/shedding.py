@@ -17,11 +17,13 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from ostro.model.errors import TooManyRequests
+from ostro.runtime.metrics import Metrics
 
 if TYPE_CHECKING:
     from ostro.services.shedding import Shedding
@@ -168,6 +170,16 @@ class Shedder:
         self.failures = Buckets(settings.failure_rate_per_s, settings.failure_burst)
 
         self.patient = Queue(PATIENT_MOST, 0, 0.0)
+
+    def watch(self, metrics: Metrics) -> None:
+        """Show how full each lane is."""
+        for name in ("queue", "strangers", "patient"):
+            metrics.watch("ostro_http_active", "Requests worked on", name, partial(self._figure, name, "active"))
+            metrics.watch("ostro_http_waiting", "Requests in the queue", name, partial(self._figure, name, "waiting"))
+            metrics.watch_total("ostro_http_refused", "Requests refused", name, partial(self._figure, name, "refused"))
+
+    def _figure(self, lane: str, name: str) -> int:
+        return int(getattr(getattr(self, lane), name))
 
     def choose(self, *, stranger: bool, patient: bool) -> Queue:
         """Where a request takes its place."""

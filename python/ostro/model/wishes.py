@@ -353,13 +353,15 @@ class AskWish(msgspec.Struct, frozen=True):
     length: int = -1
 
 
-class Wish(msgspec.Struct, frozen=True):
+class Wish(msgspec.Struct, frozen=True, omit_defaults=True):
     """One entry of the change feed. ``body`` is one of the structs above by ``noun``, or None for absence."""
 
     noun: Noun
     id: str
     generation: int
     body: msgspec.Raw | None
+    request_id: str = ""
+    """The request that it comes from, for the host's log."""
 
 
 class Phase(StrEnum):

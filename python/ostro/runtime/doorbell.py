@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 import trio
 
+from ostro.runtime.metrics import Metrics
+
 
 class Bell:
     """One waiter's bell on one or more topics."""
@@ -37,6 +39,8 @@ class Doorbell:
     """All the bells of one process. Not thread-safe: call it from the trio thread."""
 
     def __init__(self) -> None:
+        self.rings = 0
+        """Topics rung so far."""
         self._bells: dict[str, set[Bell]] = {}
         self._callbacks: dict[str, list[Callable[[], None]]] = {}
 
@@ -62,10 +66,21 @@ class Doorbell:
     def ring(self, topics: Iterable[str]) -> None:
         """Ring every bell on ``topics``."""
         for topic in topics:
+            self.rings += 1
             for callback in self._callbacks.get(topic, ()):
                 callback()
             for bell in self._bells.get(topic, ()):
                 bell.ring()
+
+    @property
+    def waiting(self) -> int:
+        """Bells that somebody listens to."""
+        return sum(len(bells) for bells in self._bells.values())
+
+    def watch(self, metrics: Metrics) -> None:
+        """Show what there is of it."""
+        metrics.watch_total("ostro_doorbell_rings", "Topics rung", "doorbell", lambda: self.rings)
+        metrics.watch("ostro_doorbell_waiting", "Bells listened to", "doorbell", lambda: self.waiting)
 
     def ring_all(self) -> None:
         """Ring every bell there is."""

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 from typing import TextIO
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+"""The request that this task works for, from the API to the host."""
+
+
+def add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Have every line of a request bear its id."""
+    request_id = REQUEST_ID.get()
+    if request_id:
+        event.setdefault("request_id", request_id)
+    return event
 
 
 def configure_logging(level: str = "info", stream: TextIO = sys.stderr) -> None:
@@ -16,6 +29,7 @@ def configure_logging(level: str = "info", stream: TextIO = sys.stderr) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            add_request_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

@@ -20,6 +20,8 @@ import trio
 
 from ostro.model.errors import OstroError
 from ostro.runtime.backoff import Backoff
+from ostro.runtime.log import REQUEST_ID
+from ostro.runtime.metrics import LoopFigures
 
 log = structlog.get_logger()
 
@@ -39,16 +41,6 @@ class _Key:
 
 
 @dataclass
-class ReconcilerStats:
-    """What every background loop shows of itself."""
-
-    pending: int = 0
-    oldest_age_s: float = 0.0
-    errors: int = 0
-    runs: int = 0
-
-
-@dataclass
 class Reconciler:
     """Runs ``reconcile`` for each woken key.
 
@@ -60,6 +52,8 @@ class Reconciler:
     width: int
     rng: random.Random
     backoff: Backoff = field(default_factory=Backoff)
+    asked_by: Callable[[str], str] | None = None
+    """The request that an object's wish comes from, for the log."""
     _keys: dict[str, _Key] = field(default_factory=dict, repr=False)
     _queue: list[tuple[float, int, str]] = field(default_factory=list, repr=False)
     """(when due, in which order, key); an entry whose key is due at another time by now, or runs, is passed over."""
@@ -67,6 +61,7 @@ class Reconciler:
     _bell: trio.Event = field(default_factory=trio.Event, repr=False)
     _errors: int = 0
     _runs: int = 0
+    _ended_s: float | None = None
 
     def wake(self, keys: Iterable[str]) -> None:
         """Look at ``keys`` again, now. Never blocks; call it from the trio thread."""
@@ -105,11 +100,12 @@ class Reconciler:
                 return entry[2]
         return None
 
-    def stats(self) -> ReconcilerStats:
+    def stats(self) -> LoopFigures:
         """Figures for metrics and for tests that wait until all is quiet."""
         now_s = trio.current_time()
         oldest_s = max((now_s - key.since_s for key in self._keys.values() if key.since_s <= now_s), default=0.0)
-        return ReconcilerStats(len(self._keys), oldest_s, self._errors, self._runs)
+        idle_s = None if self._ended_s is None else now_s - self._ended_s
+        return LoopFigures(len(self._keys), oldest_s, self._errors, self._runs, idle_s)
 
     async def run(self) -> None:
         """Work for ever. Cancel to stop: a key being worked on is cancelled with it."""
@@ -129,12 +125,14 @@ class Reconciler:
         key = self._keys[name]
         # Woken while it waited for a slot: this is the run for it.
         key.again = False
+        if self.asked_by is not None:
+            REQUEST_ID.set(self.asked_by(name))
         try:
             delay_s = await self._attempt(name, key)
         finally:
             slots.release()
             key.running = False
-        now_s = trio.current_time()
+        now_s = self._ended_s = trio.current_time()
         if not key.again and delay_s is None:
             del self._keys[name]
         else:

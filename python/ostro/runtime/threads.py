@@ -9,7 +9,7 @@ comes, and its place in the pool stays taken until then, so that a library that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 import trio
@@ -42,6 +42,11 @@ class Pool:
 class Threads(Protocol):
     """Where blocking calls go."""
 
+    @property
+    def pools(self) -> Mapping[str, Pool]:
+        """The pools that have been used."""
+        ...
+
     async def run(self, pool: Pool, fn: Callable[..., T], *args: object, deadline_s: float = DEFAULT_DEADLINE_S) -> T:
         """Call ``fn(*args)``. Raises what it raises, or Unavailable when the deadline passes. A checkpoint."""
         ...
@@ -50,7 +55,11 @@ class Threads(Protocol):
 class WorkerThreads:
     """Real threads, by trio's thread cache."""
 
+    def __init__(self) -> None:
+        self.pools: dict[str, Pool] = {}
+
     async def run(self, pool: Pool, fn: Callable[..., T], *args: object, deadline_s: float = DEFAULT_DEADLINE_S) -> T:
+        self.pools[pool.name] = pool
         with trio.move_on_after(deadline_s):
             return await trio.to_thread.run_sync(
                 lambda: fn(*args), limiter=pool.limiter, abandon_on_cancel=True, thread_name=pool.name
@@ -64,6 +73,8 @@ class WorkerThreads:
 
 class InlineThreads:
     """No threads: the call runs here and now."""
+
+    pools: Mapping[str, Pool] = {}
 
     async def run(self, pool: Pool, fn: Callable[..., T], *args: object, deadline_s: float = DEFAULT_DEADLINE_S) -> T:
         await trio.lowlevel.checkpoint()

@@ -14,6 +14,7 @@ from typing import Protocol
 import trio
 
 from ostro.runtime.faults import Faults, NoFaults
+from ostro.runtime.metrics import Metrics
 from ostro.runtime.threads import Threads, WorkerThreads
 
 
@@ -50,7 +51,16 @@ class World:
     random: random.Random = field(default_factory=random.SystemRandom)
     threads: Threads = field(default_factory=WorkerThreads)
     faults: Faults = field(default_factory=NoFaults)
+    metrics: Metrics = field(default_factory=Metrics)
 
     def now_us(self) -> int:
         """Shorthand for ``clock.now_us()``."""
         return self.clock.now_us()
+
+    def metrics_page(self) -> bytes:
+        """What Prometheus reads, pools included."""
+        pools, show = self.threads.pools.values(), self.metrics.set
+        show("ostro_pool_busy", "Calls running in worker threads", {p.name: p.busy for p in pools})
+        show("ostro_pool_waiting", "Calls waiting for one", {p.name: p.waiting for p in pools})
+        show("ostro_pool_size", "Calls that may run at once", {p.name: p.limiter.total_tokens for p in pools})
+        return self.metrics.page()

@@ -133,6 +133,7 @@ class Engine:
         self._sagas = {saga.kind: saga for saga in sagas}
         self._backoff = Backoff(first_s=0.5, most_s=60.0)
         self._failures: dict[str, int] = {}
+        self._loop = world.metrics.loop("sagas")
 
     async def run(self) -> None:
         """Work until cancelled. A database that does not answer only delays it."""
@@ -140,7 +141,9 @@ class Engine:
         with self._db.doorbell.listen(TOPIC) as bell:
             while True:
                 try:
-                    wait_s = 0.0 if await self.step() else await self._rest_s()
+                    with self._loop.run():
+                        worked = await self.step()
+                    wait_s = 0.0 if worked else await self._rest_s()
                     troubles = 0
                 except Unavailable as error:
                     troubles += 1
@@ -180,6 +183,7 @@ class Engine:
             await self._db.run(self._advance_all, [row], now_us)
             self._failures.pop(row.id, None)
         except Exception:
+            self._loop.errors += 1
             failures = self._failures[row.id] = self._failures.get(row.id, 0) + 1
             delay_s = self._backoff.delay_s(failures, self._world.random)
             log.exception("saga step failed", kind=row.kind, object_id=row.object_id, step=row.step, retry_s=delay_s)

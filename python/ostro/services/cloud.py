@@ -97,6 +97,7 @@ def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | No
     """
     grace_s = UPLOAD_MOST_S * 1.5 if ceph is not None and db.shared else 0.0
     chunks = Collector(world, db, _chunk_store(world, config, ceph), grace_s)
+    db.doorbell.watch(world.metrics)
     identity = read_identity(config.state_dir)
     tokens = Tokens(world, db, identity.compliance)
     passwords = Passwords(world, config.password_memory_kib)

@@ -23,6 +23,8 @@ class Shedding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failure_rate_per_s: float = 20.0
     failure_burst: int = 200
     """Failed logins from one address. Behind a proxy all have its address."""
+    metrics_key: str = ""
+    """What Prometheus shows as a bearer token at ``/metrics``; without one only this machine and administrators may look."""
 
     def __post_init__(self) -> None:
         if self.active_most < 1 or self.project_burst < 1 or self.failure_burst < 1:

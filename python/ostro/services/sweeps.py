@@ -114,9 +114,11 @@ async def run_sweeps(cloud: Cloud) -> None:
 
 
 async def _repeat(cloud: Cloud, sweep: Sweep) -> None:
+    loop = cloud.world.metrics.loop(f"sweep: {sweep.name}")
     while True:
         try:
-            await sweep.run(cloud)
+            with loop.run():
+                await sweep.run(cloud)
         except Exception:
             log.exception("sweep failed", sweep=sweep.name)
         await trio.sleep(sweep.every_s)

@@ -36,6 +36,8 @@ class Tx(Protocol):
 
     dialect: str
     """``sqlite`` or ``postgres``: for migrations alone."""
+    request_id: str
+    """The request that it belongs to, for logs; empty for none."""
 
     def execute(self, sql: str, params: Params = ()) -> int:
         """Run a statement; the number of rows that it changed."""

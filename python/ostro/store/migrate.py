@@ -14,6 +14,7 @@ serialize, and finds the work done when it runs again.
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from importlib import resources
 
 from ostro.model.errors import Bug
@@ -67,6 +68,17 @@ def apply_migration(tx: Tx, name: str, sql: str) -> bool:
         tx.execute(statement)
     tx.execute("INSERT INTO schema_migrations (name, digest) VALUES (?, ?)", (name, digest))
     return True
+
+
+def list_missing(tx: Tx) -> list[str]:
+    """Names of this program's migrations that were not applied."""
+    applied = {row[0] for row in tx.all("SELECT name FROM schema_migrations")}
+    return [name for name in _names() if name not in applied]
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(name for name, _sql in migrations())
 
 
 async def migrate(db: Database) -> list[str]:

@@ -26,6 +26,7 @@ from psycopg import IsolationLevel, errors
 from ostro.model.errors import Bug, Conflict, Full, Invalid, Unavailable
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.doorbell import Doorbell
+from ostro.runtime.log import REQUEST_ID
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 from ostro.store.database import FULL_RETRY_S, NO_ROOM, UNSTORABLE, Duplicate, Effects, Params, Row, Tx
@@ -58,11 +59,13 @@ def to_psycopg(sql: str) -> str:
 class PostgresTx:
     """A transaction on one connection."""
 
-    __slots__ = ("_cursor", "effects")
+    __slots__ = ("_cursor", "effects", "request_id")
     dialect = "postgres"
 
     def __init__(self, cursor: psycopg.Cursor[Row]) -> None:
         self._cursor = cursor
+        # A worker has the context of the task that called it.
+        self.request_id = REQUEST_ID.get()
         self.effects = Effects()
 
     def _run(self, sql: str, params: Params) -> psycopg.Cursor[Row]:
@@ -156,6 +159,7 @@ class PostgresDatabase:
             except (errors.SerializationFailure, errors.DeadlockDetected) as error:
                 if attempt == ATTEMPTS:
                     raise Unavailable("Too many requests change the same thing.", detail=str(error)) from error
+                self._world.metrics.retries.inc()
                 time.sleep(backoff.delay_s(attempt, self._world.random))
         raise AssertionError("unreachable")
 

@@ -38,6 +38,12 @@ class SagaRow(msgspec.Struct, frozen=True):
 SAGAS = Table("sagas", SagaRow)
 
 
+def count_sagas(tx: Tx) -> list[tuple[str, int, int]]:
+    """(kind, unfinished, when the oldest began in microseconds), of each kind that there is."""
+    rows = tx.all("SELECT kind, count(*), min(created_at_us) FROM sagas GROUP BY kind")
+    return [(row[0], int(row[1]), int(row[2])) for row in rows]
+
+
 def poke_sagas(tx: Tx, object_ids: Sequence[str]) -> None:
     """Rows that sagas of these objects may wait for have changed: have them looked at."""
     marks = ", ".join("?" * len(object_ids))

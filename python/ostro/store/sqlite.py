@@ -23,6 +23,7 @@ import trio
 
 from ostro.model.errors import Bug, Conflict, Full, Invalid, Unavailable
 from ostro.runtime.doorbell import Doorbell
+from ostro.runtime.log import REQUEST_ID
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 from ostro.store.database import FULL_RETRY_S, NO_ROOM, UNSTORABLE, Duplicate, Effects, Params, Row, Tx
@@ -41,11 +42,12 @@ ENDED = "The database is not served any more: the process ends."
 class SqliteTx:
     """A transaction on one connection."""
 
-    __slots__ = ("_connection", "effects")
+    __slots__ = ("_connection", "effects", "request_id")
     dialect = "sqlite"
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, request_id: str = "") -> None:
         self._connection = connection
+        self.request_id = request_id
         self.effects = Effects()
 
     def execute(self, sql: str, params: Params = ()) -> int:
@@ -71,6 +73,7 @@ class _Job:
     """A transaction in the queue, and then its outcome."""
 
     call: Callable[[Tx], object]
+    request_id: str
     done: trio.Event = field(default_factory=trio.Event)
     result: object = None
     error: BaseException | None = None
@@ -100,6 +103,7 @@ class SqliteDatabase:
         self._path = path
         self._synchronous = "FULL" if durable else "OFF"
         self.doorbell = Doorbell()
+        world.metrics.watch("ostro_database_waiting", "Transactions that wait", "writer", lambda: len(self._queue))
         self._writer = self._connect()
         self._queue: list[_Job] = []
         self._wake = trio.Event()
@@ -134,7 +138,7 @@ class SqliteDatabase:
         if self._ended:
             # Whoever tidies up behind a shield would wait for ever, and the process with it.
             raise Unavailable(ENDED)
-        job = _Job(_bind(fn, args, kwargs))
+        job = _Job(_bind(fn, args, kwargs), REQUEST_ID.get())
         self._queue.append(job)
         self._wake.set()
         await job.done.wait()
@@ -233,7 +237,7 @@ class SqliteDatabase:
 
     def _run_job(self, job: _Job) -> None:
         self._writer.execute("SAVEPOINT job")
-        tx = SqliteTx(self._writer)
+        tx = SqliteTx(self._writer, job.request_id)
         try:
             job.result = job.call(tx)
             job.effects = tx.effects

@@ -44,13 +44,14 @@ def _put(tx: Tx, host_id: str, noun: Noun, id_: str, body: str | None) -> int:
         # A new wish starts at its host's revision, so that an object that comes back after its tombstone was
         # forgotten still has a larger generation than before.
         tx.execute(
-            "INSERT INTO wishes (host_id, noun, id, revision, generation, body) VALUES (?, ?, ?, ?, ?, ?)",
-            (*key, revision, revision, body),
+            "INSERT INTO wishes (host_id, noun, id, revision, generation, body, request_id) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*key, revision, revision, body, tx.request_id),
         )
     else:
         tx.execute(
-            "UPDATE wishes SET revision = ?, generation = ?, body = ? WHERE host_id = ? AND noun = ? AND id = ?",
-            (revision, revision, body, *key),
+            "UPDATE wishes SET revision = ?, generation = ?, body = ?, request_id = ?"
+            " WHERE host_id = ? AND noun = ? AND id = ?",
+            (revision, revision, body, tx.request_id, *key),
         )
     return revision
 
@@ -65,7 +66,7 @@ def list_wished(tx: Tx, host_id: str, nouns: Sequence[Noun]) -> list[Wish]:
     """The host's wishes of these nouns, those for absence included."""
     marks = ", ".join("?" * len(nouns))
     rows = tx.all(
-        f"SELECT noun, id, generation, body, revision FROM wishes WHERE host_id = ? AND noun IN ({marks})",
+        f"SELECT noun, id, generation, body, revision, request_id FROM wishes WHERE host_id = ? AND noun IN ({marks})",
         (host_id, *(noun.value for noun in nouns)),
     )
     return [_wish(r) for r in rows]
@@ -101,12 +102,14 @@ def read_feed(tx: Tx, host_id: str, since: int, limit: int) -> Feed | None:
     assert row is not None, "the caller has looked the host up in this transaction"
     revision = int(row[0])
     if since == 0:
-        rows = tx.all("SELECT noun, id, generation, body, revision FROM wishes WHERE host_id = ?", (host_id,))
+        rows = tx.all(
+            "SELECT noun, id, generation, body, revision, request_id FROM wishes WHERE host_id = ?", (host_id,)
+        )
         return Feed(revision, True, [_wish(r) for r in rows])
     if revision <= since:
         return None
     rows = tx.all(
-        "SELECT noun, id, generation, body, revision FROM wishes WHERE host_id = ? AND revision > ?"
+        "SELECT noun, id, generation, body, revision, request_id FROM wishes WHERE host_id = ? AND revision > ?"
         " ORDER BY revision LIMIT ?",
         (host_id, since, limit),
     )
@@ -114,6 +117,6 @@ def read_feed(tx: Tx, host_id: str, since: int, limit: int) -> Feed | None:
     return Feed(reached, False, [_wish(r) for r in rows])
 
 
-def _wish(row: tuple[str, str, int, str | None, int]) -> Wish:
-    noun, id_, generation, body, _revision = row
-    return Wish(Noun(noun), id_, int(generation), None if body is None else msgspec.Raw(body.encode()))
+def _wish(row: tuple[str, str, int, str | None, int, str]) -> Wish:
+    noun, id_, generation, body, _revision, request_id = row
+    return Wish(Noun(noun), id_, int(generation), None if body is None else msgspec.Raw(body.encode()), request_id)

@@ -136,6 +136,11 @@ class Tokens:
         self._fernet = None
         self._forgotten += 1
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether the keys have been read."""
+        return self._fernet is not None
+
     async def load_keys(self) -> MultiFernet:
         """Read the keys; the first time ever, make one."""
         if self._fernet is None:
