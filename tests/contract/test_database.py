@@ -119,6 +119,32 @@ async def test_counters_lose_no_update(db: Database) -> None:
     assert await db.read(find_setting, "n") == "24"
 
 
+async def test_however_many_change_one_row_each_comes_to_its_end(
+    db: Database, world: World, engine_name: str, migrated_url: str
+) -> None:
+    """48 at once in a process; on PostgreSQL also in another one, which can only take turns by the database."""
+    other = postgres.PostgresDatabase(world, migrated_url) if engine_name == "postgres" else None
+    await db.run(lambda tx: tx.execute("CREATE TABLE counters (id INTEGER PRIMARY KEY, value INTEGER)"))
+    await db.run(lambda tx: tx.execute("INSERT INTO counters (id, value) VALUES (1, 0)"))
+
+    def increment(tx: Tx) -> None:
+        row = tx.one("SELECT value FROM counters WHERE id = 1")
+        assert row is not None
+        for _ in range(5):
+            tx.one("SELECT sum(value) FROM counters")
+        tx.execute("UPDATE counters SET value = ? WHERE id = 1", (row[0] + 1,))
+
+    async with trio.open_nursery() as nursery:
+        for database in (db, other):
+            for _ in range(48 if database is not None else 0):
+                assert database is not None
+                nursery.start_soon(database.run, increment)
+    row = await db.read(lambda tx: tx.one("SELECT value FROM counters"))
+    assert row == (96 if other else 48,)
+    if other is not None:
+        other.close()
+
+
 async def test_no_write_skew(db: Database) -> None:
     """Two transactions that each read what the other writes can't both commit."""
 

@@ -4,16 +4,22 @@ psycopg 3 runs synchronously in worker threads, one connection a worker. Topics 
 milliseconds and sent by one NOTIFY on a connection of its own, never inside a business transaction (a NOTIFY there takes a global
 lock at commit). A listener connection brings the other processes' rings in; this process's own bells ring at once.
 
+Transactions that get in each other's way are run again: a few times side by side, which is quickest where it happens seldom, and then **in turn**: one
+after the other in this process, and one at a time among all processes by an advisory lock that is taken before the snapshot is. While that
+goes on whoever comes queues up at once, so that the ones in turn are not disturbed. So however many want to change one row, or count
+against one quota, each comes to its end.
+
 A connection that breaks is thrown away and the caller told ``Unavailable``; nothing was committed, or it can't be known, exactly as
 after any lost reply. The listener comes back by itself, and then rings every bell: a wake-up missed is worse than one too many.
 """
 
 from __future__ import annotations
 
+import math
 import queue
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -38,7 +44,13 @@ P = ParamSpec("P")
 Connection = psycopg.Connection[Row]
 
 CONNECTIONS = 16
-ATTEMPTS = 12
+ATTEMPTS_ASIDE = 3
+ATTEMPTS_IN_TURN = 12
+"""Others may still be in the way: those that began before, and other processes' first attempts."""
+CONTENDED_S = 0.5
+"""For so long after one has failed aside, all take turns; then it is tried again whether they need to."""
+TURNS = 0x6F7374726F
+"""The advisory lock of turns."""
 CONNECT_TIMEOUT_S = 10
 DEADLINE_S = 60.0
 DEBOUNCE_S = 0.002
@@ -46,6 +58,7 @@ CHANNEL = "ostro"
 TOPICS_SEPARATOR = "\n"
 PAYLOAD_MOST_BYTES = 7900
 """NOTIFY takes 8000."""
+CONTENDED = "Too many requests change the same thing."
 ALL_TOPICS = "*"
 
 
@@ -96,6 +109,10 @@ class _After:
     abandoned: bool = False
 
 
+class _Contended(Exception):
+    """Others were in the way each time."""
+
+
 class PostgresDatabase:
     """``Database`` on a PostgreSQL server, by a libpq connection string or URL."""
 
@@ -110,6 +127,12 @@ class PostgresDatabase:
         self._idle: queue.LifoQueue[Connection] = queue.LifoQueue()
         self._outbox: set[str] = set()
         self._outbox_bell = trio.Event()
+        self._turn = trio.Lock()
+        self._contended_until_s = -math.inf
+        world.metrics.watch("ostro_database_waiting", "Transactions that wait", "turns", self._count_waiting)
+
+    def _count_waiting(self) -> int:
+        return self._turn.statistics().tasks_waiting
 
     def _connect(self, *, autocommit: bool) -> Connection:
         connection = psycopg.connect(self._dsn, autocommit=autocommit, connect_timeout=CONNECT_TIMEOUT_S)
@@ -117,11 +140,32 @@ class PostgresDatabase:
         return connection
 
     async def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def call(tx: Tx) -> T:
+            return fn(tx, *args, **kwargs)
+
+        if trio.current_time() >= self._contended_until_s and not self._turn.locked():
+            try:
+                return await self._write(call, in_turn=False)
+            except _Contended:
+                self._contended_until_s = trio.current_time() + CONTENDED_S
+        with trio.move_on_after(DEADLINE_S) as scope:
+            await self._turn.acquire()
+        if scope.cancelled_caught:
+            raise Unavailable(CONTENDED)
+        try:
+            return await self._write(call, in_turn=True)
+        except _Contended as error:
+            raise Unavailable(CONTENDED, detail=str(error)) from error
+        finally:
+            self._turn.release()
+
+    async def _write(self, call: Callable[[Tx], T], *, in_turn: bool) -> T:
+        """Run and commit. Raises _Contended when others were in the way each time."""
         after = _After()
         token = trio.lowlevel.current_trio_token()
 
         def work() -> T:
-            result, after.effects = self._attempts(lambda tx: fn(tx, *args, **kwargs), False)
+            result, after.effects = self._attempts(call, read_only=False, in_turn=in_turn)
             if after.abandoned:
                 with suppress(trio.RunFinishedError):
                     token.run_sync_soon(self._announce, after)
@@ -146,38 +190,32 @@ class PostgresDatabase:
             self._outbox_bell.set()
 
     async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        outcome: tuple[T, Effects] = await self._world.threads.run(
-            self._pool, self._attempts, lambda tx: fn(tx, *args, **kwargs), True, deadline_s=DEADLINE_S
-        )
+        try:
+            outcome: tuple[T, Effects] = await self._world.threads.run(
+                self._pool, self._attempts, lambda tx: fn(tx, *args, **kwargs), deadline_s=DEADLINE_S
+            )
+        except _Contended as error:
+            raise Unavailable(CONTENDED, detail=str(error)) from error
         return outcome[0]
 
-    def _attempts(self, call: Callable[[Tx], T], read_only: bool) -> tuple[T, Effects]:
+    def _attempts(self, call: Callable[[Tx], T], *, read_only: bool = True, in_turn: bool = False) -> tuple[T, Effects]:
         backoff = Backoff(first_s=0.004, most_s=0.25)
-        for attempt in range(1, ATTEMPTS + 1):
+        most = ATTEMPTS_IN_TURN if in_turn else ATTEMPTS_ASIDE
+        for attempt in range(1, most + 1):
             try:
-                return self._attempt(call, read_only)
+                return self._attempt(call, read_only, in_turn)
             except (errors.SerializationFailure, errors.DeadlockDetected) as error:
-                if attempt == ATTEMPTS:
-                    raise Unavailable("Too many requests change the same thing.", detail=str(error)) from error
+                if attempt == most:
+                    raise _Contended(str(error)) from error
                 self._world.metrics.retries.inc()
                 time.sleep(backoff.delay_s(attempt, self._world.random))
         raise AssertionError("unreachable")
 
-    def _attempt(self, call: Callable[[Tx], T], read_only: bool) -> tuple[T, Effects]:
+    def _attempt(self, call: Callable[[Tx], T], read_only: bool, in_turn: bool) -> tuple[T, Effects]:
         connection = self._take()
         try:
-            # A read needs one snapshot, not the bookkeeping of SERIALIZABLE.
-            level = IsolationLevel.REPEATABLE_READ if read_only else IsolationLevel.SERIALIZABLE
-            if connection.isolation_level is not level:
-                connection.isolation_level = level
-            with connection.cursor() as cursor:
-                tx = PostgresTx(cursor)
-                result = call(tx)
-            if read_only:
-                connection.rollback()
-            else:
-                connection.commit()
-            return result, tx.effects
+            with _alone(connection) if in_turn else nullcontext():
+                return _transact(connection, call, read_only)
         except (errors.SerializationFailure, errors.DeadlockDetected):
             raise
         except psycopg.Error as error:
@@ -289,6 +327,40 @@ class PostgresDatabase:
 
     def close(self) -> None:
         self._drop_idle()
+
+
+def _transact(connection: Connection, call: Callable[[Tx], T], read_only: bool) -> tuple[T, Effects]:
+    # A read needs one snapshot, not the bookkeeping of SERIALIZABLE.
+    level = IsolationLevel.REPEATABLE_READ if read_only else IsolationLevel.SERIALIZABLE
+    if connection.isolation_level is not level:
+        connection.isolation_level = level
+    with connection.cursor() as cursor:
+        tx = PostgresTx(cursor)
+        result = call(tx)
+    if read_only:
+        connection.rollback()
+    else:
+        connection.commit()
+    return result, tx.effects
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """Hold the lock of turns from before the transaction's snapshot until the transaction has ended."""
+    connection.autocommit = True
+    connection.execute("SELECT pg_advisory_lock(%s)", (TURNS,))
+    try:
+        connection.autocommit = False
+        yield
+    finally:
+        try:
+            connection.rollback()
+            connection.autocommit = True
+            connection.execute("SELECT pg_advisory_unlock(%s)", (TURNS,))
+            connection.autocommit = False
+        except psycopg.Error:
+            # The lock goes with the connection.
+            connection.close()
 
 
 def payloads(topics: set[str]) -> list[str]:
