@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import trio
 
+from ostro.store.domain_configs import DOMAIN_CONFIGS
 from ostro.testing.cloud import Answer, ApiClient, TestCloud
 from ostro.testing.slapd import ROOT_DN, ROOT_PASSWORD, SUFFIX, Slapd, why_not
 
@@ -98,6 +100,22 @@ async def test_a_user_logs_in(domain: Domain) -> None:
     assert (await domain.log_in("", "pw-ann", by_domain)).status == 201
 
 
+async def test_first_logins_and_lists_at_once(domain: Domain) -> None:
+    statuses: list[int] = []
+
+    async def log_in() -> None:
+        statuses.append((await domain.log_in("Ann Archer", "pw-ann")).status)
+
+    async def show() -> None:
+        statuses.append(200 + len(await domain.users()))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(log_in)
+            nursery.start_soon(show)
+    assert sorted(statuses) == [201] * 4 + [202] * 4
+
+
 async def test_roles_by_assignment_and_by_group(domain: Domain) -> None:
     group = (await domain.groups())["staff"]["id"]
     bob = (await domain.users())["Bob"]["id"]
@@ -135,6 +153,29 @@ async def test_logins_that_are_refused_alike(domain: Domain, name: str, password
     refused = await domain.log_in(name, password)
     assert refused.status == 401
     assert refused.json["error"]["message"] == "The request you have made requires authentication."
+
+
+async def test_who_is_not_there_takes_as_long(domain: Domain, slapd: Slapd) -> None:
+    """The same is asked of the server for a user that isn't there: as many binds."""
+    counts = []
+    for name in ("Ann Archer", "nobody"):
+        before = slapd.count_binds()
+        assert (await domain.log_in(name, "wrong")).status == 401
+        counts.append(slapd.count_binds() - before)
+    assert counts[0] == counts[1]
+
+
+async def test_the_servers_password_is_sealed(domain: Domain) -> None:
+    kept = (await domain.cloud.db.read(lambda tx: DOMAIN_CONFIGS.get(tx, domain.id))).config["ldap"]["password"]
+    assert ROOT_PASSWORD not in kept
+    path = f"{V3}/domains/{domain.id}/config/ldap"
+    assert (await domain.admin.patch(f"{path}/password", {"config": {"password": "wrong"}})).status == 200
+    assert (await domain.log_in("Ann Archer", "pw-ann")).status == 503
+    body = {"config": {"ldap": {"password": ROOT_PASSWORD}}}
+    changed = await domain.admin.patch(path, body)
+    assert changed.status == 200 and "password" not in changed.json["config"]["ldap"]
+    assert (await domain.log_in("Ann Archer", "pw-ann")).status == 201
+    assert (await domain.admin.get(f"{path}/password")).status == 404
 
 
 async def test_guessing_is_braked(domain: Domain) -> None:

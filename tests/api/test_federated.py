@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import pytest
+import trio
 import yaml
 
 from ostro.store.audit import Search, search_records
@@ -144,6 +145,20 @@ async def test_the_same_person_is_the_same_user(federation: TestCloud, oidc: Oid
     assert get.status == 201
     by_get = await federation.anonymous.get(AUTH, headers={"Authorization": f"Bearer {oidc.access_token()}"})
     assert by_get.status == 201 and by_get.json["token"]["user"]["id"] == first["id"]
+
+
+async def test_first_logins_at_once(federation: TestCloud, oidc: OidcServer) -> None:
+    answers: list[Answer] = []
+
+    async def log_in() -> None:
+        answers.append(await bring(federation, token))
+
+    token = oidc.access_token()
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(log_in)
+    assert [answer.status for answer in answers] == [201] * 8
+    assert len({answer.json["token"]["user"]["id"] for answer in answers}) == 1
 
 
 async def test_roles_of_its_own_like_any_user(federation: TestCloud, oidc: OidcServer) -> None:

@@ -101,8 +101,8 @@ def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | No
     identity = read_identity(config.state_dir)
     tokens = Tokens(world, db, identity.compliance)
     passwords = Passwords(world, config.password_memory_kib)
-    directories = Directories(world, db)
     sealer = Sealer(world, config.state_dir / "credential.keys")
+    directories = Directories(world, db, sealer)
     return Cloud(
         world,
         db,

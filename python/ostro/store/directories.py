@@ -34,7 +34,7 @@ def mirror_user(tx: Tx, user: User, local_id: str) -> bool:
     """Make the row what the directory says; whether anything changed."""
     present = USERS.find(tx, id=user.id)
     if present is None:
-        USERS.insert(tx, user)
+        USERS.insert_new(tx, user)
         DIRECTORY_IDS.insert_new(tx, DirectoryId(user.id, user.domain_id, "user", local_id))
         return True
     return _update(tx, USERS, present, user, ("shown_name", "email", "description", "enabled", "source"))
@@ -44,7 +44,7 @@ def mirror_group(tx: Tx, group: Group, local_id: str) -> bool:
     """Make the row what the directory says; whether anything changed."""
     present = GROUPS.find(tx, id=group.id)
     if present is None:
-        GROUPS.insert(tx, group)
+        GROUPS.insert_new(tx, group)
         DIRECTORY_IDS.insert_new(tx, DirectoryId(group.id, group.domain_id, "group", local_id))
         return True
     return _update(tx, GROUPS, present, group, ("shown_name", "description", "source"))

@@ -30,6 +30,7 @@ include /etc/ldap/schema/cosine.schema
 include /etc/ldap/schema/inetorgperson.schema
 modulepath /usr/lib/ldap
 moduleload back_mdb
+moduleload back_monitor
 pidfile {folder}/slapd.pid
 sizelimit 1000
 disallow bind_anon
@@ -43,6 +44,8 @@ directory {folder}/data
 maxsize 33554432
 index objectClass,uid,cn,sn,member eq
 access to attrs=userPassword by anonymous auth by * none
+access to * by * read
+database monitor
 access to * by * read
 """
 
@@ -161,6 +164,13 @@ class Slapd:
         """Remove an entry."""
         with self._connect() as connection:
             connection.delete_s(dn)
+
+    def count_binds(self) -> int:
+        """How often somebody has tried to log in so far."""
+        with self._connect() as connection:
+            place = "cn=Bind,cn=Operations,cn=Monitor"
+            ((_dn, attributes),) = connection.search_s(place, ldap.SCOPE_BASE, attrlist=["monitorOpCompleted"])
+        return int(attributes["monitorOpCompleted"][0])
 
     def add_user(self, uid: str, password: str, name: str = "", **more: str | list[str]) -> str:
         """Add a user; its DN."""

@@ -7,6 +7,7 @@ from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, shape, strict
 from ostro.services.identity import domain_configs
+from ostro.services.identity.directories import seal_password
 
 BODY = strict({"config": ANY_OBJECT}, ("config",))
 ANSWER = shape({"config": {}})
@@ -32,7 +33,7 @@ def _place(req: Request) -> tuple[str, str]:
     summary="Create the configuration of a domain",
 )
 async def create_config(req: Request) -> Reply:
-    given = req.body["config"]
+    given = seal_password(req.cloud.sealer, req.body["config"])
     config, is_new = await req.run(domain_configs.create_config, req.params["domain_id"], given)
     return Reply({"config": config}, 201 if is_new else 200)
 
@@ -70,7 +71,9 @@ def _declare(suffix: str, words: str) -> None:
         return Reply({"config": await req.read(domain_configs.get_config, req.params["domain_id"], *_place(req))})
 
     async def update(req: Request) -> Reply:
-        config = await req.run(domain_configs.update_config, req.params["domain_id"], req.body["config"], *_place(req))
+        group, option = _place(req)
+        given = seal_password(req.cloud.sealer, req.body["config"], group if option else "")
+        config = await req.run(domain_configs.update_config, req.params["domain_id"], given, group, option)
         return Reply({"config": config})
 
     async def delete(req: Request) -> Reply:

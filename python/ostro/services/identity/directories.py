@@ -30,6 +30,7 @@ from ostro.services.identity.ldap import (
     read_groups,
     read_users,
 )
+from ostro.services.identity.sealing import Sealer
 from ostro.store.database import Database, Tx
 from ostro.store.directories import find_local_id, hide, list_mirrored, mirror_group, mirror_user, set_memberships
 from ostro.store.domain_configs import DIRECTORIES_TOPIC, DOMAIN_CONFIGS
@@ -46,6 +47,19 @@ LOGIN_S = 20.0
 READ_S = 120.0
 REFRESH_S = 10.0
 ROWS_AT_ONCE = 500
+SEALED = "sealed:"
+"""Before a sealed password, as it is kept."""
+
+
+def seal_password(sealer: Sealer, config: Any, group: str = "") -> Any:
+    """A configuration, or one option of a group, whose password for the server is sealed."""
+    if not isinstance(config, dict):
+        return config
+    if group == "ldap" and isinstance(config.get("password"), str):
+        return {**config, "password": SEALED + sealer.seal(config["password"])}
+    if isinstance(config.get("ldap"), dict):
+        return {**config, "ldap": seal_password(sealer, config["ldap"], "ldap")}
+    return config
 
 
 def read_options(config: dict[str, dict[str, Any]]) -> LdapOptions | None:
@@ -83,9 +97,10 @@ def list_options(tx: Tx) -> dict[str, LdapOptions]:
 class Directories:
     """Speaks to the servers of all domains, for one process."""
 
-    def __init__(self, world: World, db: Database) -> None:
+    def __init__(self, world: World, db: Database, sealer: Sealer) -> None:
         self._world = world
         self._db = db
+        self._sealer = sealer
         self._options: dict[str, LdapOptions] | None = None
         self._pools: dict[str, Pool] = {}
         self._locks: dict[str, trio.Lock] = {}
@@ -101,9 +116,14 @@ class Directories:
             self._options = await self._db.read(list_options)
         return self._options
 
-    async def _call(self, domain_id: str, deadline_s: float, fn: Callable[..., T], *args: object) -> T:
+    async def _call(
+        self, domain_id: str, deadline_s: float, fn: Callable[..., T], options: LdapOptions, *args: object
+    ) -> T:
+        if options.password.startswith(SEALED):
+            secret = self._sealer.open(options.password.removeprefix(SEALED))
+            options = msgspec.structs.replace(options, password=secret)
         pool = self._pools.setdefault(domain_id, Pool(f"LDAP of {domain_id}", WORKERS))
-        return await self._world.threads.run(pool, fn, *args, deadline_s=deadline_s)
+        return await self._world.threads.run(pool, fn, options, *args, deadline_s=deadline_s)
 
     async def verify(self, domain_id: str, name: str, user_id: str, password: str) -> str:
         """The id of the user whose password it is, found by name or, without one, by id; empty when it isn't. Raises Unavailable."""

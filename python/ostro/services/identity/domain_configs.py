@@ -1,6 +1,6 @@
 """Configuration of single domains: the groups ``identity``, ``ldap`` and ``security_compliance`` (read-only) and their options, kept as Keystone keeps them.
 
-What ``security_compliance`` says is the cloud's own: see ``compliance``. A password in the group ``ldap`` is never shown.
+What ``security_compliance`` says is the cloud's own: see ``compliance``. A password in the group ``ldap`` is never shown, and sealed where it is kept.
 """
 
 from __future__ import annotations

@@ -154,11 +154,11 @@ def _shadow(tx: Tx, context: Context, source: Source, mapped: MappedUser) -> Use
         user = msgspec.structs.replace(
             user, password_set_at_us=0, source=FEDERATION, shown_name=name, email=mapped.email
         )
-        USERS.insert(tx, user)
+        USERS.insert_new(tx, user)
     else:
         # The same id in the same domain, but by another provider or protocol, may be another person.
         raise Conflict("Conflict occurred attempting to store federated_user - Duplicate entry.")
-    FEDERATED_USERS.insert(tx, FederatedUser(idp_id, protocol_id, unique_id, id_))
+    FEDERATED_USERS.insert_new(tx, FederatedUser(idp_id, protocol_id, unique_id, id_))
     return _refresh(tx, user, name, mapped.email)
 
 
