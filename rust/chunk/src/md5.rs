@@ -1,6 +1,8 @@
 //! MD5's compression function for one stream. Its steps wait for each other, so it leaves most of a processor idle;
 //! [`crate::md5_lanes`] and [`crate::fused`] put that to use.
 
+use std::hint::black_box;
+
 /// The additive constants of the 64 steps.
 pub(crate) const ADDENDS: [u32; 64] = [
     0xd76a_a478,
@@ -86,10 +88,31 @@ pub(crate) const fn word(step: usize) -> usize {
     }
 }
 
+/// The additive constants by round and message word.
+pub(crate) const ADDENDS_BY_WORD: [[u32; 16]; 4] = addends_by_word();
+
+const fn addends_by_word() -> [[u32; 16]; 4] {
+    let mut by_word = [[0; 16]; 4];
+    let mut step = 0;
+    while step < 64 {
+        by_word[step / 16][word(step)] = ADDENDS[step];
+        step += 1;
+    }
+    by_word
+}
+
+/// A block's words with each round's constants added, all that a step takes of them: a vector adds four at once. They are to go
+/// through memory (by `black_box`), because taking words out of vectors would cost more than it saves.
+#[inline(always)]
+pub(crate) fn summands(block: &[u8; 64]) -> [[u32; 16]; 4] {
+    let words: [u32; 16] = bytemuck::cast(*block);
+    ADDENDS_BY_WORD.map(|addends| std::array::from_fn(|at| u32::from_le(words[at]).wrapping_add(addends[at])))
+}
+
 /// One step: the new value of `a`. Only what depends on `b` is on the long way.
 #[inline(always)]
-pub(crate) fn step(at: usize, a: u32, b: u32, c: u32, d: u32, word: u32) -> u32 {
-    let sum = a.wrapping_add(ADDENDS[at]).wrapping_add(word);
+pub(crate) fn step(at: usize, a: u32, b: u32, c: u32, d: u32, summands: &[[u32; 16]; 4]) -> u32 {
+    let sum = a.wrapping_add(summands[at / 16][word(at)]);
     let sum = match at / 16 {
         0 => sum.wrapping_add(((c ^ d) & b) ^ d),
         1 => sum.wrapping_add(!d & c).wrapping_add(d & b),
@@ -99,32 +122,60 @@ pub(crate) fn step(at: usize, a: u32, b: u32, c: u32, d: u32, word: u32) -> u32 
     sum.rotate_left(ROTATIONS[at / 16][at % 4]).wrapping_add(b)
 }
 
-/// Four steps from step `4 * $four` on, over the words that `$word` gives.
+/// Four steps from step `4 * $four` on.
 macro_rules! four_steps {
-    ($four:expr, $a:ident, $b:ident, $c:ident, $d:ident, $word:expr) => {
-        $a = crate::md5::step($four * 4, $a, $b, $c, $d, $word(const { crate::md5::word($four * 4) }));
-        $d = crate::md5::step($four * 4 + 1, $d, $a, $b, $c, $word(const { crate::md5::word($four * 4 + 1) }));
-        $c = crate::md5::step($four * 4 + 2, $c, $d, $a, $b, $word(const { crate::md5::word($four * 4 + 2) }));
-        $b = crate::md5::step($four * 4 + 3, $b, $c, $d, $a, $word(const { crate::md5::word($four * 4 + 3) }));
+    ($four:expr, $a:ident, $b:ident, $c:ident, $d:ident, $summands:expr) => {
+        $a = crate::md5::step($four * 4, $a, $b, $c, $d, $summands);
+        $d = crate::md5::step($four * 4 + 1, $d, $a, $b, $c, $summands);
+        $c = crate::md5::step($four * 4 + 2, $c, $d, $a, $b, $summands);
+        $b = crate::md5::step($four * 4 + 3, $b, $c, $d, $a, $summands);
     };
 }
 pub(crate) use four_steps;
+
+/// The sixteen groups of four steps that a block takes, each by `$four!`.
+macro_rules! sixteen {
+    ($four:ident) => {
+        $four!(0);
+        $four!(1);
+        $four!(2);
+        $four!(3);
+        $four!(4);
+        $four!(5);
+        $four!(6);
+        $four!(7);
+        $four!(8);
+        $four!(9);
+        $four!(10);
+        $four!(11);
+        $four!(12);
+        $four!(13);
+        $four!(14);
+        $four!(15);
+    };
+}
+pub(crate) use sixteen;
+
+/// The words after a block: those before it are added.
+#[inline(always)]
+pub(crate) fn sum(words: Words, before: Words) -> Words {
+    std::array::from_fn(|at| words[at].wrapping_add(before[at]))
+}
 
 /// Take whole blocks.
 pub(crate) fn compress(words: &mut Words, blocks: &[[u8; 64]]) {
     let [mut a, mut b, mut c, mut d] = *words;
     for block in blocks {
         let before = [a, b, c, d];
-        let (parts, _) = block.as_chunks::<4>();
-        let word = |at: usize| u32::from_le_bytes(parts[at]);
-        macro_rules! steps {
-            ($($four:literal)*) => { $(four_steps!($four, a, b, c, d, word);)* };
+        let summands = summands(block);
+        let summands = black_box(&summands);
+        macro_rules! four {
+            ($four:literal) => {
+                four_steps!($four, a, b, c, d, summands);
+            };
         }
-        steps!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-        a = a.wrapping_add(before[0]);
-        b = b.wrapping_add(before[1]);
-        c = c.wrapping_add(before[2]);
-        d = d.wrapping_add(before[3]);
+        sixteen!(four);
+        [a, b, c, d] = sum([a, b, c, d], before);
     }
     *words = [a, b, c, d];
 }

@@ -5,7 +5,7 @@ use crate::fused::{self, Leaf, Value};
 use crate::md5;
 use crate::running::Running;
 
-/// Bytes that are woven at once: two groups of eight leaves. Fewer are fed one digest after another.
+/// Bytes that are woven at once: two groups of eight leaves, or four of four. Fewer are fed one digest after another.
 const UNIT_BYTES: usize = 16 * 1024;
 /// Leaves whose values are merged at once.
 const LEAVES_MAX: usize = 64;
@@ -118,42 +118,40 @@ impl<'a> Set<'a> {
         match (&mut self.sha256, self.blake3.is_some()) {
             (Some(sha256), false) => {
                 sha256.length += UNIT_BYTES as u64;
-                md5_sha256(&mut md5.words, blocks, &mut sha256.words, blocks);
+                if !fused::md5_sha256(&mut md5.words, &mut sha256.words, blocks) {
+                    md5::compress(&mut md5.words, blocks);
+                    Sha256::compress(&mut sha256.words, blocks);
+                }
             }
-            (None, _) => {
-                let halves = blocks.chunks_exact(blocks.len() / 2);
-                leaves(&mut md5.words, halves, unit, first, values);
-            }
+            (None, _) => leaves(&mut md5.words, unit, first, values),
             (Some(sha256), true) => {
-                let (with_sha256, with_blake3) = blocks.split_at(blocks.len() / 2);
                 sha256.length += UNIT_BYTES as u64;
-                md5_sha256(&mut md5.words, with_sha256, &mut sha256.words, blocks);
-                leaves(&mut md5.words, with_blake3.chunks_exact(with_blake3.len() / 2), unit, first, values);
+                all(&mut md5.words, &mut sha256.words, unit, first, values);
             }
         }
     }
 }
 
-fn md5_sha256(md5: &mut md5::Words, md5_blocks: &[[u8; 64]], sha: &mut Value, sha_blocks: &[[u8; 64]]) {
-    if !fused::md5_sha256(md5, md5_blocks, sha, sha_blocks) {
-        md5::compress(md5, md5_blocks);
-        Sha256::compress(sha, sha_blocks);
+/// MD5 of a unit, and the values of its leaves.
+fn leaves(md5: &mut md5::Words, unit: &[Leaf], first: u64, values: &mut Vec<Value>) {
+    for (group, at) in unit.as_chunks::<8>().0.iter().zip(0..) {
+        let mut found = [Value::default(); 8];
+        if !fused::md5_blake3(md5, group, first + 8 * at, &mut found) {
+            md5::compress(md5, group.as_flattened().as_chunks::<64>().0);
+            found = leaf_values(group, first + 8 * at);
+        }
+        values.extend_from_slice(&found);
     }
 }
 
-/// The values of a unit's two groups of leaves, each woven with one part of MD5's blocks.
-fn leaves<'b>(
-    md5: &mut md5::Words,
-    parts: impl Iterator<Item = &'b [[u8; 64]]>,
-    unit: &[Leaf],
-    first: u64,
-    values: &mut Vec<Value>,
-) {
-    for ((group, md5_blocks), at) in unit.as_chunks::<8>().0.iter().zip(parts).zip(0..) {
-        let mut found = [Value::default(); 8];
-        if !fused::md5_blake3(md5, md5_blocks, group, first + 8 * at, &mut found) {
-            md5::compress(md5, md5_blocks);
-            found = leaf_values(group, first + 8 * at);
+/// MD5 and SHA-256 of a unit, and the values of its leaves.
+fn all(md5: &mut md5::Words, sha256: &mut Value, unit: &[Leaf], first: u64, values: &mut Vec<Value>) {
+    for (group, at) in unit.as_chunks::<4>().0.iter().zip(0..) {
+        let mut found = [Value::default(); 4];
+        if !fused::md5_sha256_blake3(md5, sha256, group, first + 4 * at, &mut found) {
+            Sha256::compress(sha256, unit.as_flattened().as_chunks::<64>().0);
+            leaves(md5, unit, first, values);
+            return;
         }
         values.extend_from_slice(&found);
     }
