@@ -261,6 +261,28 @@ async def test_nested_and_granular_candidates(admin: ApiClient) -> None:
     assert await candidates(at(admin, "1.28"), "resources=VCPU:1,SRIOV_NET_VF:1") == set()
 
 
+async def test_candidates_follow_claims_and_moves_in_trees(admin: ApiClient) -> None:
+    await provider(admin, A, VCPU=8)
+    await provider(admin, B, parent=A, SRIOV_NET_VF=4)
+    await provider(admin, C, parent=B, SRIOV_NET_VF=4)
+    query = "resources=VCPU:1&resources_NIC=SRIOV_NET_VF:3"
+    in_b = (("a", (("VCPU", 1),)), ("b", (("SRIOV_NET_VF", 3),)))
+    in_c = (("a", (("VCPU", 1),)), ("c", (("SRIOV_NET_VF", 3),)))
+    assert await candidates(admin, query) == {in_b, in_c}
+    assert len(await candidates(admin, query + "&limit=1")) == 1
+    taken = claim(B={"SRIOV_NET_VF": 2})
+    assert (await admin.put(f"{ROOT}/allocations/{CONSUMER}", taken)).status == 204
+    assert await candidates(admin, query) == {in_c}
+    moved = {"name": "elsewhere", "parent_provider_uuid": None}
+    assert (await admin.put(f"{ROOT}/resource_providers/{C}", moved)).status == 200
+    assert await candidates(admin, query) == set()
+    assert (await admin.delete(f"{ROOT}/allocations/{CONSUMER}")).status == 204
+    assert await candidates(admin, query) == {in_b}
+    assert await candidates(admin, "resources_NIC=SRIOV_NET_VF:3") == {in_b[1:], in_c[1:]}
+    assert (await admin.delete(f"{ROOT}/resource_providers/{B}")).status == 204
+    assert await candidates(admin, query) == set()
+
+
 async def test_shared_inventory(admin: ApiClient) -> None:
     await provider(admin, A, VCPU=4)
     await provider(admin, B, DISK_GB=100)

@@ -68,6 +68,9 @@ class PlacementEngine:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._table = HostTable()
+        self._forest = HostTable()
+        self._stale: set[str] = set()
+        self._trees: dict[str, set[str]] = {}
         self._views: dict[str, View] = {}
         self._knotty: set[str] = set()
         self._loaded = False
@@ -110,7 +113,10 @@ class PlacementEngine:
 
     def _put(self, view: View) -> None:
         id_ = view.provider.id
+        self._uproot(id_)
         self._views[id_] = view
+        self._trees.setdefault(view.provider.root_id, set()).add(id_)
+        self._stale.add(view.provider.root_id)
         if view.provider.parent_id or SHARING in view.traits:
             self._knotty.add(id_)
         else:
@@ -119,9 +125,52 @@ class PlacementEngine:
         self._table.set_used(id_, dict(view.used))
 
     def _drop(self, provider_id: str) -> None:
+        self._uproot(provider_id)
         self._views.pop(provider_id, None)
         self._knotty.discard(provider_id)
         self._table.remove_host(provider_id)
+
+    def _uproot(self, provider_id: str) -> None:
+        """Take a provider out of the tree that it is in."""
+        view = self._views.get(provider_id)
+        if view is None:
+            return
+        root_id = view.provider.root_id
+        self._stale.add(root_id)
+        tree = self._trees[root_id]
+        tree.discard(provider_id)
+        if not tree:
+            del self._trees[root_id]
+
+    def _plant(self) -> None:
+        """Bring the table of trees up to date: it holds a tree as one host, and only trees that were changed are told anew."""
+        stale, self._stale = self._stale, set()
+        for root_id in stale:
+            self._forest.remove_host(root_id)
+        for root_id in stale:
+            tree = self.tree(root_id)
+            if not tree or tree[0].provider.id != root_id:
+                continue  # nothing is left of it, or its root is yet to be read
+            nested = [{"id": v.provider.id, "parent": v.provider.parent_id, **_has(v)} for v in tree[1:]]
+            self._forest.set_host(root_id, {**_has(tree[0]), "providers": nested})
+            for view in tree:
+                self._forest.set_used(root_id, dict(view.used), provider=_within(view))
+
+    def tree(self, root_id: str) -> list[View]:
+        """The providers of a tree that have been read, each after its parent."""
+        left = [self._views[id_] for id_ in sorted(self._trees.get(root_id, ()))]
+        placed: list[View] = []
+        known: set[str | None] = {None, ""}
+        while ready := [view for view in left if view.provider.parent_id in known]:
+            placed += ready
+            known.update(view.provider.id for view in ready)
+            left = [view for view in left if view.provider.id not in known]
+        return placed
+
+    def candidates(self, request: Mapping[str, Any], *, seed: int, limit: int) -> list[dict[str, Any]]:
+        """Every way in which trees satisfy a request in the host table's own terms, as claims. Only from the trio thread."""
+        self._plant()
+        return self._forest.candidates(request, seed=seed, limit=limit)
 
     def views(self) -> Mapping[str, View]:
         """Every provider by id. Read only, and only from the trio thread."""
@@ -165,6 +214,8 @@ class PlacementEngine:
         if view is not None:
             view.used.update(delta)
             self._table.add_used(provider_id, delta)
+            if view.provider.root_id not in self._stale:
+                self._forest.add_used(view.provider.root_id, delta, provider=_within(view))
 
     def note_provider(self, tx: Tx, provider_id: str) -> None:
         """The transaction has changed this provider (made, removed, inventories, traits, aggregates); call it last."""
@@ -197,8 +248,18 @@ def _asked(request: HostRequest) -> dict[str, Any]:
     return asked
 
 
+def _within(view: View) -> str | None:
+    """How the table of trees names a provider beside its root's id: the root is None."""
+    return view.provider.id if view.provider.parent_id else None
+
+
 def _spec(view: View) -> dict[str, Any]:
     """A view in the host table's terms. Only hosts have a zone, so only they are proposed for servers."""
+    return {**_has(view), "az": DEFAULT_ZONE if view.is_host else None}
+
+
+def _has(view: View) -> dict[str, Any]:
+    """What a provider has of its own."""
     return {
         "inventories": {
             name: {
@@ -213,7 +274,6 @@ def _spec(view: View) -> dict[str, Any]:
         },
         "traits": list(view.traits),
         "aggregates": list(view.aggregates),
-        "az": DEFAULT_ZONE if view.is_host else None,
     }
 
 
