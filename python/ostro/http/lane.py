@@ -15,6 +15,7 @@ client goes away, and others end soon by themselves.
 
 from __future__ import annotations
 
+import contextlib
 import http
 import math
 import os
@@ -44,6 +45,10 @@ from ostro.model.errors import Bug, Invalid
 log = structlog.get_logger()
 
 PART_BYTES = 1 << 18
+BODY_PART_BYTES = 1 << 19
+"""Large bodies are taken in such parts: each costs a round of the scheduler, whatever its size."""
+FILL_MOST_S = 0.25
+"""How long a part may take to come whole. A client slower than that has its bytes taken as they come."""
 PIECE_BYTES = 1 << 16
 PIECE_MOST_S = 60.0
 """How long a client may take for a piece of its answer."""
@@ -63,6 +68,7 @@ class Wire:
         self.buffer = bytearray()
         self.peer = peer_of(stream)
         self._fd = stream.socket.fileno()
+        self._low_water_bytes = 1
 
     async def receive(self, most_bytes: int) -> bytes:
         """What has come; empty when nothing more will."""
@@ -76,15 +82,35 @@ class Wire:
                 return b""
 
     async def take(self, most_bytes: int) -> bytes:
-        """The next bytes of a body. Raises ClientGone."""
+        """The next bytes of a body: all that are asked for from a client that is quick, else what has come. Raises ClientGone."""
         if self.buffer:
-            data = bytes(self.buffer[:most_bytes])
+            with memoryview(self.buffer) as view:
+                data = bytes(view[:most_bytes])
             del self.buffer[:most_bytes]
             return data
+        if most_bytes >= PART_BYTES:
+            self._wake_at(most_bytes)
+            with trio.move_on_after(FILL_MOST_S) as scope:
+                await trio.lowlevel.wait_readable(self._fd)
+            if scope.cancelled_caught:
+                self._wake_at(1)
+        else:
+            self._wake_at(1)
         data = await self.receive(most_bytes)
         if not data:
             raise ClientGone("The request's body did not arrive whole.")
         return data
+
+    def end_body(self) -> None:
+        """What comes next is a head."""
+        self._wake_at(1)
+
+    def _wake_at(self, low_water_bytes: int) -> None:
+        """Have the socket count as readable when so much has come, or the end."""
+        if low_water_bytes != self._low_water_bytes:
+            with contextlib.suppress(OSError):  # Then it is gone, which reading tells.
+                self.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water_bytes)
+            self._low_water_bytes = low_water_bytes
 
     async def send(self, data: bytes) -> None:
         """Send all of it. Raises trio.BrokenResourceError when the client is gone."""
@@ -186,8 +212,10 @@ class Body:
     async def __anext__(self) -> bytes:
         if not self.left:
             raise StopAsyncIteration
-        data = await self.wire.take(min(self.left, PART_BYTES))
+        data = await self.wire.take(min(self.left, BODY_PART_BYTES))
         self.left -= len(data)
+        if not self.left:
+            self.wire.end_body()
         return data
 
     async def discard(self) -> None:
