@@ -33,8 +33,8 @@ FLUSHING_MOST = 3
 """Each is in memory twice: here and in librados. So many keep a cluster busy at 400 MB/s for one stream."""
 UPLOAD_MOST_S = 12 * 3600.0
 """An upload may not outlast the grace that the collector gives to chunks of other processes."""
-GATHER_BYTES = 512 << 10
-"""A worker is given at least this much, so that hopping to it costs little."""
+GATHER_BYTES = 1 << 20
+"""A worker is given at least this much, so that hopping to it costs little: on a busy machine a hop and its way back wait their turn twice."""
 
 
 Completed = list[tuple[str, ChunkDraft]]

@@ -39,14 +39,17 @@ class RadosDraft:
 
     def __init__(self, store: RadosChunks) -> None:
         self._store = store
-        self._pieces: list[bytes] = []
+        self._pieces: list[memoryview] = []
 
     def write(self, data: memoryview) -> None:
-        self._pieces.append(bytes(data))
+        # No copy: whoever calls gives bytes that never change.
+        self._pieces.append(data)
 
     async def commit(self, chunk_id: str) -> None:
         # Letting go of the pieces before waiting: what is in flight is in memory twice, here and in librados, and not three times.
-        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        first = self._pieces[0].obj if len(self._pieces) == 1 else None
+        whole = isinstance(first, bytes) and len(first) == len(self._pieces[0])
+        data = first if isinstance(first, bytes) and whole else b"".join(self._pieces)
         self._pieces.clear()
         await self._store.keep(chunk_id, data)
 
