@@ -35,6 +35,9 @@ log = structlog.get_logger()
 DEFAULT_STATE = "/var/lib/ostro"
 DEFAULT_LISTEN = "127.0.0.1:8774"
 AGENT_STOP_S = 10.0
+STOP_MOST_S = 20
+"""How long stopping may take. A storage that doesn't answer may hold up several things one after the other: what is uploaded, what is closed. Then the
+process ends as by a crash, and what it leaves half-done is dealt with as after one."""
 HOST_WAIT_S = 60.0
 
 
@@ -88,9 +91,12 @@ async def run_up(config: UpConfig) -> None:
 
 
 async def _stop_on_signal(scope: trio.CancelScope) -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             log.info("stopping; servers and their network go on", signal=signal.Signals(number).name)
+            # By the kernel, because what hangs may be in a library, or in the interpreter's own end.
+            signal.alarm(STOP_MOST_S)
             scope.cancel()
 
 

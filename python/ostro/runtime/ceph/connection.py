@@ -48,6 +48,8 @@ LOOK_EVERY_S = 0.5
 PROBE_IDLE_S = 10.0
 PROBE_DEADLINE_S = 60.0
 PROBE_NAME = "ostro.probe"
+CLOSE_AWAY_S = 1.0
+"""How long what is under way is waited for at the end when the cluster is known not to answer."""
 MOST_OPS = 256
 MOST_BYTES = 96 << 20
 """Below librados' own bound (raised in `SETTINGS`), at which submitting would block the trio thread."""
@@ -204,12 +206,13 @@ class Ceph:
 
     async def _disconnect(self) -> None:
         """Let go of the connection once nothing is under way on it. Its threads must have ended before the interpreter does."""
+        answers = self.state is State.UP
         cluster, self._cluster = self._cluster, None
         ioctxs, self._ioctxs = list(self._ioctxs.values()), {}
         self.state, self.reason = State.CONNECTING, "the connection was closed"
         if cluster is None:
             return
-        with trio.move_on_after(CLOSE_S):
+        with trio.move_on_after(CLOSE_S if answers else CLOSE_AWAY_S):
             # More than there is room for is let in when nothing else is in.
             await self.budget.take(MOST_BYTES + 1)
             self.budget.give_back(MOST_BYTES + 1)

@@ -142,8 +142,16 @@ class CephCluster:
         self._daemons[daemon].send_signal(signal.SIGSTOP)
 
     def thaw(self, daemon: str) -> None:
-        """Let a frozen daemon go on."""
+        """Let a frozen daemon go on.
+
+        An OSD that was frozen for longer than its groups' read lease (`settings`) and has the only copy of them never looks again whether it may
+        serve what came meanwhile: only the other copies' acknowledgements would make it (Ceph 16.2). So it is told that it was taken for dead,
+        as it would be where there are others; it comes back within a second, and everything is sent again.
+        """
         self._daemons[daemon].send_signal(signal.SIGCONT)
+        kind, _, number = daemon.partition(".")
+        if kind == "osd":
+            self.command("osd down", ids=[number])
 
     def wait_for_osds(self, number: int) -> None:
         """Return when the monitor says that ``number`` OSDs are up."""
