@@ -241,7 +241,7 @@ class CephCluster:
         if self._admin is not None:
             admin, self._admin = self._admin, None
             for name in list(self._daemons):
-                self.thaw(name)
+                self._daemons[name].send_signal(signal.SIGCONT)
             admin.shutdown()
         for name in list(self._daemons):
             self._kill(name)
