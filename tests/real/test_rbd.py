@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from ostro.agent.drivers.block import GIB, Block, Contents, Stored
-from ostro.agent.drivers.block.files import for_qemu
+from ostro.agent.drivers.block.files import for_qemu, node_options
 from ostro.agent.drivers.block.local import LocalConfig
 from ostro.agent.drivers.block.qcow2 import overlay
 from ostro.agent.drivers.hypervisor import Disk, DomainSpec
@@ -308,6 +308,20 @@ async def test_a_snapshot_holds_what_the_volume_held(
             await block.drop_volume(id_)
         assert await block.contents() == EMPTY
     assert leftovers(ceph, POOLS.volumes) <= {"ostro.flatten.one"}
+
+
+async def test_what_a_guest_discards_is_given_back(block: RbdBlock, ceph: CephCluster) -> None:
+    volume = await block.make_volume(VolumeWish(VOLUME, 1))
+    options = f"driver=raw,discard=unmap,{node_options(volume, 'file')},file.discard=unmap"
+
+    def stored() -> int:
+        return sum(name.startswith("rbd_data.") for name in ceph.objects(POOLS.volumes))
+
+    run("qemu-io", "--image-opts", options, "-c", "write -P 7 0 32M")
+    await trio.to_thread.run_sync(ceph.wait_until, lambda: stored() == 8, "32 MiB written")
+    run("qemu-io", "-d", "unmap", "--image-opts", options, "-c", "discard 8M 24M")
+    await trio.to_thread.run_sync(ceph.wait_until, lambda: stored() == 2, "24 MiB given back")
+    await block.drop_volume(VOLUME)
 
 
 async def test_files_are_served_while_ceph_is_away(
