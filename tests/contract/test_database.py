@@ -308,3 +308,23 @@ async def test_nobody_waits_for_sqlite_once_it_has_ended(world: World, tmp_path:
             nursery.cancel_scope.cancel()
     assert refused.is_set()
     database.close()
+
+
+async def test_many_that_count_the_same_thing_all_commit(db: Database) -> None:
+    """As servers do that are made at once in one project: each changes what all the others have counted."""
+
+    def count_and_add(tx: Tx, name: str) -> int:
+        row = tx.one("SELECT count(*) FROM settings WHERE value = ?", ("counted",))
+        assert row is not None
+        put_setting(tx, name, "counted")
+        return int(row[0])
+
+    seen: list[int] = []
+
+    async def add(name: str) -> None:
+        seen.append(await db.run(count_and_add, name))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(32):
+            nursery.start_soon(add, f"n{number}")
+    assert sorted(seen) == list(range(32))

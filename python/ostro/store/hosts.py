@@ -66,6 +66,16 @@ def list_host_ids(tx: Tx) -> set[str]:
     return {row[0] for row in tx.all("SELECT id FROM hosts")}
 
 
+def count_hosts_until(tx: Tx, host: Host) -> int:
+    """The host's place in the order of registration, from 1."""
+    row = tx.one(
+        "SELECT count(*) FROM hosts WHERE registered_at_us < ? OR (registered_at_us = ? AND id <= ?)",
+        (host.registered_at_us, host.registered_at_us, host.id),
+    )
+    assert row is not None, "a count is one row"
+    return int(row[0])
+
+
 HOSTS_TOPIC = "hosts"
 """The doorbell that rings when a host has registered."""
 

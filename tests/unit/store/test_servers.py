@@ -32,7 +32,9 @@ async def test_only_the_living_count(db: Database) -> None:
     await db.run(lambda tx: put_server(tx, id="b", group_id="g", host_id="i", created_at_us=0))
     await db.run(lambda tx: put_server(tx, id="c", project_id="q", host_id=""))
     await db.run(lambda tx: put_server(tx, id="d", group_id="g", deleted_at_us=5))
-    assert await db.read(count_by_host) == {"h": 1, "i": 1}
+    assert await db.read(count_by_host, ["h", "i"]) == {"h": 1, "i": 1}
+    assert await db.read(count_by_host, ["h"]) == {"h": 1}
+    assert await db.read(count_by_host, []) == {}
     assert await db.read(sum_servers, of_project("p")) == (2, 4, 128, 2)
     assert await db.read(sum_servers, of_project("nobody")) == (0, 0, 0, 0)
     assert await db.read(list_group_members, ["g", "x"]) == [("g", "b", "i"), ("g", "a", "h")]

@@ -14,7 +14,16 @@ from ostro.http.schema import ANY_OBJECT, BOOLEAN, INTEGER, STRING, array, shape
 from ostro.http.versions import Version
 from ostro.model.errors import Invalid, NotFound, Unsupported
 from ostro.services.agents.hosts import is_up
-from ostro.services.compute.hypervisors import Hypervisor, get_hypervisor, list_host_servers, list_hypervisors
+from ostro.services.compute.hypervisors import (
+    Hypervisor,
+    Numbered,
+    describe_hosts,
+    get_hypervisor,
+    list_host_servers,
+    list_hosts,
+    list_hypervisors,
+)
+from ostro.store.hosts import Host
 from ostro.store.servers import Server
 
 POLICY = "os_compute_api:os-hypervisors"
@@ -79,15 +88,16 @@ def _servers(servers: list[Server]) -> list[dict[str, str]]:
 
 
 async def _list(req: Request, *, full: bool) -> Reply:
-    hypervisors = await req.read(list_hypervisors)
+    hosts = await req.read(list_hosts)
     pattern = req.query.get("hypervisor_hostname_pattern", "") if req.at_least(2, 53) else ""
     if pattern:
-        hypervisors = [h for h in hypervisors if pattern in h.host.name]
-        if not hypervisors:
+        hosts = [item for item in hosts if pattern in item[1].name]
+        if not hosts:
             raise NotFound("hypervisor", pattern, f"No hypervisor matching '{pattern}' could be found.")
     found: list[dict[str, str]] = []
     if req.at_least(2, 33) and not pattern:
-        hypervisors, found = _cut(req, hypervisors)
+        hosts, found = _cut(req, hosts)
+    hypervisors = await req.read(describe_hosts, hosts)
     view = _full if full else _brief
     views = [view(req, hypervisor) for hypervisor in hypervisors]
     if req.at_least(2, 53) and req.flag("with_servers"):
@@ -98,17 +108,22 @@ async def _list(req: Request, *, full: bool) -> Reply:
     return Reply(with_links({"hypervisors": views}, "hypervisors", found))
 
 
-def _cut(req: Request, hypervisors: list[Hypervisor]) -> tuple[list[Hypervisor], list[dict[str, str]]]:
+def _cut(req: Request, hosts: list[Numbered]) -> tuple[list[Numbered], list[dict[str, str]]]:
+    """The page that was asked for, before anything is read about its hosts."""
     marker = req.query.get("marker", "")
     if marker:
-        ids = [str(_id(req, h)) for h in hypervisors]
+        ids = [_shown_id(req, *item) for item in hosts]
         if marker not in ids:
             raise Invalid(f"marker [{marker}] not found")
-        hypervisors = hypervisors[ids.index(marker) + 1 :]
+        hosts = hosts[ids.index(marker) + 1 :]
     limit = min(req.integer("limit", LIMIT_MOST), LIMIT_MOST)
-    more = len(hypervisors) > limit > 0
-    hypervisors = hypervisors[:limit]
-    return hypervisors, [{"rel": "next", "href": link_to(req, str(_id(req, hypervisors[-1])))}] if more else []
+    more = len(hosts) > limit > 0
+    hosts = hosts[:limit]
+    return hosts, [{"rel": "next", "href": link_to(req, _shown_id(req, *hosts[-1]))}] if more else []
+
+
+def _shown_id(req: Request, number: int, host: Host) -> str:
+    return host.id if req.at_least(2, 53) else str(number)
 
 
 @COMPUTE.route(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ostro.model.context import Context
@@ -9,11 +10,13 @@ from ostro.model.errors import NotFound
 from ostro.services.placement.engine import PlacementEngine
 from ostro.services.placement.names import DISABLED
 from ostro.store.database import Tx
-from ostro.store.hosts import HOSTS, Host
+from ostro.store.hosts import HOSTS, Host, count_hosts_until
 from ostro.store.inventories import Inventory, list_inventories
 from ostro.store.providers import PROVIDER_TRAITS, raise_provider_generation
 from ostro.store.servers import SERVERS, Server, count_by_host
 
+ORDER = "registered_at_us, id"
+NUMBER_DIGITS = 9
 NOTHING = Inventory("", "", 0, 0, 1, 1, 1, 1.0, 0, 0, 0)
 
 
@@ -29,25 +32,41 @@ class Hypervisor:
     servers: int
 
 
-def list_hypervisors(tx: Tx, context: Context) -> list[Hypervisor]:
-    """Every host, in the order of registration. Hosts are few: a page is cut out of all of them."""
-    hosts = HOSTS.list(tx, order="registered_at_us, id")
-    inventories = list_inventories(tx, [host.id for host in hosts])
-    servers = count_by_host(tx)
+Numbered = tuple[int, Host]
+"""A host and its number."""
+
+
+def list_hosts(tx: Tx, context: Context) -> list[Numbered]:
+    """Every host, in the order of registration."""
+    return list(enumerate(HOSTS.list(tx, order=ORDER), 1))
+
+
+def describe_hosts(tx: Tx, context: Context, hosts: Sequence[Numbered]) -> list[Hypervisor]:
+    """What these hosts have and use."""
+    inventories = list_inventories(tx, [host.id for _, host in hosts])
+    servers = count_by_host(tx, [host.id for _, host in hosts])
     found = []
-    for number, host in enumerate(hosts, 1):
+    for number, host in hosts:
         has = {inventory.resource_class: inventory for inventory in inventories.get(host.id, ())}
         vcpus, ram, disk = (has.get(name, NOTHING) for name in ("VCPU", "MEMORY_MB", "DISK_GB"))
         found.append(Hypervisor(host, number, vcpus, ram, disk, servers.get(host.id, 0)))
     return found
 
 
+def list_hypervisors(tx: Tx, context: Context) -> list[Hypervisor]:
+    """Every host with all it has, in the order of registration: who wants a page takes it out of `list_hosts` first."""
+    return describe_hosts(tx, context, list_hosts(tx, context))
+
+
 def get_hypervisor(tx: Tx, context: Context, id_: str) -> Hypervisor:
     """One host, by its id or its number. Raises NotFound."""
-    for hypervisor in list_hypervisors(tx, context):
-        if id_ in (hypervisor.host.id, str(hypervisor.number)):
-            return hypervisor
-    raise NotFound("compute host", id_, f"Compute host {id_} could not be found.")
+    host = HOSTS.find(tx, id=id_)
+    if host is None and id_.isdecimal() and len(id_) <= NUMBER_DIGITS:
+        found = HOSTS.select(tx, f"ORDER BY {ORDER} LIMIT 1 OFFSET ?", (max(int(id_) - 1, 0),)) if int(id_) else []
+        host = found[0] if found else None
+    if host is None:
+        raise NotFound("compute host", id_, f"Compute host {id_} could not be found.")
+    return describe_hosts(tx, context, [(count_hosts_until(tx, host), host)])[0]
 
 
 def list_host_servers(tx: Tx, context: Context, host_ids: list[str]) -> dict[str, list[Server]]:
