@@ -184,6 +184,7 @@ async def list_allocation_candidates(req: Request) -> Reply:
     await _check_names(req, query)
     engine = req.cloud.placement
     await engine.fresh()
+    await engine.planted()
     candidates, views = find_candidates(engine, query, req.context.rng.getrandbits(63))
     asked = {name: 0 for group in query.groups.values() for name in group.resources}
     if not query.nested:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import trio
@@ -27,6 +28,8 @@ TOPIC = "placement"
 """Rung by every transaction that changes providers, inventories or allocations."""
 REFRESH_SHARE = 0.05
 """At most this part of the time goes into reading the picture again."""
+PLANTED_AT_ONCE = 100
+"""Trees told to the host table without a pause: some milliseconds."""
 DEFAULT_ZONE = "nova"
 PROPOSALS_MOST = 8
 
@@ -116,7 +119,7 @@ class PlacementEngine:
         self._uproot(id_)
         self._views[id_] = view
         self._trees.setdefault(view.provider.root_id, set()).add(id_)
-        self._stale.add(view.provider.root_id)
+        self._wither(view.provider.root_id)
         if view.provider.parent_id or SHARING in view.traits:
             self._knotty.add(id_)
         else:
@@ -136,18 +139,21 @@ class PlacementEngine:
         if view is None:
             return
         root_id = view.provider.root_id
-        self._stale.add(root_id)
+        self._wither(root_id)
         tree = self._trees[root_id]
         tree.discard(provider_id)
         if not tree:
             del self._trees[root_id]
 
-    def _plant(self) -> None:
-        """Bring the table of trees up to date: it holds a tree as one host, and only trees that were changed are told anew."""
-        stale, self._stale = self._stale, set()
-        for root_id in stale:
-            self._forest.remove_host(root_id)
-        for root_id in stale:
+    def _wither(self, root_id: str) -> None:
+        """A tree has changed: the table of trees forgets it until it is planted again."""
+        self._stale.add(root_id)
+        self._forest.remove_host(root_id)
+
+    def _plant(self, most: int | None = None) -> None:
+        """Bring the table of trees up to date, at most so many: it holds a tree as one host, and only those that changed are told anew."""
+        for root_id in list(islice(self._stale, most)):
+            self._stale.discard(root_id)
             tree = self.tree(root_id)
             if not tree or tree[0].provider.id != root_id:
                 continue  # nothing is left of it, or its root is yet to be read
@@ -155,6 +161,12 @@ class PlacementEngine:
             self._forest.set_host(root_id, {**_has(tree[0]), "providers": nested})
             for view in tree:
                 self._forest.set_used(root_id, dict(view.used), provider=_within(view))
+
+    async def planted(self) -> None:
+        """Prepare for ``candidates`` where many trees are new to it, a part at a time, so that others have their turn."""
+        while not self.is_flat and len(self._stale) > PLANTED_AT_ONCE:
+            self._plant(PLANTED_AT_ONCE)
+            await trio.lowlevel.checkpoint()
 
     def tree(self, root_id: str) -> list[View]:
         """The providers of a tree that have been read, each after its parent."""
