@@ -70,8 +70,12 @@ class Slapd:
         (self._folder / "slapd.conf").write_text(text)
         self.port = 0
         self.start()
-        for unit in ("Users", "Groups"):
-            self.add(f"ou={unit},{SUFFIX}", objectClass="organizationalUnit", ou=unit)
+        try:
+            for unit in ("Users", "Groups"):
+                self.add(f"ou={unit},{SUFFIX}", objectClass="organizationalUnit", ou=unit)
+        except ldap.LDAPError:
+            self.stop()
+            raise
         return self
 
     def __exit__(
@@ -104,12 +108,19 @@ class Slapd:
             )
             self.port = port
             if self._answers():
-                with self._connect() as connection:
-                    if not self._exists(connection):
-                        connection.add_s(SUFFIX, _entry(objectClass=["domain"], dc="acme"))
+                self._make_root()
                 return
             self.port = 0
         raise Bug("slapd did not start")
+
+    def _make_root(self) -> None:
+        try:
+            with self._connect() as connection:
+                if not self._exists(connection):
+                    connection.add_s(SUFFIX, _entry(objectClass=["domain"], dc="acme"))
+        except ldap.LDAPError:
+            self.stop()
+            raise
 
     def _exists(self, connection: Any) -> bool:
         try:
