@@ -175,3 +175,20 @@ async def test_extensions_side_by_side_never_pass_a_quota(cloud: TestCloud, host
             nursery.start_soon(extend, volume_id)
     assert sorted(statuses) == [202] * 3 + [413] * 5
     assert (await used(cloud))["gigabytes"] == 11
+
+
+async def test_a_retype_asks_for_room_in_the_new_type_alone(cloud: TestCloud, host: SimHost) -> None:
+    admin = cloud.as_admin
+    assert (await admin.post(f"{ROOT}/types", {"volume_type": {"name": "fast"}})).status == 200
+    await limit(cloud, volumes=1, gigabytes=2, volumes_fast=1, gigabytes_fast=1)
+    volume_id = (await make(admin, 2)).json["volume"]["id"]
+    await converge(cloud, host)
+    retype = {"os-retype": {"new_type": "fast", "migration_policy": "never"}}
+    refusal(
+        await admin.post(f"{ROOT}/volumes/{volume_id}/action", retype),
+        "Requested volume or snapshot exceeds allowed gigabytes_fast quota. Requested 2G, quota is 1G and 0G has been consumed.",
+    )
+    assert (await used(cloud))["volumes_local"] == 1, "nothing has changed"
+    await limit(cloud, gigabytes_fast=2)
+    assert (await admin.post(f"{ROOT}/volumes/{volume_id}/action", retype)).status == 202
+    assert await used(cloud) == {"volumes": 1, "gigabytes": 2, "volumes_fast": 1, "gigabytes_fast": 2}

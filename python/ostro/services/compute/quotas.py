@@ -98,13 +98,6 @@ def _over_servers(tx: Tx, context: Context, asked: Mapping[str, int], count: int
     return find_over(tx, context, SERVICE, context.project_id, wanted, _count_servers)
 
 
-def check_growth(tx: Tx, context: Context, project_id: str, more: Mapping[str, int]) -> None:
-    """Raise QuotaExceeded unless a project's server may grow by so much (``VCPU``, ``MEMORY_MB``, ``DISK_GB``), as by a resize."""
-    over = find_over(tx, context, SERVICE, project_id, more, _count_servers)
-    if over:
-        raise exceeded(over)
-
-
 def exceeded(over: list[Over]) -> QuotaExceeded:
     """The error of passed limits."""
     over = sorted(over, key=lambda item: _SAID[item.name])
