@@ -6,13 +6,26 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
-from ostro.agent.drivers.hypervisor import Disk, Domain, Hypervisor, Nic
+from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Hypervisor, Memo, Nic, Progress
 from ostro.agent.drivers.hypervisor.fake import FakeConfig, FakeHypervisor, open_
 from ostro.model.errors import Unavailable
 from ostro.model.wishes import Power
 from ostro.runtime.world import World
-from ostro.testing.contracts.hypervisor import CLOUD, ID, MEMO, Changes, HypervisorContract, MakeDisk, MakeNic
+from ostro.testing.contracts.hypervisor import (
+    CLOUD,
+    ID,
+    MAC,
+    MEMO,
+    Changes,
+    HypervisorContract,
+    MakeDisk,
+    MakeNic,
+    MigrationContract,
+    Pair,
+)
 
 
 @pytest.fixture
@@ -87,3 +100,50 @@ class TestFakeHypervisor(HypervisorContract):
         assert len((await hypervisor.console_log(ID, -1)).splitlines()) == 100
         assert await hypervisor.console_log(ID, 2) == "fake guest n: on\nfake guest n: off\n"
         assert await hypervisor.console_log(ID, 0) == ""
+
+
+class TestFakeMigration(MigrationContract):
+    @pytest.fixture
+    async def pair(self, tmp_path: Path) -> AsyncIterator[Pair]:
+        async with (
+            open_(World(), FakeConfig(tmp_path / "here")) as here,
+            open_(World(), FakeConfig(tmp_path / "there")) as there,
+        ):
+            yield Pair(here, there, lambda spec: spec)
+
+    @pytest.fixture
+    def spec(self, make_disk: MakeDisk, make_nic: MakeNic) -> DomainSpec:
+        return DomainSpec(ID, "web", "project-1", 1, 64, [make_disk("vda", "")], [make_nic(MAC)])
+
+
+async def test_a_migration_takes_its_time_and_can_be_broken_off_or_hurried(
+    tmp_path: Path, make_disk: MakeDisk, autojump_clock: trio.testing.MockClock
+) -> None:
+    spec = DomainSpec(ID, "web", "project-1", 1, 64, [make_disk("vda", "")], [])
+
+    async def send() -> None:
+        await here.migrate(ID, landing, copy=True)
+
+    async def fail() -> None:
+        with pytest.raises(Unavailable, match="aborted"):
+            await send()
+
+    async with (
+        open_(World(), FakeConfig(tmp_path / "here", migrate_s=100)) as here,
+        open_(World(), FakeConfig(tmp_path / "there")) as there,
+    ):
+        for driver in (here, there):
+            driver.watch(CLOUD, Changes())
+        await here.define(spec, MEMO)
+        await here.start(ID)
+        landing = await there.prepare_arrival(spec, Memo(0, 0, "", "m-1"))
+        for attempt, act in ((fail, here.abort_migration), (send, here.force_migration)):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(attempt)
+                await trio.sleep(25)
+                assert await here.migration(ID) == Progress(1 << 30, 1 << 28, 3 << 28)
+                assert await here.find(ID) == Domain(ID, Power.ON, MEMO, [], moving=True)
+                assert await there.find(ID) is None
+                await act(ID)
+        assert await here.find(ID) == Domain(ID, Power.OFF, MEMO, [], sent=True)
+        assert await there.find(ID) == Domain(ID, Power.ON, Memo(0, 0, "", "m-1"), [])

@@ -142,7 +142,10 @@ class Fence:
 
     def _is_lost(self, server_id: str, orphans_may_go: bool) -> bool:
         held = self._mirror.find(Noun.SERVER, server_id)
-        return held.absent if held is not None else orphans_may_go
+        if held is None:
+            return orphans_may_go
+        going = None if held.absent else held.body(ServerWish).going
+        return held.absent or (going is not None and going.left)
 
     def _may_run(self, server_id: str) -> bool:
         held = self._mirror.find(Noun.SERVER, server_id)

@@ -82,8 +82,10 @@ class Ports:
         gone = {key: held for key, held in found.items() if key not in here and self._may_go(key, held)}
         trouble = self._put(here)
         await self._plug_and_unplug(here, gone, trouble)
-        for key in gone:
-            if key not in trouble:
+        for key, held in found.items():
+            # The tap waits for its server, but nothing is sent there any more: the port may be on another host already.
+            is_unwished = held is not None and held.absent
+            if (key in gone and key not in trouble) or is_unwished:
                 self._host.network.drop(*key)
         try:
             await self._host.network.sync()

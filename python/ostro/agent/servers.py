@@ -9,6 +9,8 @@ the wish the domain has been brought, and in which boot of the host. From it fol
 
 A memo is written after what it tells of, so a crash in between repeats the work, which is harmless.
 
+A server that moves is brought by `ostro.agent.moves` until it has come, or for good.
+
 A server waits for its image, its volumes and its ports, and is woken when they are reported.
 """
 
@@ -20,11 +22,15 @@ from typing import assert_never
 
 import msgspec
 import structlog
+import trio
 
+from ostro.agent.drivers.block import Stored
 from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Memo, Nic
 from ostro.agent.host import Host
 from ostro.agent.mirror import Held, Key
-from ostro.model.errors import OstroError, Unavailable, Unsupported
+from ostro.agent.moves import LOOK_AGAIN_S as LOOK_AFTER_S
+from ostro.agent.moves import Moves
+from ostro.model.errors import Conflict, OstroError, Unavailable, Unsupported
 from ostro.model.wishes import AttachmentWish, NetworkWish, Noun, Phase, PortWish, Power, Report, ServerWish, VolumeWish
 
 log = structlog.get_logger()
@@ -44,6 +50,11 @@ class Define:
 @dataclass(frozen=True)
 class TakeOver:
     """See that the host that had the server can't write to its disks any more."""
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """Look after the root disk of a server that has come from another host."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +107,7 @@ class Note:
 STAGES: dict[type, str] = {
     Define: "defined",
     TakeOver: "taken over",
+    Adopt: "adopted",
     Start: "started",
     Stop: "stopped",
     Attach: "volume attached",
@@ -105,7 +117,7 @@ STAGES: dict[type, str] = {
 }
 """What is told of a step that is done."""
 
-Step = Define | TakeOver | Start | Stop | Attach | Detach | Plug | Unplug | Note
+Step = Define | TakeOver | Adopt | Start | Stop | Attach | Detach | Plug | Unplug | Note
 
 
 def plan(
@@ -124,6 +136,8 @@ def plan(
     if Define() not in steps:
         steps += _volume_steps(have, wish)
         steps += _nic_steps(have, wish, macs or {})
+        if have.memo.move and not have.memo.generation:
+            steps.insert(0, Adopt())
     if have.memo != done:
         steps.append(Note(done))
     return steps
@@ -193,12 +207,15 @@ class Servers:
         self._reconciler = host.loop("servers", self._reconcile, width, Noun.SERVER)
         self._taken: dict[str, int] = {}
         self._awaiting: dict[str, set[Noun]] = {}
+        self._moves = Moves(host, self._spec, lambda wish: self._awaited(wish, [Define()]))
 
     def wake(self, keys: Iterable[Key]) -> None:
         self._reconciler.wake(id_ for _noun, id_ in keys)
 
     async def run(self) -> None:
-        await self._reconciler.run()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._moves.run)
+            await self._reconciler.run()
 
     async def inspect(self) -> None:
         found = {domain.server_id: domain for domain in await self._host.hypervisor.domains()}
@@ -273,6 +290,13 @@ class Servers:
         if host.gave_up_on(held):
             host.report(self._finding(held, have))
             return None
+        if wish.coming is not None:
+            return await self._moves.receive(held, wish, wish.coming, have)
+        if wish.going is not None:
+            return await self._moves.leave(held, wish, wish.going, have)
+        if have is not None and have.moving:
+            await host.hypervisor.abort_migration(id_)
+            return LOOK_AFTER_S
         steps = plan(have, wish, held.generation, host.hypervisor.facts.boot_id, self._macs(wish))
         if steps:
             self._mark_taken(id_, held)
@@ -335,6 +359,9 @@ class Servers:
             case TakeOver():
                 volumes = [wish.root_volume_id, *(attachment.volume_id for attachment in wish.attachments)]
                 await self._host.block.take_over(wish.id, [volume_id for volume_id in volumes if volume_id])
+            case Adopt():
+                if not wish.root_volume_id:
+                    await self._host.block.make_root(wish.id, wish.image_id, wish.disk_gb)
             case Start():
                 await hypervisor.start(wish.id)
             case Stop(grace_s):
@@ -358,7 +385,7 @@ class Servers:
         if wish.root_volume_id:
             root = await self._disk(AttachmentWish("", wish.root_volume_id, ROOT_DEVICE, wish.root_limits))
         else:
-            made = await self._host.block.make_root(wish.id, wish.image_id, wish.disk_gb)
+            made = await self._root(wish)
             root = Disk(ROOT_DEVICE, made.path, made.format, ceph=made.ceph)
         return DomainSpec(
             server_id=wish.id,
@@ -369,6 +396,15 @@ class Servers:
             disks=[root, *[await self._disk(attachment) for attachment in wish.attachments]],
             nics=[self._nic(port_id) for port_id in wish.ports],
         )
+
+    async def _root(self, wish: ServerWish) -> Stored:
+        """The root disk. One that another host has yet to let go of is not made this host's."""
+        if wish.coming is None or wish.coming.copy:
+            return await self._host.block.make_root(wish.id, wish.image_id, wish.disk_gb)
+        found = await self._host.block.find_root(wish.id)
+        if found is None:
+            raise Conflict("The root disk is not in storage that this host shares with the one that has it.")
+        return found
 
     async def _disk(self, attachment: AttachmentWish) -> Disk:
         stored = await self._host.block.find_volume(attachment.volume_id)

@@ -21,6 +21,7 @@ class VmState(StrEnum):
     ACTIVE = "active"
     PAUSED = "paused"
     STOPPED = "stopped"
+    RESIZED = "resized"
     ERROR = "error"
     DELETED = "deleted"
 
@@ -35,6 +36,15 @@ class TaskState(StrEnum):
     REBOOTING = "rebooting"
     REBOOTING_HARD = "rebooting_hard"
     DELETING = "deleting"
+    MIGRATING = "migrating"
+    RESIZE_PREP = "resize_prep"
+    RESIZE_MIGRATING = "resize_migrating"
+    RESIZE_MIGRATED = "resize_migrated"
+    RESIZE_FINISH = "resize_finish"
+    RESIZE_REVERTING = "resize_reverting"
+    RESIZE_CONFIRMING = "resize_confirming"
+    REBUILDING = "rebuilding"
+    REBUILD_SPAWNING = "rebuild_spawning"
 
 
 class PowerState(IntEnum):
@@ -61,7 +71,8 @@ class ServerFacts:
     """All that a server's states follow from.
 
     ``wished`` and ``reboots`` are the wish; ``found`` and ``reboots_done`` the host's last report. ``launched`` once the host has
-    reported it running for the first time; ``failed`` when the host has given up, or none could take it.
+    reported it running for the first time; ``failed`` when the host has given up, or none could take it. ``moving`` is the task of a server
+    that goes to another host or gets another flavor, and it is ``resized`` while that waits to be confirmed.
     """
 
     launched: bool
@@ -72,6 +83,8 @@ class ServerFacts:
     reboot_hard: bool
     found: Power = Power.UNKNOWN
     reboots_done: int = 0
+    moving: TaskState = TaskState.NONE
+    resized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +106,11 @@ def _vm_state(facts: ServerFacts) -> VmState:
         return VmState.ERROR
     if not facts.launched:
         return VmState.BUILDING
+    if facts.resized:
+        return VmState.RESIZED
+    if facts.moving is not TaskState.NONE and facts.found is not Power.PAUSED:
+        # On its way it may be switched off, or be nobody's; it is what it was, and will be again.
+        return VmState.ACTIVE if facts.wished is Power.ON else VmState.STOPPED
     match facts.found:
         case Power.ON:
             return VmState.ACTIVE
@@ -108,6 +126,8 @@ def _vm_state(facts: ServerFacts) -> VmState:
 def _task_state(facts: ServerFacts) -> TaskState:
     if facts.deleting:
         return TaskState.DELETING
+    if facts.moving is not TaskState.NONE:
+        return facts.moving
     if facts.failed:
         return TaskState.NONE
     if not facts.launched:
@@ -127,13 +147,29 @@ _STATUS = {
     VmState.ACTIVE: "ACTIVE",
     VmState.PAUSED: "PAUSED",
     VmState.STOPPED: "SHUTOFF",
+    VmState.RESIZED: "VERIFY_RESIZE",
     VmState.ERROR: "ERROR",
     VmState.DELETED: "DELETED",
 }
 
 
+_RESIZING = frozenset(
+    (TaskState.RESIZE_PREP, TaskState.RESIZE_MIGRATING, TaskState.RESIZE_MIGRATED, TaskState.RESIZE_FINISH)
+)
+_REBUILDING = frozenset((TaskState.REBUILDING, TaskState.REBUILD_SPAWNING))
+_ALIVE = frozenset((VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED))
+
+
 def api_status(states: ServerStates) -> str:
     """The API's word."""
+    if states.task in _REBUILDING and states.vm in _ALIVE | {VmState.ERROR}:
+        return "REBUILD"
+    if states.vm in _ALIVE and states.task in _RESIZING:
+        return "RESIZE"
+    if states.vm in _ALIVE and states.task is TaskState.MIGRATING:
+        return "MIGRATING"
+    if states.vm is VmState.RESIZED and states.task is TaskState.RESIZE_REVERTING:
+        return "REVERT_RESIZE"
     if states.vm in (VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED):
         if states.task is TaskState.REBOOTING:
             return "REBOOT"

@@ -294,6 +294,9 @@ class GoingWish(msgspec.Struct, frozen=True):
 
     ``cold``, the host switches the server off and reports READY with an ``offer``, by which the other host fetches its root disk; empty
     where hosts share it.
+
+    With ``left`` the server is another host's, the ``heir``'s: the host removes the domain, lets the heir have a root disk that hosts share, and
+    reports that the server has ``migrated``. Its absence is wished only then, because that would delete the disk.
     """
 
     migration_id: str
@@ -304,6 +307,8 @@ class GoingWish(msgspec.Struct, frozen=True):
     timeout_s: int = 0
     timeout_force: bool = False
     cold: bool = False
+    left: bool = False
+    heir: str = ""
 
 
 class ServerWish(msgspec.Struct, frozen=True):

@@ -157,6 +157,6 @@ def forget_tombstones(tx: Tx, before_us: int, limit: int) -> int:
     if ids:
         marks = ", ".join("?" * len(ids))
         tx.execute(f"DELETE FROM instance_actions WHERE server_id IN ({marks})", ids)
-        tx.execute(f"DELETE FROM server_migrations WHERE server_id IN ({marks})", ids)
+        tx.execute(f"DELETE FROM server_migrations WHERE leaving_host_id = '' AND server_id IN ({marks})", ids)
         tx.execute(f"DELETE FROM servers WHERE id IN ({marks})", ids)
     return len(ids)

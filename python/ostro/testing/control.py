@@ -37,6 +37,10 @@ class MemoryControl:
         """Wish for an object; the generation."""
         return self._put(noun, id, msgspec.Raw(msgspec.json.encode(body)))
 
+    def wished(self, noun: Noun, id: str) -> Wish | None:
+        """The present wish for an object."""
+        return self._wishes.get((noun, id))
+
     def wish_absence(self, noun: Noun, id: str) -> int:
         """Wish for an object's absence; the generation."""
         return self._put(noun, id, None)

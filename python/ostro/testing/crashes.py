@@ -1,6 +1,6 @@
 """The generic crash test: let the control plane die at every named point of a life, start it again, and see that it converges.
 
-A *life* is what users and one simulated host do with a cloud. ``Sites`` keeps one prepared state, on either engine, and gives copies of it.
+A *life* is what users and a simulated host, with its neighbours if there are any, do with a cloud. ``Sites`` keeps one prepared state, on either engine, and gives copies of it.
 ``crash_at_every_point`` lives once to learn which points there are, and then once for each of them on a copy of its own, with the
 crash; after each it starts the control plane again on what was left and runs ``settle``, which must find nothing wrong.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from quart_trio import QuartTrio
@@ -19,10 +19,10 @@ from ostro.runtime.world import World
 from ostro.store.database import Database
 from ostro.store.postgres import PostgresDatabase
 from ostro.testing.cloud import ApiClient, TestCloud, open_cloud
-from ostro.testing.hosts import SimHost, add_host
+from ostro.testing.hosts import SimHost, add_host, meet
 from ostro.testing.postgres import PostgresServer
 
-HOST = "host-a"
+HOSTS = ("host-a",)
 Life = Callable[[TestCloud, SimHost], Awaitable[None]]
 Point = tuple[str, int]
 """A point's name, and which time it is passed."""
@@ -36,12 +36,15 @@ def has_crash(error: BaseException) -> bool:
 
 
 class Site:
-    """A state directory, a database and a host, over several lives of the control plane."""
+    """A state directory, a database and hosts, over several lives of the control plane."""
 
-    def __init__(self, state_dir: Path, open_database: Callable[[], Database | None]) -> None:
+    def __init__(
+        self, state_dir: Path, open_database: Callable[[], Database | None], names: Sequence[str] = HOSTS
+    ) -> None:
         self._state_dir = state_dir
         self._open_database = open_database
-        self._host = SimHost(ApiClient(QuartTrio(__name__)), HOST)
+        self._hosts = [SimHost(ApiClient(QuartTrio(__name__)), name) for name in names]
+        meet(*self._hosts)
         self._starts = 1
 
     async def during(self, life: Life, faults: Faults | None = None) -> None:
@@ -49,10 +52,11 @@ class Site:
         self._starts += 1
         database = self._open_database()
         async with open_cloud(self._state_dir, seed=self._starts, faults=faults or NoFaults(), db=database) as cloud:
-            self._host.client = cloud.as_agent
-            self._host.restart()
-            await self._host.register()
-            await life(cloud, self._host)
+            for host in self._hosts:
+                host.client = cloud.as_agent
+                host.restart()
+                await host.register()
+            await life(cloud, self._hosts[0])
 
     async def until_crash(self, life: Life, faults: Faults) -> None:
         """Live with these faults, and perhaps die."""
@@ -64,9 +68,16 @@ class Site:
 
 
 class Sites:
-    """Copies of one prepared state below ``root``; on PostgreSQL if a server and its migrated template are given."""
+    """Copies of one prepared state below ``root``, with ``hosts``; on PostgreSQL if a server and its migrated template are given."""
 
-    def __init__(self, root: Path, postgres: PostgresServer | None = None, migrated: str = "template1") -> None:
+    def __init__(
+        self,
+        root: Path,
+        postgres: PostgresServer | None = None,
+        migrated: str = "template1",
+        hosts: Sequence[str] = HOSTS,
+    ) -> None:
+        self._hosts = hosts
         self._root = root
         self._postgres = postgres
         self._template = migrated
@@ -90,7 +101,9 @@ class Sites:
         folder = self._root / "template"
         folder.mkdir()
         async with open_cloud(folder, db=self._new_database()()) as cloud:
-            await prepare(cloud, await add_host(cloud, HOST))
+            hosts = [await add_host(cloud, name) for name in self._hosts]
+            meet(*hosts)
+            await prepare(cloud, hosts[0])
         if self._databases:
             self._template = self._databases[0]
 
@@ -99,7 +112,7 @@ class Sites:
         self._copies += 1
         state_dir = self._root / str(self._copies)
         shutil.copytree(self._root / "template", state_dir)
-        return Site(state_dir, self._new_database())
+        return Site(state_dir, self._new_database(), self._hosts)
 
     def close(self) -> None:
         """Remove what is not below the root."""

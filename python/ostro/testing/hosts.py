@@ -1,7 +1,8 @@
 """Simulated hosts: they speak the agent API in process and do everything that is wished, at once or when a test lets them.
 
 ``sync`` is one round: read the feed, do it, report. A host can be told to hold back a noun (``held``), to fail certain objects (``failing``),
-or to change a server behind everybody's back (``powers``). ``things`` is what the host has, so a test can see what was left behind.
+or to change a server behind everybody's back (``powers``). ``things`` is what the host has, so a test can see what was left behind, and ``running``
+which servers run there. Hosts that know each other (``meet``) send each other servers.
 """
 
 from __future__ import annotations
@@ -12,7 +13,18 @@ from typing import Any
 
 import msgspec
 
-from ostro.model.wishes import Noun, Phase, Power, Report, ServerWish, Stage
+from ostro.model.wishes import (
+    ComingWish,
+    GoingWish,
+    MigrationReport,
+    MigrationState,
+    Noun,
+    Phase,
+    Power,
+    Report,
+    ServerWish,
+    Stage,
+)
 from ostro.testing.cloud import ApiClient, TestCloud
 
 INVENTORY: dict[str, Any] = {
@@ -50,6 +62,18 @@ class SimHost:
     stages: list[Stage] = field(default_factory=list)
     """Told with every report of a server that is ready."""
     answer: Callable[[Any], str] = lambda _ask: "console"
+    neighbours: dict[str, SimHost] = field(default_factory=dict)
+    """Hosts by name that servers can be sent to."""
+    running: set[str] = field(default_factory=set)
+    """The ids of the servers that run here."""
+    arrived: set[str] = field(default_factory=set)
+    """Migrations by which servers have come."""
+    sending: dict[str, MigrationState] = field(default_factory=dict)
+    """What becomes of migrations from here, by server, unless they just succeed."""
+    tried: dict[str, MigrationState] = field(default_factory=dict)
+    """What has become of migrations from here, each of which is tried once."""
+    known: dict[Key, tuple[int, Any]] = field(default_factory=dict)
+    """(generation, body) of every server's wish that was reported on."""
 
     @property
     def _path(self) -> str:
@@ -94,16 +118,28 @@ class SimHost:
 
     def _carry_out(self, key: Key, generation: int, body: Any) -> Report:
         noun, id_ = key
+        if noun is Noun.SERVER:
+            self.known[key] = (generation, body)
         if body is None:
             self.things.pop(key, None)
+            self.known.pop(key, None)
+            self.running.discard(id_)
             return Report(noun, id_, generation, Phase.ABSENT)
-        if id_ in self.failing:
+        if id_ in self.failing and not (body.get("going") or {}).get("left"):
             return Report(noun, id_, generation, Phase.FAILED, reason=self.failing[id_])
         self.things[key] = body
         ready = Report(noun, id_, generation, Phase.READY)
         match noun:
             case Noun.SERVER:
                 wish = msgspec.convert(body, ServerWish)
+                if wish.coming is not None:
+                    return self._expect(ready, wish, wish.coming)
+                if wish.going is not None:
+                    return self._send(ready, wish, wish.going)
+                if self.powers.get(id_, wish.power) is Power.ON:
+                    self.running.add(id_)
+                else:
+                    self.running.discard(id_)
                 return msgspec.structs.replace(
                     ready,
                     power=self.powers.get(id_, wish.power),
@@ -117,6 +153,53 @@ class SimHost:
                 return msgspec.structs.replace(ready, answer=self.answer(body))
             case _:
                 return ready
+
+    def _expect(self, ready: Report, wish: ServerWish, coming: ComingWish) -> Report:
+        """A server is to come."""
+        here = coming.migration_id in self.arrived
+        if here and not coming.cold:
+            return self._moved(ready, wish, coming.migration_id, MigrationState.MIGRATED, Power.ON)
+        if coming.closed:
+            return self._moved(ready, wish, coming.migration_id, MigrationState.FAILED)
+        report = self._moved(ready, wish, coming.migration_id, MigrationState.RUNNING)
+        return msgspec.structs.replace(report, landing=self.name)
+
+    def _send(self, ready: Report, wish: ServerWish, going: GoingWish) -> Report:
+        """A server is to leave."""
+        if going.left:
+            self.running.discard(wish.id)
+            self.things.pop((Noun.SERVER, wish.id), None)
+            return self._moved(ready, wish, going.migration_id, MigrationState.MIGRATED)
+        if going.cold:
+            self.running.discard(wish.id)
+            report = self._moved(ready, wish, going.migration_id, MigrationState.RUNNING, Power.OFF)
+            return msgspec.structs.replace(report, offer=self.name)
+        state = self.tried.get(going.migration_id) or self.sending.get(wish.id, MigrationState.MIGRATED)
+        if state is MigrationState.RUNNING and (going.force or going.abort):
+            state = MigrationState.MIGRATED if going.force else MigrationState.CANCELLED
+        if going.migration_id not in self.tried and state is not MigrationState.RUNNING:
+            self.tried[going.migration_id] = state
+            if state is MigrationState.MIGRATED:
+                self.running.discard(wish.id)
+                self.neighbours[going.landing].welcome(wish.id, going.migration_id)
+        power = Power.UNKNOWN if state is MigrationState.MIGRATED else wish.power
+        report = self._moved(ready, wish, going.migration_id, state, power)
+        assert report.migration is not None, "it is about one"
+        moved = msgspec.structs.replace(report.migration, memory_total=100, memory_processed=60, memory_remaining=40)
+        return msgspec.structs.replace(report, migration=moved)
+
+    def _moved(
+        self, ready: Report, wish: ServerWish, id_: str, state: MigrationState, power: Power = Power.UNKNOWN
+    ) -> Report:
+        return msgspec.structs.replace(ready, power=power, reboots=wish.reboots, migration=MigrationReport(id_, state))
+
+    def welcome(self, server_id: str, migration_id: str) -> None:
+        """A server has come from a neighbour."""
+        self.arrived.add(migration_id)
+        self.running.add(server_id)
+        key = (Noun.SERVER, server_id)
+        if key in self.known and key not in self.wished:
+            self.wished[key] = self.known[key]
 
     async def sync(self) -> int:
         """Read and report once; how many wishes and reports there were."""
@@ -136,12 +219,29 @@ async def add_host(cloud: TestCloud, name: str = "host-a", **inventory: Any) -> 
     return host
 
 
+def meet(*hosts: SimHost) -> None:
+    """Let hosts send each other servers."""
+    for host in hosts:
+        host.neighbours = {other.name: other for other in hosts if other is not host}
+
+
+def find_twins(*hosts: SimHost) -> set[str]:
+    """Servers that run on more than one host: there must never be any."""
+    seen: set[str] = set()
+    twins: set[str] = set()
+    for host in hosts:
+        twins |= seen & host.running
+        seen |= host.running
+    return twins
+
+
 async def converge(cloud: TestCloud, *hosts: SimHost, rounds_most: int = 50) -> None:
     """Let hosts and sagas work until nothing is left to do."""
     for _ in range(rounds_most):
         done = await cloud.sagas.step()
         for host in hosts:
             done += await host.sync()
+            assert not find_twins(*hosts), "servers run twice"
         if not done:
             return
     raise AssertionError("hosts and sagas do not come to rest")

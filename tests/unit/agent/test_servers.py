@@ -8,7 +8,21 @@ import msgspec
 import pytest
 
 from ostro.agent.drivers.hypervisor import Domain, Memo
-from ostro.agent.servers import GRACE_S, Attach, Define, Detach, Note, Plug, Start, Step, Stop, TakeOver, Unplug, plan
+from ostro.agent.servers import (
+    GRACE_S,
+    Adopt,
+    Attach,
+    Define,
+    Detach,
+    Note,
+    Plug,
+    Start,
+    Step,
+    Stop,
+    TakeOver,
+    Unplug,
+    plan,
+)
 from ostro.model.errors import Unsupported
 from ostro.model.wishes import AttachmentWish, Power, ServerWish
 
@@ -54,6 +68,8 @@ def perform(have: Domain | None, step: Step, wished: ServerWish) -> Domain:
         case _:
             assert have is not None
     match step:
+        case Adopt():
+            return have
         case TakeOver():
             assert have.power in (Power.OFF, Power.CRASHED), "a disk in use here is not taken from anybody"
             return have
@@ -93,6 +109,13 @@ def test_a_plan_brings_any_domain_to_any_wish_and_then_rests(wished: ServerWish)
             assert after.power in (Power.OFF, Power.CRASHED)
         elif not rests(have, wished):
             assert after.power is Power.ON
+
+
+def test_a_server_that_has_come_is_adopted_once_and_goes_on() -> None:
+    come = Domain("s", Power.ON, Memo(0, 0, BOOT, "migration"), [])
+    assert plan(come, wish(), GENERATION, BOOT) == [Adopt(), Note(Memo(GENERATION, 0, BOOT))]
+    sent = Domain("s", Power.ON, Memo(GENERATION - 1, 0, BOOT, "migration"), [])
+    assert plan(sent, wish(), GENERATION, BOOT) == [Note(Memo(GENERATION, 0, BOOT))]
 
 
 @pytest.mark.parametrize("power", [Power.ON, Power.OFF])

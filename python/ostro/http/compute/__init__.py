@@ -11,6 +11,7 @@ from ostro.http.compute import keypairs as keypairs
 from ostro.http.compute import metadata as metadata
 from ostro.http.compute import quotas as quotas
 from ostro.http.compute import server_groups as server_groups
+from ostro.http.compute import server_migrations as server_migrations
 from ostro.http.compute import servers as servers
 from ostro.http.compute import services as services
 from ostro.http.compute import tags as tags

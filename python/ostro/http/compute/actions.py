@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ostro.http.asks import await_answer
+from ostro.http.compute.moving_actions import migrate_live
 from ostro.http.compute.service import COMPUTE
 from ostro.http.policy import Rule, enforce
 from ostro.http.request import Reply, Request
@@ -87,7 +88,7 @@ async def _console_output(req: Request, server_id: str, value: Any) -> Reply:
     return Reply({"output": await await_answer(req, ask)}, status=200)
 
 
-def _action(policy: str, rule: Rule, schema: dict[str, Any], act: Act) -> Action:
+def _action(policy: str, rule: Rule, schema: Mapping[str, Any], act: Act) -> Action:
     return Action(f"os_compute_api:{policy}", rule, Validator(schema), act)
 
 
@@ -108,6 +109,7 @@ ACTIONS: dict[str, Action] = {
         strict({"state": {"enum": ["active", "error"]}}, ("state",)),
         _reset_state,
     ),
+    "os-migrateLive": _action("os-migrate-server:migrate_live", Rule.ADMIN, ANY_OBJECT, migrate_live),
     "forceDelete": _action("os-deferred-delete:force", Rule.MEMBER, NULL, _force_delete),
     "os-getConsoleOutput": _action(
         "os-console-output", Rule.MEMBER, {"type": "object", "properties": {"length": LENGTH}}, _console_output
@@ -129,7 +131,6 @@ UNSUPPORTED = frozenset(
         "os-getSPICEConsole",
         "os-getSerialConsole",
         "os-getVNCConsole",
-        "os-migrateLive",
         "pause",
         "rebuild",
         "removeFixedIp",

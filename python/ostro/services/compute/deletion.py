@@ -17,6 +17,7 @@ from ostro.runtime.faults import Faults
 from ostro.saga.engine import start_saga
 from ostro.services.block.volumes import delete_with_server
 from ostro.services.compute.instance_actions import EVERY_ACTION, finish, record_action
+from ostro.services.compute.moves import break_off
 from ostro.services.compute.servers import lock_free, refresh_status, release_volume
 from ostro.services.compute.visibility import get_server
 from ostro.services.image.holds import drop_image
@@ -43,6 +44,7 @@ def delete_server(tx: Tx, context: Context, engine: PlacementEngine, faults: Fau
         bury(tx, engine, server, context.new_id, context.now_us)
     else:
         SERVERS.update(tx, server.id, deleting=True, updated_at_us=context.now_us)
+        break_off(tx, context.new_id(), server, context.now_us, "The server was deleted.")
         wish_absence(tx, server.host_id, Noun.SERVER, server.id)
         start_saga(tx, context.new_id(), SAGA, server.id, {}, context.now_us)
         refresh_status(tx, server.id, context.now_us)

@@ -31,6 +31,14 @@ EVENTS = {
     "detach_volume": "compute_detach_volume",
     "attach_interface": "compute_attach_interface",
     "detach_interface": "compute_detach_interface",
+    "live-migration": "compute_live_migration",
+    "live_migration_force_complete": "compute_live_migration_force_complete",
+    "live_migration_cancel": "compute_live_migration_abort",
+    "migrate": "compute_prep_resize",
+    "resize": "compute_prep_resize",
+    "confirmResize": "compute_confirm_resize",
+    "revertResize": "compute_revert_resize",
+    "evacuate": "compute_rebuild_instance",
 }
 """The event of each action; the others are done at once and have none."""
 STAGES_MOST = 50

@@ -23,6 +23,8 @@ from ostro.model.volumes import AttachmentStatus
 from ostro.model.wishes import AttachmentWish, Noun, Phase, Power, Report, ServerWish
 from ostro.services.block.attachments import list_server_volumes, mark_attached, release
 from ostro.services.compute.instance_actions import NIC_ACTIONS, POWER_ACTIONS, VOLUME_ACTIONS, finish, is_under_way
+from ostro.services.compute.move_reports import note_progress, poke_leaving
+from ostro.services.compute.moving_wishes import moving_wishes
 from ostro.services.compute.visibility import get_server as get_server
 from ostro.services.network.binding import detach_nic, list_server_ports
 from ostro.store.attachments import Attachment
@@ -30,6 +32,7 @@ from ostro.store.block_devices import BLOCK_DEVICES
 from ostro.store.database import Tx
 from ostro.store.reports import find_report
 from ostro.store.sagas import SAGAS
+from ostro.store.server_migrations import SERVER_MIGRATIONS
 from ostro.store.servers import SERVER_STARTS, SERVERS, Fault, Server
 from ostro.store.wishes import find_generation, set_wish
 
@@ -56,11 +59,21 @@ def require_state(
         raise Conflict(f"Cannot '{verb}' instance {server.id} while it is in task_state {server.task_state}")
 
 
-def put_wish(tx: Tx, server: Server) -> int:
-    """Tell the server's host what is wished of it now; the wish's generation."""
+def put_wish(tx: Tx, server: Server) -> None:
+    """Tell the server's host what is wished of it now; while it moves, both of its hosts."""
+    wish = make_wish(tx, server)
+    if not server.migration_id:
+        set_wish(tx, server.host_id, Noun.SERVER, server.id, wish)
+        return
+    for host_id, moved in moving_wishes(SERVER_MIGRATIONS.get(tx, server.migration_id), server, wish):
+        set_wish(tx, host_id, Noun.SERVER, server.id, moved)
+
+
+def make_wish(tx: Tx, server: Server) -> ServerWish:
+    """The server as its row has it."""
     start = SERVER_STARTS.find(tx, server_id=server.id)
     attachments = _own_attachments(tx, server.id)
-    wish = ServerWish(
+    return ServerWish(
         id=server.id,
         name=server.name,
         project_id=server.project_id,
@@ -87,7 +100,6 @@ def put_wish(tx: Tx, server: Server) -> int:
         availability_zone=DEFAULT_ZONE,
         created_at=iso_z(server.created_at_us),
     )
-    return set_wish(tx, server.host_id, Noun.SERVER, server.id, wish)
 
 
 def _own_attachments(tx: Tx, server_id: str) -> list[Attachment]:
@@ -135,6 +147,8 @@ def _write_states(tx: Tx, server: Server, report: Report | None, now_us: int) ->
             reboot_hard=server.reboot_hard,
             found=Power.UNKNOWN if absent or report is None else report.power,
             reboots_done=0 if report is None else report.reboots,
+            moving=server.moving,
+            resized=server.resized,
         )
     )
     changes = {
@@ -155,7 +169,17 @@ def _write_states(tx: Tx, server: Server, report: Report | None, now_us: int) ->
 def settle_server(tx: Tx, host_id: str, report: Report, now_us: int) -> None:
     """A host has reported on a server. Idempotent."""
     server = SERVERS.find(tx, id=report.id)
-    if server is None or server.deleted_at_us or server.host_id != host_id:
+    if server is None or server.deleted_at_us or server.host_id != host_id or server.migration_id:
+        poke_leaving(tx, host_id, report)
+    if server is None or server.deleted_at_us:
+        return
+    if server.migration_id:
+        note_progress(tx, server.migration_id, host_id, report)
+    if server.host_id != host_id:
+        return
+    if server.moving is not TaskState.NONE:
+        # It may be off for the move, or run elsewhere already: nothing follows from that.
+        _write_states(tx, server, report, now_us)
         return
     current = report.generation == find_generation(tx, host_id, Noun.SERVER, report.id)
     if not server.deleting:

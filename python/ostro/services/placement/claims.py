@@ -12,7 +12,14 @@ from dataclasses import dataclass
 
 from ostro.model.errors import NoCapacity
 from ostro.services.placement.engine import PROPOSALS_MOST, TOPIC, HostRequest, PlacementEngine
-from ostro.store.allocations import CONSUMERS, Consumer, change_allocations, insert_allocations, list_by_provider
+from ostro.store.allocations import (
+    ALLOCATIONS,
+    CONSUMERS,
+    Consumer,
+    change_allocations,
+    insert_allocations,
+    list_by_provider,
+)
 from ostro.store.database import Tx
 from ostro.store.hosts import list_alive
 from ostro.store.inventories import give, list_fitting_hosts, take
@@ -103,4 +110,27 @@ def release_claim(tx: Tx, consumer_id: str, now_us: int, engine: PlacementEngine
             engine.note_used(tx, provider_id, amounts, given_back=True)
     raise_provider_generations(tx, list(held), now_us)
     CONSUMERS.delete(tx, consumer_id)
+    tx.ring(TOPIC)
+
+
+def hand_over_claim(tx: Tx, consumer_id: str, owner: Owner, now_us: int) -> None:
+    """Everything that the consumer has becomes the owner's, who is new. Amounts stay as they are."""
+    if CONSUMERS.find(tx, id=consumer_id) is None:
+        return
+    CONSUMERS.insert(tx, Consumer(owner.consumer_id, 1, owner.project_id, owner.user_id, owner.type, now_us, now_us))
+    ALLOCATIONS.update_where(tx, {"consumer_id": owner.consumer_id}, consumer_id=consumer_id)
+    CONSUMERS.delete(tx, consumer_id)
+    raise_provider_generations(tx, list(list_by_provider(tx, owner.consumer_id)), now_us)
+    tx.ring(TOPIC)
+
+
+def swap_claims(tx: Tx, one_id: str, other_id: str, now_us: int) -> None:
+    """Two consumers exchange what they have. Amounts stay as they are."""
+    mine, theirs = list_by_provider(tx, one_id), list_by_provider(tx, other_id)
+    for consumer_id in (one_id, other_id):
+        ALLOCATIONS.delete_where(tx, consumer_id=consumer_id)
+    for consumer_id, held in ((one_id, theirs), (other_id, mine)):
+        for provider_id, amounts in held.items():
+            insert_allocations(tx, consumer_id, provider_id, amounts)
+    raise_provider_generations(tx, sorted({*mine, *theirs}), now_us)
     tx.ring(TOPIC)

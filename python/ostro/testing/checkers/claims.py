@@ -12,11 +12,13 @@ OVERCOMMITTED = (
 OWNERLESS = (
     "SELECT DISTINCT a.consumer_id FROM allocations a"
     " LEFT JOIN servers s ON s.id = a.consumer_id AND s.deleted_at_us = 0 LEFT JOIN volumes v ON v.id = a.consumer_id"
-    " WHERE s.id IS NULL AND v.id IS NULL ORDER BY a.consumer_id"
+    " LEFT JOIN server_migrations m ON m.uuid = a.consumer_id"
+    " WHERE s.id IS NULL AND v.id IS NULL AND m.uuid IS NULL ORDER BY a.consumer_id"
 )
 SERVERS = (
     "SELECT s.id, s.host_id, s.vcpus, s.ram_mb, s.disk_gb, a.provider_id, a.resource_class, a.used FROM servers s"
-    " LEFT JOIN allocations a ON a.consumer_id = s.id WHERE s.deleted_at_us = 0 ORDER BY s.id"
+    " LEFT JOIN allocations a ON a.consumer_id = s.id WHERE s.deleted_at_us = 0 AND (s.migration_id = '' OR s.resized = 1)"
+    " ORDER BY s.id"
 )
 
 
@@ -26,12 +28,12 @@ def check_claims(tx: Tx, now_us: int) -> list[str]:
     complaints = [f"{wrong} inventories are not the sum of their allocations"] if wrong else []
     for provider_id, name, used, capacity in tx.all(OVERCOMMITTED):
         complaints.append(f"{used} of {capacity} {name} are used on {provider_id}")
-    complaints += [f"{row[0]} holds a claim and is neither a server nor a volume" for row in tx.all(OWNERLESS)]
+    complaints += [f"{row[0]} holds a claim and is no server, volume or migration" for row in tx.all(OWNERLESS)]
     return complaints + _check_servers(tx)
 
 
 def _check_servers(tx: Tx) -> list[str]:
-    """A server with a host holds there what it takes, and one without holds nothing."""
+    """A server that stays on a host holds there what it takes, and one without holds nothing."""
     wanted: dict[str, dict[tuple[str, str], int]] = {}
     held: dict[str, dict[tuple[str, str], int]] = {}
     for id_, host_id, vcpus, ram_mb, disk_gb, provider_id, name, used in tx.all(SERVERS):

@@ -39,6 +39,7 @@ def check_server_wishes(tx: Tx, now_us: int) -> list[str]:
         if not server.host_id or server.deleting or server.id in abandoned:
             continue
         before = find_generation(tx, server.host_id, Noun.SERVER, server.id)
-        if put_wish(tx, server) != before:
+        put_wish(tx, server)
+        if find_generation(tx, server.host_id, Noun.SERVER, server.id) != before:
             complaints.append(f"the wish for server {server.id} is not what its row says")
     return complaints

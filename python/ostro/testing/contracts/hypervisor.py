@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Hypervisor, Memo, Nic
-from ostro.model.errors import Conflict, NotFound
+from ostro.model.errors import Conflict, NotFound, Unavailable
 from ostro.model.wishes import Power
 
 CLOUD = "contract-cloud"
@@ -232,3 +232,67 @@ class HypervisorContract:
     async def kill_domain(self, hypervisor: Hypervisor, server_id: str) -> None:
         """Make the domain die by itself; for the subclass to do its way."""
         raise NotImplementedError
+
+
+@dataclass
+class Pair:
+    """Two hypervisors that can send each other domains. ``landed`` is a spec of the first's with the second's files."""
+
+    here: Hypervisor
+    there: Hypervisor
+    landed: Callable[[DomainSpec], DomainSpec]
+    copy: bool = True
+
+
+class MigrationContract:
+    """What every two hypervisor drivers of one kind must do. A subclass gives the fixtures ``pair`` and ``spec``, of a domain that can run."""
+
+    async def test_a_domain_goes_to_the_other_and_is_that_ones(self, pair: Pair, spec: DomainSpec) -> None:
+        for one in (pair.here, pair.there):
+            one.watch(CLOUD, Changes())
+        here = msgspec.structs.replace(MEMO, move="m-1")
+        there = Memo(0, MEMO.reboots, "boot-there", "m-1")
+        await pair.here.define(spec, here)
+        await pair.here.start(spec.server_id)
+        landing = await pair.there.prepare_arrival(pair.landed(spec), there)
+        assert await pair.there.find(spec.server_id) is None
+        assert await pair.here.migration(spec.server_id) is None
+        await pair.here.migrate(spec.server_id, landing, copy=pair.copy)
+        found = await pair.there.find(spec.server_id)
+        assert found is not None and (found.power, found.memo, found.moving) == (Power.ON, there, False)
+        assert found.nics == [nic.mac for nic in spec.nics]
+        left = await pair.here.find(spec.server_id)
+        assert left is not None and (left.power, left.memo, left.sent, left.moving) == (Power.OFF, here, True, False)
+        await pair.here.delete(spec.server_id)
+        assert await pair.here.find(spec.server_id) is None
+        # It is an ordinary domain there, also after it was off.
+        await pair.there.note(spec.server_id, MEMO)
+        await pair.there.stop(spec.server_id, 0)
+        assert (await pair.there.find(spec.server_id)) == msgspec.structs.replace(found, power=Power.OFF, memo=MEMO)
+        await pair.there.start(spec.server_id)
+        await pair.there.delete(spec.server_id)
+
+    async def test_what_is_over_can_be_aborted_and_forced(self, pair: Pair, spec: DomainSpec) -> None:
+        for one in (pair.here, pair.there):
+            one.watch(CLOUD, Changes())
+        for _twice in range(2):
+            await pair.here.abort_migration(spec.server_id)
+            await pair.here.force_migration(spec.server_id)
+            assert await pair.here.migration(spec.server_id) is None
+        landing = await pair.there.prepare_arrival(pair.landed(spec), MEMO)
+        with pytest.raises(NotFound):
+            await pair.here.migrate(spec.server_id, landing, copy=pair.copy)
+        await pair.there.delete(spec.server_id)
+
+    async def test_a_domain_that_is_off_is_not_sent(self, pair: Pair, spec: DomainSpec) -> None:
+        for one in (pair.here, pair.there):
+            one.watch(CLOUD, Changes())
+        await pair.here.define(spec, MEMO)
+        landing = await pair.there.prepare_arrival(pair.landed(spec), Memo(0, 0, "", "m-2"))
+        with pytest.raises(Unavailable):
+            await pair.here.migrate(spec.server_id, landing, copy=pair.copy)
+        found = await pair.here.find(spec.server_id)
+        assert found is not None and not found.sent and not found.moving
+        assert await pair.there.find(spec.server_id) is None
+        await pair.there.delete(spec.server_id)
+        await pair.here.delete(spec.server_id)

@@ -101,6 +101,14 @@ class Block(Protocol):
         """
         ...
 
+    async def find_root(self, server_id: str) -> Stored | None:
+        """The server's root disk, whichever host made it; None when this host can't reach one."""
+        ...
+
+    async def hand_over_root(self, server_id: str, heir: str) -> None:
+        """The server is on another host now, of this name: what hosts share of its root disk is that one's to delete. There being none succeeds."""
+        ...
+
     async def take_over(self, server_id: str, volume_ids: Sequence[str]) -> None:
         """See to it that no other host can write to the server's root disk and these volumes any more, before it is started here.
 

@@ -75,6 +75,18 @@ class FakeBlock:
         await trio.lowlevel.checkpoint()
         self.taken_over |= {server_id, *volume_ids}
 
+    async def find_root(self, server_id: str) -> Stored | None:
+        await trio.lowlevel.checkpoint()
+        if server_id not in self._roots and self._config.backends[0] == CEPH:
+            # Storage that hosts share is everywhere as it was made anywhere.
+            self._roots[server_id] = Stored(f"/fake/servers/{server_id}", "raw", GIB, backend=CEPH)
+        return self._roots.get(server_id)
+
+    async def hand_over_root(self, server_id: str, heir: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._config.backends[0] == CEPH:
+            self._roots.pop(server_id, None)
+
     async def drop_root(self, server_id: str) -> None:
         await trio.lowlevel.checkpoint()
         self._roots.pop(server_id, None)

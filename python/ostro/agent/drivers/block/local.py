@@ -109,6 +109,17 @@ class LocalBlock:
         # A file of this host is opened by nobody else.
         await trio.lowlevel.checkpoint()
 
+    async def find_root(self, server_id: str) -> Stored | None:
+        return await self._call(self._find_root, server_id)
+
+    def _find_root(self, server_id: str) -> Stored | None:
+        root = self._servers / server_id / "root.qcow2"
+        return Stored(str(root), "qcow2", guest_size(root, "qcow2")) if root.exists() else None
+
+    async def hand_over_root(self, server_id: str, heir: str) -> None:
+        """Nobody shares it."""
+        await trio.lowlevel.checkpoint()
+
     async def drop_root(self, server_id: str) -> None:
         await self._call(shutil.rmtree, self._servers / server_id, True)
 

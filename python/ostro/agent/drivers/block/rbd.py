@@ -222,6 +222,15 @@ class RbdBlock:
         assert found is not None, "it has been made"
         return found
 
+    async def find_root(self, server_id: str) -> Stored | None:
+        return await self._find(self._root(server_id))
+
+    async def hand_over_root(self, server_id: str, heir: str) -> None:
+        disk = self._root(server_id)
+        if await self._call(disk.name, disks.find_owner, disk) == self._host:
+            await self._call(disk.name, disks.set_owner, disk, heir)
+        await self._forget(disk.name)
+
     async def take_over(self, server_id: str, volume_ids: Sequence[str]) -> None:
         for disk in (self._root(server_id), *map(self._volume, volume_ids)):
             broken = await self._call(disk.name, disks.break_lock, disk)

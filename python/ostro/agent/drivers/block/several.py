@@ -78,6 +78,13 @@ class SeveralBlocks:
     async def take_over(self, server_id: str, volume_ids: Sequence[str]) -> None:
         await self._ceph.take_over(server_id, volume_ids)
 
+    async def find_root(self, server_id: str) -> Stored | None:
+        return await self._local.find_root(server_id) or await self._ceph.find_root(server_id)
+
+    async def hand_over_root(self, server_id: str, heir: str) -> None:
+        if server_id not in (await self._local.contents()).roots:
+            await self._ceph.hand_over_root(server_id, heir)
+
     async def drop_root(self, server_id: str) -> None:
         if server_id in (await self._local.contents()).roots:
             await self._local.drop_root(server_id)

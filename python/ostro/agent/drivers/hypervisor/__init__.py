@@ -2,8 +2,8 @@
 
 A domain belongs to us when it carries our tag with the cloud's id; others are never listed and never touched. The tag
 also holds a **memo**, what the agent must remember of the domain across its own restarts and the hypervisor's: the
-generation it has carried out, the reboots it has carried out, and the boot of the host in which it last started
-the domain. The memo is stored with the domain and dies with it, so it can't be out of step with it.
+generation it has carried out, the reboots it has carried out, the boot of the host in which it last started the domain, and the migration
+by which it has come or was last sent. The memo is stored with the domain and dies with it, so it can't be out of step with it.
 
 Every method is idempotent and may be cancelled anywhere; calling it again finishes the work. A call that hangs (an
 unreachable disk server, a stuck monitor) ends in ``Unavailable`` at its deadline and doesn't hold up other domains.
@@ -73,6 +73,7 @@ class Memo(msgspec.Struct, frozen=True):
     generation: int
     reboots: int
     boot_id: str
+    move: str = ""
 
 
 class DomainSpec(msgspec.Struct, frozen=True):
@@ -89,7 +90,11 @@ class DomainSpec(msgspec.Struct, frozen=True):
 
 class Domain(msgspec.Struct, frozen=True):
     """A domain of ours as it was found. ``attached`` lists the ids of the volumes plugged in and ``nics`` the addresses (MAC) of its
-    cards, in no particular order. ``shared`` says whether it has a disk in storage that hosts share."""
+    cards, in no particular order. ``shared`` says whether it has a disk in storage that hosts share.
+
+    ``moving`` is a domain that a migration is under way with, from here or to here; one that comes is not yet this host's. ``sent`` is one that
+    is off because its guest has gone to another host, as far as the hypervisor remembers that.
+    """
 
     server_id: str
     power: Power
@@ -97,6 +102,19 @@ class Domain(msgspec.Struct, frozen=True):
     attached: list[str]
     nics: list[str] = []
     shared: bool = False
+    moving: bool = False
+    sent: bool = False
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a migration from here has come, in bytes; disks count where they are copied."""
+
+    memory_total: int = 0
+    memory_processed: int = 0
+    memory_remaining: int = 0
+    disk_total: int = 0
+    disk_processed: int = 0
+    disk_remaining: int = 0
 
 
 class Hypervisor(Protocol):
@@ -212,6 +230,42 @@ class Hypervisor(Protocol):
 
     async def note(self, server_id: str, memo: Memo) -> None:
         """Replace the memo. Raises NotFound when there is no such domain of ours."""
+        ...
+
+    async def prepare_arrival(self, spec: DomainSpec, memo: Memo) -> str:
+        """Be ready to take a domain over from another host's hypervisor, and return what that needs to know of this one.
+
+        The domain will be as ``spec`` says, with ``memo``; its disks and taps are there. Nothing is started here, and nothing has to be undone but
+        what `delete` does.
+
+        Raises:
+            Unsupported: other hosts can't reach this hypervisor.
+        """
+        ...
+
+    async def migrate(self, server_id: str, landing: str, *, copy: bool) -> None:
+        """Send a running domain to the hypervisor whose `prepare_arrival` returned ``landing``, and return when it runs there.
+
+        With ``copy``, what its disks hold is sent along, and without, both hosts have them. The guest's own pace decides how long that takes: this has no
+        deadline. The domain stays defined here, off. Cancelled or not, the attempt goes on by itself; see ``Domain.moving``.
+
+        Raises:
+            NotFound: there is no such domain of ours.
+            Unavailable: it failed, or was aborted, and the domain runs on here.
+        """
+        ...
+
+    async def migration(self, server_id: str) -> Progress | None:
+        """How far a migration from here has come; None when none is under way."""
+        ...
+
+    async def abort_migration(self, server_id: str) -> None:
+        """Break off a migration from here. There being none succeeds."""
+        ...
+
+    async def force_migration(self, server_id: str) -> None:
+        """Bring a migration from here to its end soon, by running the guest on the other host before all its memory is there, or else by pausing it
+        meanwhile. There being none succeeds."""
         ...
 
     async def console_log(self, server_id: str, lines: int) -> str:

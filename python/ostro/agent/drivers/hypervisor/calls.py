@@ -6,14 +6,19 @@ Any may raise ``libvirt.libvirtError`` besides what it says, which `Connection` 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import libvirt
 
-from ostro.agent.drivers.hypervisor import Disk, Domain, Memo, Nic
+from ostro.agent.drivers.hypervisor import Disk, Domain, Memo, Nic, Progress
 from ostro.agent.drivers.hypervisor.domain_xml import (
     TAG_NAME,
     TAG_URI,
+    Landing,
     disk_xml,
     domain_name,
+    moved_xml,
     nic_xml,
     read_disks,
     read_nics,
@@ -24,6 +29,9 @@ from ostro.agent.drivers.hypervisor.domain_xml import (
 )
 from ostro.model.errors import Conflict, NotFound
 from ostro.model.wishes import Power
+
+LONGEST_PAUSE_MS = 2_000_000
+"""The most that QEMU takes."""
 
 _POWER = {
     libvirt.VIR_DOMAIN_RUNNING: Power.ON,
@@ -83,7 +91,38 @@ def _read(handle: libvirt.virDomain, cloud_id: str) -> Domain | None:
         nics.update(read_nics(live))
     attached = {disk.volume_id for disk in disks if disk.volume_id}
     shared = any(disk.ceph is not None for disk in disks)
-    return Domain(handle.UUIDString(), power, tag[2], sorted(attached), sorted(nics), shared)
+    # What comes is as it will be, memo and all, and stands still until it is here.
+    is_coming = reason == libvirt.VIR_DOMAIN_PAUSED_MIGRATION and not tag[2].generation and power is Power.PAUSED
+    return Domain(
+        handle.UUIDString(),
+        power,
+        tag[2],
+        sorted(attached),
+        sorted(nics),
+        shared,
+        moving=is_coming or _is_moving(handle),
+        sent=state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED,
+    )
+
+
+_MIGRATIONS = (libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN, libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)
+
+
+def _is_moving(handle: libvirt.virDomain) -> bool:
+    """Whether a migration is under way with the domain."""
+    if not handle.isActive():
+        return False
+    stats = _job_stats(handle)
+    return stats.get("type", 0) != libvirt.VIR_DOMAIN_JOB_NONE and stats.get("operation") in _MIGRATIONS
+
+
+def _job_stats(handle: libvirt.virDomain) -> dict[str, Any]:
+    try:
+        return dict(handle.jobStats())
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
+            return {}
+        raise
 
 
 def _find_ours(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> libvirt.virDomain | None:
@@ -257,6 +296,62 @@ def note(connection: libvirt.virConnect, cloud_id: str, server_id: str, memo: Me
         TAG_URI,
         libvirt.VIR_DOMAIN_AFFECT_CONFIG,
     )
+
+
+def migrate(
+    connection: libvirt.virConnect, cloud_id: str, server_id: str, landing: Landing, uri: str, *, copy: bool
+) -> None:
+    """Send the domain, from libvirt to libvirt. Blocks until it has gone, or doesn't."""
+    handle = _get_ours(connection, cloud_id, server_id)
+    flags = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_PERSIST_DEST
+    flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE
+    parameters: dict[str, Any] = {
+        libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://{landing.address}",
+        libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS: landing.address,
+        libvirt.VIR_MIGRATE_PARAM_DEST_XML: moved_xml(handle.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE), landing),
+        libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: moved_xml(
+            handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_MIGRATABLE), landing
+        ),
+    }
+    own = [disk.device for disk in read_disks(handle.XMLDesc()) if disk.ceph is None]
+    if copy and own:
+        # Only what was written on top: the base images are on both hosts.
+        flags |= libvirt.VIR_MIGRATE_NON_SHARED_INC
+        parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = own
+    elif own:
+        raise Conflict("The server has disks that the hosts don't share.")
+    if landing.tls:
+        flags |= libvirt.VIR_MIGRATE_TLS
+    handle.migrateToURI3(uri, parameters, flags)
+
+
+def migration(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> Progress | None:
+    handle = _find_ours(connection, cloud_id, server_id)
+    stats = _job_stats(handle) if handle is not None and handle.isActive() else {}
+    if stats.get("type", 0) == libvirt.VIR_DOMAIN_JOB_NONE or stats.get("operation") not in _MIGRATIONS:
+        return None
+    return Progress(**{name: int(stats.get(name, 0)) for name in Progress.__struct_fields__})
+
+
+def abort_migration(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> None:
+    handle = _find_ours(connection, cloud_id, server_id)
+    if handle is not None and _is_moving(handle):
+        _unless_over(handle.abortJob)
+
+
+def force_migration(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> None:
+    """Let the guest stand still for as long as it takes to send the rest."""
+    handle = _find_ours(connection, cloud_id, server_id)
+    if handle is not None and _is_moving(handle):
+        _unless_over(lambda: handle.migrateSetMaxDowntime(LONGEST_PAUSE_MS))
+
+
+def _unless_over(act: Callable[[], object]) -> None:
+    try:
+        act()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
+            raise
 
 
 def keep_secret(connection: libvirt.virConnect, secret_id: str, title: str, value: bytes) -> None:

@@ -34,6 +34,8 @@ OPEN_DEADLINE_S = 60.0
 
 LOOKERS = 4
 ACTORS = 8
+SENDERS = 4
+"""Migrations from here at once: they share the line, and each would end later."""
 
 
 class Connection:
@@ -59,6 +61,7 @@ class Connection:
         self._closed = trio.Event()
         self._looking = Pool("libvirt", LOOKERS)
         self._acting = Pool("libvirt", ACTORS)
+        self._sending = Pool("libvirt migrations", SENDERS)
         self._listening = Pool("libvirt events", 1)
         self._opening = Pool("libvirt open", 1)
 
@@ -71,6 +74,10 @@ class Connection:
     async def act(self, fn: Callable[Concatenate[libvirt.virConnect, P], T], *args: P.args, **_: P.kwargs) -> T:
         """Run ``fn(connection, *args)``, which changes something. Raises as `look` does."""
         return await self._run(self._acting, ACT_DEADLINE_S, functools.partial(fn, self._open_connection(), *args))
+
+    async def send(self, fn: Callable[[libvirt.virConnect], T]) -> T:
+        """Run ``fn(connection)``, which sends a domain away and takes as long as that takes. Raises as `look` does."""
+        return await self._run(self._sending, float("inf"), functools.partial(fn, self._open_connection()))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Connect, and connect again whenever the connection is lost; started once the first one stands.

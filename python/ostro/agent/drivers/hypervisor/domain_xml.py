@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+import msgspec
+
 from ostro.agent.drivers.block import CephAccess
 from ostro.agent.drivers.hypervisor import Disk, DomainSpec, Memo, Nic
 from ostro.model.qos import FRONT_END_LIMITS as NUMBERS
@@ -27,6 +29,21 @@ _OFFLOADS = {
     "host": ("csum", "gso", "tso4", "tso6", "ecn", "ufo"),
     "guest": ("csum", "tso4", "tso6", "ecn", "ufo"),
 }
+
+
+class Landing(msgspec.Struct, frozen=True):
+    """What a hypervisor says of itself to one that sends it a domain.
+
+    ``address`` and ``port`` are where its libvirt listens, ``tls`` whether both sides have to show certificates there.
+    """
+
+    address: str
+    port: int
+    tls: bool
+    disks: list[Disk]
+    console_log: str
+    memo: Memo
+
 
 ET.register_namespace(TAG_NAME, TAG_URI)
 
@@ -122,8 +139,32 @@ def read_tag(domain_xml_: str) -> tuple[str, str, Memo] | None:
     tag = ET.fromstring(domain_xml_).find(f"metadata/{{{TAG_URI}}}domain")
     if tag is None:
         return None
-    memo = Memo(int(tag.get("generation", "0")), int(tag.get("reboots", "0")), tag.get("boot", ""))
+    memo = Memo(int(tag.get("generation", "0")), int(tag.get("reboots", "0")), tag.get("boot", ""), tag.get("move", ""))
     return tag.get("cloud", ""), tag.get("project", ""), memo
+
+
+def moved_xml(domain_xml_: str, landing: Landing) -> str:
+    """A domain's XML as the other host will have it: its devices as they are, but with that host's files and memo."""
+    domain = ET.fromstring(domain_xml_)
+    disks = {disk.device: disk for disk in landing.disks}
+    for element in domain.iterfind("devices/disk"):
+        target = element.find("target")
+        disk = disks.get(target.get("dev", "") if target is not None else "")
+        if disk is not None:
+            for name in ("source", "backingStore"):
+                for old in element.findall(name):
+                    element.remove(old)
+            new = _disk(disk).find("source")
+            assert new is not None, "every disk of ours has one"
+            element.append(new)
+    for log_file in domain.iterfind("devices/*/log"):
+        log_file.set("file", landing.console_log)
+    tag = domain.find(f"metadata/{{{TAG_URI}}}domain")
+    metadata = domain.find("metadata")
+    assert tag is not None and metadata is not None, "only domains of ours are moved"
+    metadata.remove(tag)
+    metadata.append(_tag(landing.memo, tag.get("cloud", ""), tag.get("project", "")))
+    return ET.tostring(domain, encoding="unicode")
 
 
 def read_disks(domain_xml_: str) -> list[Disk]:
@@ -153,7 +194,7 @@ def _text(parent: ET.Element, element: str, text: str, **attributes: str) -> Non
 
 
 def _tag(memo: Memo, cloud_id: str, project_id: str) -> ET.Element:
-    return ET.Element(
+    tag = ET.Element(
         f"{{{TAG_URI}}}domain",
         cloud=cloud_id,
         project=project_id,
@@ -161,6 +202,9 @@ def _tag(memo: Memo, cloud_id: str, project_id: str) -> ET.Element:
         reboots=str(memo.reboots),
         boot=memo.boot_id,
     )
+    if memo.move:
+        tag.set("move", memo.move)
+    return tag
 
 
 def _identity(domain: ET.Element, server_id: str) -> None:

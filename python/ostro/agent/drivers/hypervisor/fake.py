@@ -2,6 +2,7 @@
 
 It keeps the same books as the real one (domains, memos, disks, console logs) in memory and in a journal, one line per
 change, from which the next start resumes: like real domains, fake ones outlive the agent. A change costs some 20 us.
+A guest goes to another fake hypervisor by a file in that one's state directory, once this one's journal says that it has gone.
 What guests and hosts do by themselves is played by the methods beyond the Protocol: `power_off_inside`, `crash`, `lose_host_power`.
 """
 
@@ -10,14 +11,14 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 import structlog
 import trio
 
-from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Facts, Memo, Nic
+from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Facts, Memo, Nic, Progress
 from ostro.model.errors import Conflict, NotFound, Unavailable
 from ostro.model.ids import new_uuid
 from ostro.model.volumes import LUKS
@@ -28,16 +29,19 @@ log = structlog.get_logger()
 
 HYPERVISOR_VERSION = 1_000_000
 CONSOLE_LINES_MAX = 100
+MEMORY_BYTES = 1 << 30
+"""What every guest is said to have while it moves."""
 
 
 @dataclass(frozen=True)
 class FakeConfig:
-    """``start_s`` is how long a domain takes to start and ``obeys_button`` whether guests react to ACPI."""
+    """``start_s`` is how long a domain takes to start, ``migrate_s`` to go to another host, and ``obeys_button`` whether guests react to ACPI."""
 
     state_dir: Path
     vcpus: int = 1024
     ram_mb: int = 4 * 1024 * 1024
     start_s: float = 0.0
+    migrate_s: float = 0.0
     obeys_button: bool = True
 
 
@@ -53,15 +57,42 @@ class _State(msgspec.Struct):
     console: list[str] = []
     gone: bool = False
     nics: list[Nic] = []
+    sent_to: str = ""
 
     def found(self) -> Domain:
         attached = sorted(disk.volume_id for disk in self.disks if disk.volume_id)
         nics = sorted(nic.mac.lower() for nic in self.nics)
         shared = any(disk.ceph is not None for disk in self.disks)
-        return Domain(self.server_id, self.power, self.memo, attached, nics, shared)
+        return Domain(self.server_id, self.power, self.memo, attached, nics, shared, sent=bool(self.sent_to))
 
     def say(self, line: str) -> None:
         self.console = [*self.console[1 - CONSOLE_LINES_MAX :], line]
+
+
+class _Landing(msgspec.Struct, frozen=True):
+    """Where a guest goes: the file that it arrives as, the migration that it arrives by, and what it will be there."""
+
+    path: str
+    spec: DomainSpec
+    memo: Memo
+
+
+class _Guest(msgspec.Struct, frozen=True):
+    """What of a guest goes along."""
+
+    move: str
+    power: Power
+    console: list[str]
+
+
+@dataclass
+class _Sending:
+    """A migration from here."""
+
+    landing: str
+    at_s: float
+    ended: trio.Event = field(default_factory=trio.Event)
+    failure: str = ""
 
 
 class _Boot(msgspec.Struct):
@@ -122,6 +153,14 @@ class _Journal:
         os.close(self._fd)
 
 
+def _hand_over(landing: str, guest: _Guest) -> None:
+    """Put the guest where the other hypervisor finds it, whole or not at all."""
+    path = Path(msgspec.json.decode(landing, type=_Landing).path)
+    draft = path.with_suffix(".new")
+    draft.write_bytes(msgspec.json.encode(guest))
+    draft.rename(path)
+
+
 @asynccontextmanager
 async def open_(world: World, config: FakeConfig) -> AsyncIterator[FakeHypervisor]:
     """Resume from the journal in the state directory, or begin one."""
@@ -147,6 +186,8 @@ class FakeHypervisor:
         self._states = states
         self._boot_id = boot_id
         self._cloud_id = ""
+        self._expected: dict[str, _Landing] = {}
+        self._sending: dict[str, _Sending] = {}
         self._changed: Callable[[str], None] = lambda _server_id: None
         self._observer: Callable[[str, Domain | None], None] = lambda _server_id, _domain: None
         self._away = False
@@ -172,13 +213,13 @@ class FakeHypervisor:
 
     async def domains(self) -> list[Domain]:
         await self._reach()
-        ours = [state.found() for state in self._states.values() if state.cloud_id == self._cloud_id]
+        ours = [self._found(state) for state in self._states.values() if state.cloud_id == self._cloud_id]
         return sorted(ours, key=lambda domain: domain.server_id)
 
     async def find(self, server_id: str) -> Domain | None:
         await self._reach()
         state = self._find(server_id)
-        return None if state is None else state.found()
+        return None if state is None else self._found(state)
 
     async def define(self, spec: DomainSpec, memo: Memo) -> None:
         await self._reach()
@@ -186,6 +227,7 @@ class FakeHypervisor:
         if state.cloud_id != self._cloud_id:
             raise Conflict(f"A domain with the id {spec.server_id} exists on this host and is not of this cloud.")
         state.name, state.memo, state.disks, state.nics = spec.name, memo, list(spec.disks), list(spec.nics)
+        state.sent_to = ""
         self._states[spec.server_id] = state
         self._save(state)
 
@@ -228,6 +270,8 @@ class FakeHypervisor:
 
     async def delete(self, server_id: str) -> None:
         await self._reach()
+        self._expected.pop(server_id, None)
+        self._end_sending(server_id, "The domain was deleted.")
         if self._find(server_id) is None:
             return
         del self._states[server_id]
@@ -298,6 +342,84 @@ class FakeHypervisor:
         """Call ``observer`` at once with every domain that changes, and with None for one that is gone: for simulations."""
         self._observer = observer
 
+    async def prepare_arrival(self, spec: DomainSpec, memo: Memo) -> str:
+        await self._reach()
+        landing = _Landing(str(self._config.state_dir / f"arrival-{memo.move}.json"), spec, memo)
+        self._expected[spec.server_id] = landing
+        return msgspec.json.encode(landing).decode()
+
+    async def migrate(self, server_id: str, landing: str, *, copy: bool) -> None:
+        await self._reach()
+        state = self._get(server_id)
+        if state.power is Power.OFF:
+            raise Unavailable("The domain is off.")
+        sending = self._sending.setdefault(server_id, _Sending(landing, trio.current_time() + self._config.migrate_s))
+        while not sending.ended.is_set():
+            with trio.move_on_after(max(0.0, sending.at_s - trio.current_time())):
+                await sending.ended.wait()
+            self._go_on_sending(server_id)
+        if sending.failure:
+            raise Unavailable(sending.failure)
+
+    async def migration(self, server_id: str) -> Progress | None:
+        await self._reach()
+        self._go_on_sending(server_id)
+        sending = self._sending.get(server_id)
+        if sending is None:
+            return None
+        left = (sending.at_s - trio.current_time()) / self._config.migrate_s if self._config.migrate_s else 0.0
+        return Progress(MEMORY_BYTES, MEMORY_BYTES - int(MEMORY_BYTES * left), int(MEMORY_BYTES * left))
+
+    async def abort_migration(self, server_id: str) -> None:
+        await self._reach()
+        self._go_on_sending(server_id)
+        self._end_sending(server_id, "The migration was aborted.")
+
+    async def force_migration(self, server_id: str) -> None:
+        await self._reach()
+        sending = self._sending.get(server_id)
+        if sending is not None:
+            sending.at_s = trio.current_time()
+            self._go_on_sending(server_id)
+
+    def _go_on_sending(self, server_id: str) -> None:
+        """Let a guest go whose time has come."""
+        sending = self._sending.get(server_id)
+        if sending is None or trio.current_time() < sending.at_s:
+            return
+        state = self._get(server_id)
+        guest = _Guest(msgspec.json.decode(sending.landing, type=_Landing).memo.move, state.power, state.console)
+        state.power, state.sent_to = Power.OFF, sending.landing
+        self._save(state)
+        _hand_over(sending.landing, guest)
+        self._end_sending(server_id, "")
+
+    def _end_sending(self, server_id: str, failure: str) -> None:
+        sending = self._sending.pop(server_id, None)
+        if sending is not None:
+            sending.failure = failure
+            sending.ended.set()
+            self._changed(server_id)
+
+    def _welcome(self) -> None:
+        """Take in the guests that have come."""
+        for server_id, landing in list(self._expected.items()):
+            path = Path(landing.path)
+            if not path.exists():
+                continue
+            guest = msgspec.json.decode(path.read_bytes(), type=_Guest)
+            spec = landing.spec
+            state = _State(server_id, self._cloud_id, spec.name, guest.power, landing.memo, list(spec.disks))
+            state.console, state.nics = guest.console, list(spec.nics)
+            state.say(f"fake guest {state.name}: arrived")
+            self._states[server_id] = state
+            self._save(state)
+            del self._expected[server_id]
+            path.unlink()
+
+    def _found(self, state: _State) -> Domain:
+        return msgspec.structs.replace(state.found(), moving=state.server_id in self._sending)
+
     def power_off_inside(self, server_id: str) -> None:
         """The guest switches itself off."""
         self._happen(server_id, Power.OFF)
@@ -316,6 +438,10 @@ class FakeHypervisor:
         self._journal.close()
         self._journal.begin(self._boot_id, self._states)
         self._changed("")
+
+    def slow_down(self, migrate_s: float) -> None:
+        """Guests have much to send from now on."""
+        self._config = replace(self._config, migrate_s=migrate_s)
 
     def go_away(self) -> None:
         """Stop answering until `come_back`."""
@@ -342,6 +468,8 @@ class FakeHypervisor:
         await trio.lowlevel.checkpoint()
         if self._away:
             raise Unavailable("The fake hypervisor is away.")
+        if self._expected:
+            self._welcome()
 
     def _find(self, server_id: str) -> _State | None:
         state = self._states.get(server_id)

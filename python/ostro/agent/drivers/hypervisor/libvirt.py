@@ -17,15 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import libvirt
+import msgspec
 import structlog
 import trio
 
-from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Facts, Memo, Nic, calls
+from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Facts, Memo, Nic, Progress, calls
 from ostro.agent.drivers.hypervisor.connection import LOOK_DEADLINE_S, Connection
 from ostro.agent.drivers.hypervisor.console import bound, read_tail
-from ostro.agent.drivers.hypervisor.domain_xml import domain_xml
+from ostro.agent.drivers.hypervisor.domain_xml import Landing, domain_xml
 from ostro.agent.drivers.hypervisor.kvm import Choice
-from ostro.model.errors import Unavailable
+from ostro.model.errors import Invalid, Unavailable, Unsupported
 from ostro.runtime.doorbell import Doorbell
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
@@ -50,14 +51,27 @@ class Secret:
 
 
 @dataclass(frozen=True)
+class Listen:
+    """Where other hosts' hypervisors reach this one's. With ``pki``, a directory, both sides show certificates of the cloud's authority."""
+
+    address: str
+    port: int
+    pki: Path | None = None
+
+
+@dataclass(frozen=True)
 class LibvirtConfig:
-    """``uri`` is libvirt's; ``choice`` is what `kvm.choose_acceleration` said; console logs are kept below ``state_dir``."""
+    """``uri`` is libvirt's; ``choice`` is what `kvm.choose_acceleration` said; console logs are kept below ``state_dir``.
+
+    Without ``listen`` no domain can come from another host.
+    """
 
     uri: str
     choice: Choice
     state_dir: Path
     look_deadline_s: float = LOOK_DEADLINE_S
     secret: Secret | None = None
+    listen: Listen | None = None
 
     @property
     def consoles(self) -> Path:
@@ -173,6 +187,41 @@ class LibvirtHypervisor:
 
     async def note(self, server_id: str, memo: Memo) -> None:
         await self.connection.act(calls.note, self._cloud_id, server_id, memo)
+
+    async def prepare_arrival(self, spec: DomainSpec, memo: Memo) -> str:
+        listen = self._config.listen
+        if listen is None:
+            raise Unsupported("Other hosts can't reach this host's hypervisor.")
+        console = str(self._config.console(spec.server_id))
+        tls = listen.pki is not None
+        return msgspec.json.encode(Landing(listen.address, listen.port, tls, spec.disks, console, memo)).decode()
+
+    async def migrate(self, server_id: str, landing: str, *, copy: bool) -> None:
+        try:
+            there = msgspec.json.decode(landing, type=Landing)
+        except msgspec.MsgspecError as error:
+            raise Invalid("The other host's hypervisor is of another kind.", detail=landing[:200]) from error
+        uri = self._uri_of(there)
+        await self.connection.send(
+            lambda connection: calls.migrate(connection, self._cloud_id, server_id, there, uri, copy=copy)
+        )
+
+    def _uri_of(self, landing: Landing) -> str:
+        listen = self._config.listen
+        if not landing.tls:
+            return f"qemu+tcp://{landing.address}:{landing.port}/system"
+        if listen is None or listen.pki is None:
+            raise Unsupported("The other host asks for a certificate, and this one has none.")
+        return f"qemu+tls://{landing.address}:{landing.port}/system?pkipath={listen.pki}"
+
+    async def migration(self, server_id: str) -> Progress | None:
+        return await self.connection.look(calls.migration, self._cloud_id, server_id)
+
+    async def abort_migration(self, server_id: str) -> None:
+        await self.connection.act(calls.abort_migration, self._cloud_id, server_id)
+
+    async def force_migration(self, server_id: str) -> None:
+        await self.connection.act(calls.force_migration, self._cloud_id, server_id)
 
     async def console_log(self, server_id: str, lines: int) -> str:
         return await self._world.threads.run(self._files, read_tail, self._config.console(server_id), lines)

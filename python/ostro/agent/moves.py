@@ -1,0 +1,195 @@
+"""Servers on their way: what this host does for one that comes here or leaves.
+
+A host that is left tries each migration once. Which one it has tried is in the domain's memo, written before the attempt begins, so an agent that
+starts again in the midst of one never sends the guest a second time, to a host that may not expect it any more. The attempt itself is the
+hypervisor's: it goes on without the agent, and is looked after again by the next.
+
+What is reported of a migration that is over:
+
+- sent, and the domain is gone or off because it was: **migrated**;
+- the domain runs here and no attempt is under way: **failed**, or cancelled;
+- the domain stands still, or is off and nobody knows why: **unknown**. The other host is asked, and this one does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+import trio
+
+from ostro.agent.drivers.hypervisor import Domain, DomainSpec, Memo
+from ostro.agent.host import Host
+from ostro.agent.mirror import Held, Key
+from ostro.model.errors import OstroError
+from ostro.model.wishes import (
+    ComingWish,
+    GoingWish,
+    MigrationReport,
+    MigrationState,
+    Noun,
+    Phase,
+    Power,
+    Report,
+    ServerWish,
+)
+
+log = structlog.get_logger()
+
+LOOK_AGAIN_S = 1.0
+"""While a guest is under way."""
+MakeSpec = Callable[[ServerWish], Awaitable[DomainSpec]]
+FindAwaited = Callable[[ServerWish], Sequence[Key]]
+_RUNS = (Power.ON, Power.PAUSED)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt of this agent's has ended: well, or with a reason."""
+
+    reason: str = ""
+
+
+class Moves:
+    """Part of `ostro.agent.servers.Servers`, which calls `receive` and `leave` for servers with such wishes."""
+
+    def __init__(self, host: Host, make_spec: MakeSpec, find_awaited: FindAwaited) -> None:
+        self._host = host
+        self._make_spec = make_spec
+        self._find_awaited = find_awaited
+        self._ended: dict[str, Ended] = {}
+        self._started_s: dict[str, float] = {}
+        self._sending: set[str] = set()
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self) -> None:
+        """Look after attempts, for ever."""
+        async with trio.open_nursery() as self._nursery:
+            await trio.sleep_forever()
+
+    # ---- coming ----------------------------------------------------------------------------------------------------
+
+    async def receive(self, held: Held, wish: ServerWish, coming: ComingWish, have: Domain | None) -> float | None:
+        """Be ready for a guest, or find that it has come."""
+        host = self._host
+        if have is not None and not have.moving and have.memo.move == coming.migration_id:
+            self._report(held, have, MigrationReport(coming.migration_id, MigrationState.MIGRATED))
+            return None
+        if coming.closed:
+            if have is not None:
+                await host.hypervisor.delete(wish.id)
+            self._report(held, None, MigrationReport(coming.migration_id, MigrationState.FAILED))
+            return None
+        awaited = self._find_awaited(wish)
+        if awaited:
+            host.wait_for(awaited, (Noun.SERVER, wish.id))
+            host.report_trouble(held, Phase.WORKING, f"Waiting for {awaited[0][0]} {awaited[0][1]}.")
+            return LOOK_AGAIN_S
+        host.fence.check()
+        memo = Memo(0, wish.reboots, host.hypervisor.facts.boot_id, coming.migration_id)
+        landing = await host.hypervisor.prepare_arrival(await self._make_spec(wish), memo)
+        host.world.faults.hit("agent.server.expected")
+        self._report(held, None, MigrationReport(coming.migration_id, MigrationState.RUNNING), landing=landing)
+        return LOOK_AGAIN_S
+
+    # ---- going -----------------------------------------------------------------------------------------------------
+
+    async def leave(self, held: Held, wish: ServerWish, going: GoingWish, have: Domain | None) -> float | None:
+        """Do what is wished of the host that is left."""
+        if going.left:
+            return await self._let_go(held, wish, going, have)
+        return await self._send(held, wish, going, have)
+
+    async def _send(self, held: Held, wish: ServerWish, going: GoingWish, have: Domain | None) -> float | None:
+        """Send the guest, once, and look after it until that is over."""
+        if have is not None and have.moving:
+            return await self._look_after(held, wish, going, have)
+        if going.migration_id in self._sending:
+            return LOOK_AGAIN_S
+        if have is None or have.power not in _RUNS or have.memo.move == going.migration_id:
+            self._report(held, have, self._outcome(going, have))
+            return None
+        if going.abort:
+            self._report(held, have, MigrationReport(going.migration_id, MigrationState.CANCELLED, "It was aborted."))
+            return None
+        self._host.fence.check()
+        await self._host.hypervisor.note(wish.id, msgspec.structs.replace(have.memo, move=going.migration_id))
+        self._host.world.faults.hit("agent.server.going")
+        assert self._nursery is not None, "the keeper runs"
+        self._sending.add(going.migration_id)
+        self._started_s[going.migration_id] = trio.current_time()
+        self._nursery.start_soon(self._attempt, wish.id, going)
+        self._report(held, have, MigrationReport(going.migration_id, MigrationState.RUNNING))
+        return LOOK_AGAIN_S
+
+    async def _attempt(self, server_id: str, going: GoingWish) -> None:
+        """One attempt, to its end."""
+        try:
+            await self._host.hypervisor.migrate(server_id, going.landing, copy=going.copy)
+            self._ended[going.migration_id] = Ended()
+        except OstroError as error:
+            log.warning("a migration failed", id=server_id, reason=error.message, detail=error.detail)
+            self._ended[going.migration_id] = Ended(error.message)
+        finally:
+            self._sending.discard(going.migration_id)
+        self._host.world.faults.hit("agent.server.sent")
+        self._host.wake([(Noun.SERVER, server_id)])
+
+    async def _look_after(self, held: Held, wish: ServerWish, going: GoingWish, have: Domain) -> float:
+        """An attempt is under way, this agent's or one before's."""
+        hypervisor = self._host.hypervisor
+        since_s = self._started_s.setdefault(going.migration_id, trio.current_time())
+        late = bool(going.timeout_s) and trio.current_time() - since_s > going.timeout_s
+        if going.abort or (late and not going.timeout_force):
+            await hypervisor.abort_migration(wish.id)
+        elif going.force or late:
+            await hypervisor.force_migration(wish.id)
+        progress = await hypervisor.migration(wish.id)
+        amounts = {} if progress is None else msgspec.structs.asdict(progress)
+        self._report(held, have, MigrationReport(going.migration_id, MigrationState.RUNNING, **amounts))
+        return LOOK_AGAIN_S
+
+    def _outcome(self, going: GoingWish, have: Domain | None) -> MigrationReport:
+        """What has become of an attempt that is not under way; see the module."""
+        ended = self._ended.get(going.migration_id)
+        if (ended is not None and not ended.reason) or (have is not None and have.sent):
+            return MigrationReport(going.migration_id, MigrationState.MIGRATED)
+        if have is not None and have.power is Power.ON:
+            state = MigrationState.CANCELLED if going.abort else MigrationState.FAILED
+            reason = ended.reason if ended is not None else "The attempt was broken off."
+            return MigrationReport(going.migration_id, state, reason)
+        if have is not None and ended is not None and have.memo.move == going.migration_id:
+            return MigrationReport(going.migration_id, MigrationState.FAILED, ended.reason)
+        return MigrationReport(going.migration_id, MigrationState.UNKNOWN)
+
+    async def _let_go(self, held: Held, wish: ServerWish, going: GoingWish, have: Domain | None) -> float | None:
+        """The server is another host's: keep nothing of it but what goes with its absence."""
+        if have is not None:
+            await self._host.hypervisor.delete(wish.id)
+            self._host.world.faults.hit("agent.server.let_go")
+        await self._host.block.hand_over_root(wish.id, going.heir)
+        self._report(held, None, MigrationReport(going.migration_id, MigrationState.MIGRATED))
+        return None
+
+    def _report(
+        self, held: Held, have: Domain | None, migration: MigrationReport, landing: str = "", offer: str = ""
+    ) -> None:
+        power = Power.UNKNOWN if have is None else have.power
+        attached = [] if have is None else have.attached
+        reboots = held.body(ServerWish).reboots
+        self._host.report(
+            Report(
+                Noun.SERVER,
+                held.wish.id,
+                held.generation,
+                Phase.READY,
+                power=power,
+                reboots=reboots,
+                attached=attached,
+                landing=landing,
+                offer=offer,
+                migration=migration,
+            )
+        )
