@@ -13,9 +13,9 @@ import trio
 from ostro.agent.drivers.block.qcow2 import overlay
 from ostro.agent.drivers.hypervisor import Disk, Hypervisor
 from ostro.agent.drivers.hypervisor.kvm import Choice, choose_acceleration
-from ostro.agent.drivers.hypervisor.libvirt import LibvirtConfig, Secret
+from ostro.agent.drivers.hypervisor.libvirt import LibvirtConfig, Listen, Secret
 from ostro.agent.parts import libvirtd
-from ostro.agent.parts.libvirtd import LibvirtdConfig
+from ostro.agent.parts.libvirtd import LibvirtdConfig, Listening
 from ostro.runtime.world import World
 
 GUEST_WAIT_S = 120.0
@@ -36,7 +36,9 @@ class TestLibvirtd:
 
     def driver(self, state_dir: Path, secret: Secret | None = None) -> LibvirtConfig:
         """A configuration of the driver that uses this daemon."""
-        return LibvirtConfig(self.uri, self.choice, state_dir, secret=secret)
+        listening = self.config.listening
+        listen = Listen(listening.address, listening.port, listening.pki) if listening else None
+        return LibvirtConfig(self.uri, self.choice, state_dir, secret=secret, listen=listen)
 
     @property
     def pid(self) -> int:
@@ -49,12 +51,13 @@ class TestLibvirtd:
 
 
 @contextmanager
-def serve_libvirtd() -> Iterator[TestLibvirtd]:
+def serve_libvirtd(listening: Listening | None = None) -> Iterator[TestLibvirtd]:
     """A daemon of its own, in a short path; at the end it and all that it runs are gone. Not from within trio."""
 
     async def start(state_dir: Path) -> TestLibvirtd:
         choice = await choose_acceleration(state_dir)
-        config = LibvirtdConfig(state_dir, choice.acceleration == "kvm", allow_system=False)
+        use_kvm = choice.acceleration == "kvm"
+        config = LibvirtdConfig(state_dir, use_kvm, allow_system=False, listening=listening)
         async with libvirtd.open_(World(), config) as daemon:
             return TestLibvirtd(config, choice, daemon.uri)
 

@@ -5,6 +5,9 @@ are bound to directories of ours. Nothing is mounted outside. The daemon is deta
 QEMU processes it starts outlive the agent, and the next agent adopts them. When the daemon dies it is started again
 and finds its domains by the state files, which are ours too; one that hangs is ended first. `stop` ends it.
 
+Other hosts' daemons send it domains where it is told to listen. It then has a host name of its own, because libvirt takes a host of the same name
+for itself. Without certificates whoever reaches the address can do anything with this host: that is for an underlay that nobody else is on.
+
 Which one is used is settled by what is there: a state directory that has had a private daemon keeps to it, because its
 domains are known only there.
 """
@@ -47,8 +50,13 @@ ASK_FOR_AUTHENTICATION = struct.pack(">IIIiiIi", 28, 0x20008086, 1, 66, 0, 1, 0)
 """libvirt's remote protocol: length, program, version, AUTH_LIST, a call, serial, no error. A thread for urgent calls answers it."""
 
 _DAEMON_CONF = """\
-listen_tls = 0
-listen_tcp = 0
+listen_tls = {listen_tls}
+listen_tcp = {listen_tcp}
+auth_tcp = "none"
+auth_tls = "none"
+listen_addr = "{address}"
+tcp_port = "{port}"
+tls_port = "{port}"
 auth_unix_rw = "none"
 auth_unix_ro = "none"
 unix_sock_rw_perms = "0700"
@@ -70,14 +78,37 @@ stdio_handler = "file"
 vnc_listen = "127.0.0.1"
 """
 
+_PKI_CONF = """\
+ca_file = "{pki}/cacert.pem"
+cert_file = "{pki}/servercert.pem"
+key_file = "{pki}/serverkey.pem"
+"""
+
+_QEMU_PKI_CONF = """\
+migrate_tls_x509_cert_dir = "{pki}/qemu"
+migrate_tls_x509_verify = 1
+"""
+
 _ENTER = """\
 set -e
 for name in {names}; do eval "mount --bind \\"$1/$name\\" \\"\\$bound_$name\\""; done
 if [ -n "$hide_kvm" ] && [ -e /dev/kvm ]; then
   mount --bind /etc/libvirt/qemu.conf /dev/kvm && mount -o remount,bind,ro /dev/kvm
 fi
-exec "$2" --daemon --config /etc/libvirt/libvirtd.conf --pid-file /run/libvirt/libvirtd.pid
+if [ -n "$name" ]; then echo "$name" > /proc/sys/kernel/hostname; fi
+exec "$2" $listen --daemon --config /etc/libvirt/libvirtd.conf --pid-file /run/libvirt/libvirtd.pid
 """
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a private daemon listens for others, and under which host name. ``pki`` is a directory with the certificates to ask for and to show:
+    ``cacert.pem``, ``servercert.pem``, ``serverkey.pem`` and the same for a client, and below ``qemu`` as QEMU names them."""
+
+    address: str
+    port: int
+    host_name: str
+    pki: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +121,7 @@ class LibvirtdConfig:
     allow_system: bool = True
     hung_s: float = 60.0
     """A private daemon that has been silent for so long is ended and started again; a busy one never is."""
+    listening: Listening | None = None
 
     @property
     def root(self) -> Path:
@@ -125,6 +157,10 @@ async def open_(world: World, config: LibvirtdConfig) -> AsyncIterator[Libvirtd]
                 yield Libvirtd("qemu:///system", private=False, why=f"the system's libvirt answers at {path}")
                 return
     found = _running_pid(config)
+    if found is not None and not _is_configured(config):
+        # Its guests go on meanwhile.
+        await end_process(found)
+        found = None
     if found is None:
         await _start(config)
     uri = f"qemu+unix:///system?socket={config.socket}"
@@ -158,9 +194,24 @@ async def _start(config: LibvirtdConfig) -> None:
         raise Invalid(f"The path {config.socket} is too long for a socket: choose a shorter state directory.")
     _write_configuration(config)
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "hide_kvm": "" if config.use_kvm else "yes"}
+    # A name with a dot is taken as it is; any other would be looked up.
+    environment["name"] = f"{config.listening.host_name}.ostro.internal" if config.listening else ""
+    environment["listen"] = "--listen" if config.listening else ""
     environment |= {f"bound_{name}": path for name, path in BOUND.items()}
     enter = _ENTER.format(names=" ".join(BOUND))
-    command = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", enter, "sh", str(config.root), daemon]
+    command = [
+        "unshare",
+        "--mount",
+        "--uts",
+        "--propagation",
+        "slave",
+        "sh",
+        "-c",
+        enter,
+        "sh",
+        str(config.root),
+        daemon,
+    ]
     with trio.move_on_after(START_TIMEOUT_S):
         done = await trio.run_process(
             command, check=False, capture_stderr=True, env=environment, start_new_session=True, stdin=subprocess.DEVNULL
@@ -175,9 +226,30 @@ def _write_configuration(config: LibvirtdConfig) -> None:
     for name, target in BOUND.items():
         (config.root / name).mkdir(parents=True, exist_ok=True)
         Path(target).mkdir(parents=True, exist_ok=True)
-    host_uuid = uuid.uuid5(uuid.UUID(int=uuid.getnode()), str(config.root))
-    (config.root / "etc" / "libvirtd.conf").write_text(_DAEMON_CONF.format(host_uuid=host_uuid))
-    (config.root / "etc" / "qemu.conf").write_text(_QEMU_CONF)
+    for path, text in _configuration(config).items():
+        path.write_text(text)
+
+
+def _configuration(config: LibvirtdConfig) -> dict[Path, str]:
+    """The daemon's files."""
+    listening = config.listening
+    pki = listening.pki if listening else None
+    daemon = _DAEMON_CONF.format(
+        host_uuid=uuid.uuid5(uuid.UUID(int=uuid.getnode()), str(config.root)),
+        listen_tcp=int(listening is not None and pki is None),
+        listen_tls=int(pki is not None),
+        address=listening.address if listening else "127.0.0.1",
+        port=listening.port if listening else 0,
+    )
+    return {
+        config.root / "etc" / "libvirtd.conf": daemon + (_PKI_CONF.format(pki=pki) if pki else ""),
+        config.root / "etc" / "qemu.conf": _QEMU_CONF + (_QEMU_PKI_CONF.format(pki=pki) if pki else ""),
+    }
+
+
+def _is_configured(config: LibvirtdConfig) -> bool:
+    """Whether the files are what a running daemon was started with."""
+    return all(path.exists() and path.read_text() == text for path, text in _configuration(config).items())
 
 
 def _last_words(stderr: bytes, config: LibvirtdConfig) -> str:
