@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 class CloudConfig:
     """What an operator chooses. ``agent_key`` is the secret that agents show; ``cloud_id`` tags
     what agents make on hosts; ``public_url`` overrides the URLs in catalogue and links; ``password_memory_kib`` is what hashing
-    a password costs; ``fence_s`` is after how much silence hosts pause servers on shared disks, 0 for never."""
+    a password costs; ``fence_s`` is after how much silence hosts pause servers on shared disks, 0 for never. What was
+    resized or migrated cold and is not confirmed within ``resize_confirm_window_s`` is confirmed then; 0 is never."""
 
     state_dir: Path
     agent_key: str
@@ -51,6 +52,7 @@ class CloudConfig:
     public_url: str = ""
     password_memory_kib: int = 65_536
     fence_s: float = 0.0
+    resize_confirm_window_s: float = 0.0
 
 
 @dataclass(frozen=True)

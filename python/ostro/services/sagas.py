@@ -6,8 +6,10 @@ from ostro.saga.engine import Saga
 from ostro.services.block.sagas import block_sagas
 from ostro.services.block.snapshots import snapshot_sagas
 from ostro.services.cloud import Cloud
+from ostro.services.compute.evacuation import evacuation_saga
 from ostro.services.compute.live_migration import live_migration_saga
 from ostro.services.compute.moves import leave_saga
+from ostro.services.compute.resizing import resize_sagas
 from ostro.services.compute.sagas import compute_sagas
 
 
@@ -17,6 +19,8 @@ def make_sagas(cloud: Cloud) -> tuple[Saga, ...]:
         *compute_sagas(cloud.world, cloud.placement),
         live_migration_saga(cloud.world),
         leave_saga(cloud.placement),
+        evacuation_saga(),
+        *resize_sagas(cloud.world, cloud.placement),
         *block_sagas(cloud.placement),
         *snapshot_sagas(cloud.placement),
     )

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import trio
 
+from ostro.model.ids import new_uuid
 from ostro.services.agents.asks import sweep_asks
 from ostro.services.cloud import Cloud
+from ostro.services.compute.resizing import confirm_late
 from ostro.services.image.uploads import sweep_images
 from ostro.services.object.sweeps import sweep_objects, sweep_stray_chunks
 from ostro.store.changes import forget_gone, mark_reached
@@ -31,6 +34,7 @@ TOMBSTONE_S = 86_400
 TOMBSTONES_AT_ONCE = 200
 GONE_S = 86_400
 """How long a watch may have been away and still be told what has gone meanwhile."""
+CONFIRMS_AT_ONCE = 50
 KEPT_S = 86_400
 """How long an Idempotency-Key is good."""
 KEPT_AT_ONCE = 500
@@ -92,6 +96,15 @@ async def forget_changes(cloud: Cloud) -> None:
     await cloud.db.run(forget_gone, now_us - GONE_S * 1_000_000)
 
 
+async def confirm_resizes(cloud: Cloud) -> None:
+    """Resizes and cold migrations that nobody has confirmed or reverted in time."""
+    window_us = int(cloud.config.resize_confirm_window_s * 1e6)
+    if window_us:
+        now_us = cloud.world.now_us()
+        new_id = partial(new_uuid, cloud.world.random)
+        await cloud.db.run(confirm_late, cloud.placement, new_id, now_us - window_us, now_us, CONFIRMS_AT_ONCE)
+
+
 SWEEPS: tuple[Sweep, ...] = (
     Sweep("revocations", forget_revocations, 3600.0),
     Sweep("logins", forget_logins, 600.0),
@@ -100,6 +113,7 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("tombstones", forget_servers, 600.0),
     Sweep("kept answers", forget_kept_answers, 600.0),
     Sweep("changes", forget_changes, 3600.0),
+    Sweep("resizes", confirm_resizes, 60.0),
     Sweep("images", sweep_images, 60.0),
     Sweep("objects", sweep_objects, 5.0),
     Sweep("stray chunks", sweep_stray_chunks, 6 * 3600.0),

@@ -21,11 +21,12 @@ class Kind(StrEnum):
 
 
 class Stage(StrEnum):
-    """How far the wishes of its hosts have come: see ``services/compute/moves.py``."""
+    """How far the wishes of its hosts have come: see ``services/compute/moving_wishes.py``."""
 
     PREPARING = "preparing"
     SENDING = "sending"
     CLOSING = "closing"
+    REVERTING = "reverting"
     OVER = "over"
 
 

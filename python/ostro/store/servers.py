@@ -28,6 +28,7 @@ class Server(msgspec.Struct, frozen=True):
 
     ``power``, ``reboots`` and ``reboot_hard`` are the wish. ``status`` and the three states are written by ``refresh_status`` alone.
     ``migration_id`` is the migration that is under way or, when the server is ``resized``, waits to be confirmed; ``moving`` is its task.
+    ``taken_from`` is the host that may not know yet that it has lost the server.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Server(msgspec.Struct, frozen=True):
     migration_id: str = ""
     moving: TaskState = TaskState.NONE
     resized: bool = False
+    taken_from: str = ""
 
 
 SERVERS = Table("servers", Server, noun="instance", rings=TOPIC)

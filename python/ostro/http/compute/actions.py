@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ostro.http.asks import await_answer
-from ostro.http.compute.moving_actions import migrate_live
+from ostro.http.compute.moving_actions import confirm_resize, evacuate, migrate, migrate_live, resize, revert_resize
 from ostro.http.compute.service import COMPUTE
 from ostro.http.policy import Rule, enforce
 from ostro.http.request import Reply, Request
@@ -36,6 +36,8 @@ class Action:
 
 
 NULL = nullable(ANY_OBJECT)
+ANYTHING: dict[str, Any] = {}
+"""What the action looks at by itself, because it differs from version to version."""
 REBOOT = strict({"type": {"enum": ["HARD", "Hard", "hard", "SOFT", "Soft", "soft"]}}, ("type",))
 LENGTH = {"anyOf": [{"type": "integer", "minimum": -1}, {"type": "string", "pattern": "^-?[0-9]+$"}, {"type": "null"}]}
 
@@ -109,7 +111,12 @@ ACTIONS: dict[str, Action] = {
         strict({"state": {"enum": ["active", "error"]}}, ("state",)),
         _reset_state,
     ),
-    "os-migrateLive": _action("os-migrate-server:migrate_live", Rule.ADMIN, ANY_OBJECT, migrate_live),
+    "os-migrateLive": _action("os-migrate-server:migrate_live", Rule.ADMIN, ANYTHING, migrate_live),
+    "evacuate": _action("os-evacuate", Rule.ADMIN, ANYTHING, evacuate),
+    "migrate": _action("os-migrate-server:migrate", Rule.ADMIN, ANYTHING, migrate),
+    "resize": _action("servers:resize", Rule.MEMBER, ANYTHING, resize),
+    "confirmResize": _action("servers:confirm_resize", Rule.MEMBER, ANYTHING, confirm_resize),
+    "revertResize": _action("servers:revert_resize", Rule.MEMBER, ANYTHING, revert_resize),
     "forceDelete": _action("os-deferred-delete:force", Rule.MEMBER, NULL, _force_delete),
     "os-getConsoleOutput": _action(
         "os-console-output", Rule.MEMBER, {"type": "object", "properties": {"length": LENGTH}}, _console_output
@@ -121,12 +128,9 @@ UNSUPPORTED = frozenset(
         "addFloatingIp",
         "addSecurityGroup",
         "changePassword",
-        "confirmResize",
         "createBackup",
         "createImage",
-        "evacuate",
         "injectNetworkInfo",
-        "migrate",
         "os-getRDPConsole",
         "os-getSPICEConsole",
         "os-getSerialConsole",
@@ -138,10 +142,8 @@ UNSUPPORTED = frozenset(
         "removeSecurityGroup",
         "rescue",
         "resetNetwork",
-        "resize",
         "restore",
         "resume",
-        "revertResize",
         "shelve",
         "shelveOffload",
         "suspend",

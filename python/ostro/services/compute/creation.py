@@ -157,7 +157,7 @@ def _make_plan(tx: Tx, context: Context, spec: ServerSpec) -> _Plan:
         request=_host_request(tx, context, spec, flavor, disk_gb),
         disk_gb=disk_gb,
         reservation_id="r-" + context.new_hex_id()[:8],
-        flavor_view=_flavor_view(flavor),
+        flavor_view=flavor_view(flavor),
     )
 
 
@@ -284,7 +284,7 @@ def _hosts_of(tx: Tx, context: Context, server_ids: Sequence[str]) -> list[str]:
     return [server.host_id for server in servers if server.host_id]
 
 
-def _flavor_view(flavor: Flavor) -> str:
+def flavor_view(flavor: Flavor) -> str:
     """The flavor as servers show it."""
     view = {
         "vcpus": flavor.vcpus,

@@ -211,7 +211,7 @@ def settle_on(tx: Tx, server: Server, host: Host, now_us: int, **changes: Any) -
     """The server is the host's from now on: its row, its ports and its attachments say so. The wish is the caller's."""
     switch_nics(tx, server.id, host.id, now_us)
     ATTACHMENTS.update_where(tx, {"host_id": host.id}, server_id=server.id)
-    changes |= {"host_id": host.id, "host_name": host.name, "updated_at_us": now_us}
+    changes = {"taken_from": "", **changes, "host_id": host.id, "host_name": host.name, "updated_at_us": now_us}
     SERVERS.update(tx, server.id, **changes)
     return msgspec.structs.replace(server, **changes)
 
@@ -250,6 +250,10 @@ def break_off(tx: Tx, saga_id: str, server: Server, now_us: int, reason: str, *,
         return
     stop_expecting_nics(tx, server.id, now_us)
     SERVERS.update(tx, server.id, migration_id="", moving=TaskState.NONE, resized=False)
+    if migration.kind is Kind.EVACUATION:
+        # Its source has been leaving from the beginning, and nobody else has anything of the server but its host.
+        change_migration(tx, migration, now_us, status="failed", reason=reason)
+        return
     arrived = server.host_id == migration.target_host_id
     if not arrived:
         swap_claims(tx, server.id, migration.uuid, now_us)

@@ -9,9 +9,11 @@ live      closing        going                                       coming, clo
 cold      preparing      going: cold; it is switched off             nothing
 cold      sending        going: cold                                 coming: cold, offer; in its new shape
 cold      over           going: cold; it is kept, off                the server
+cold      reverting      going: cold                                 going: left
 ========  =============  ==========================================  ==========================================
 
-An evacuation and a resize on one host wish the server of one host alone.
+An evacuation wishes the server of the target alone, once the other host can't have it any more, and a resize on one host of that one: it is off
+until it is over.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ TIMEOUT_S_PER_GIB = 800
 
 def moving_wishes(migration: ServerMigration, server: Server, wish: ServerWish) -> Iterator[tuple[str, ServerWish]]:
     """Hosts and their wishes; ``wish`` is the server as its row has it."""
-    if migration.kind is Kind.EVACUATION or migration.source_host_id == migration.target_host_id:
+    if migration.kind is Kind.EVACUATION:
+        if server.host_id == migration.target_host_id:
+            yield server.host_id, wish
+    elif migration.source_host_id == migration.target_host_id:
         yield server.host_id, _on_one_host(migration, wish)
     elif migration.kind is Kind.LIVE:
         yield migration.source_host_id, _going_live(migration, wish)
@@ -40,13 +45,12 @@ def moving_wishes(migration: ServerMigration, server: Server, wish: ServerWish) 
         coming = ComingWish(migration.uuid, copy=migration.disk_copied, closed=closed)
         yield migration.target_host_id, msgspec.structs.replace(wish, coming=coming)
     else:
-        yield from _cold(migration, server, wish)
+        yield from _cold(migration, wish)
 
 
 def _on_one_host(migration: ServerMigration, wish: ServerWish) -> ServerWish:
     """A server that is resized where it is has to be switched off, to be made anew when it is switched on."""
-    resizing = migration.kind is not Kind.EVACUATION and migration.stage is not Stage.OVER
-    return msgspec.structs.replace(wish, power=Power.OFF) if resizing else wish
+    return wish if migration.stage is Stage.OVER else msgspec.structs.replace(wish, power=Power.OFF)
 
 
 def _going_live(migration: ServerMigration, wish: ServerWish) -> ServerWish:
@@ -70,7 +74,7 @@ def gib_moved(migration: ServerMigration, wish: ServerWish) -> int:
     return max(1, -(-wish.ram_mb // 1024)) + (wish.disk_gb if migration.disk_copied else 0)
 
 
-def _cold(migration: ServerMigration, server: Server, wish: ServerWish) -> Iterator[tuple[str, ServerWish]]:
+def _cold(migration: ServerMigration, wish: ServerWish) -> Iterator[tuple[str, ServerWish]]:
     kept = GoingWish(migration.uuid, cold=True)
     old = _shaped(wish, migration.old_shape)
     yield migration.source_host_id, msgspec.structs.replace(old, power=Power.OFF, going=kept)
@@ -78,8 +82,11 @@ def _cold(migration: ServerMigration, server: Server, wish: ServerWish) -> Itera
         coming = ComingWish(migration.uuid, cold=True, offer=migration.landing)
         new = _shaped(wish, migration.new_shape)
         yield migration.target_host_id, msgspec.structs.replace(new, power=Power.OFF, coming=coming)
-    elif migration.stage is Stage.OVER and server.host_id == migration.target_host_id:
+    elif migration.stage is Stage.OVER:
         yield migration.target_host_id, wish
+    elif migration.stage is Stage.REVERTING:
+        left = GoingWish(migration.uuid, left=True, heir=migration.source_host)
+        yield migration.target_host_id, msgspec.structs.replace(wish, power=Power.OFF, going=left)
 
 
 def _shaped(wish: ServerWish, shape: dict[str, object]) -> ServerWish:

@@ -99,6 +99,7 @@ def make_wish(tx: Tx, server: Server) -> ServerWish:
         metadata=server.metadata,
         availability_zone=DEFAULT_ZONE,
         created_at=iso_z(server.created_at_us),
+        taken_from=server.taken_from,
     )
 
 
@@ -169,7 +170,8 @@ def _write_states(tx: Tx, server: Server, report: Report | None, now_us: int) ->
 def settle_server(tx: Tx, host_id: str, report: Report, now_us: int) -> None:
     """A host has reported on a server. Idempotent."""
     server = SERVERS.find(tx, id=report.id)
-    if server is None or server.deleted_at_us or server.host_id != host_id or server.migration_id:
+    is_home = server is not None and server.host_id == host_id and not server.migration_id
+    if not is_home or report.phase is Phase.ABSENT:
         poke_leaving(tx, host_id, report)
     if server is None or server.deleted_at_us:
         return
