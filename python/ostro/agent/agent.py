@@ -33,6 +33,7 @@ from ostro.agent.ports import Ports
 from ostro.agent.reports import Reports
 from ostro.agent.servers import Servers
 from ostro.agent.snapshots import Snapshots
+from ostro.agent.transfer import DiskServer
 from ostro.agent.volumes import Volumes
 from ostro.model.errors import Conflict, NotFound, OstroError, Unauthenticated, Unavailable
 from ostro.model.volumes import storage_trait
@@ -77,6 +78,7 @@ class Agent:
             Reports(world),
             self._wake,
             self.fence,
+            DiskServer(world, config.state_dir, config.migrate_address, config.migrate_port + 1),
         )
         self.keepers: Sequence[Keeper] = (
             Images(self.host),

@@ -17,6 +17,9 @@ class AgentConfig:
     Everything that the agent keeps is below ``state_dir``. ``use_system_parts`` false starts private daemons even where
     the system runs its own. With ``ceph``, disks are made there. ``physical`` says for each physical network which link device
     or bridge leads to it.
+
+    At ``migrate_address``, in a network that only hosts are in, other hosts' hypervisors reach this one's on ``migrate_port``, and their agents fetch
+    disks on the port after it; without one no server comes from another host. With ``pki`` hypervisors show each other certificates from there.
     """
 
     url: str
@@ -27,3 +30,6 @@ class AgentConfig:
     use_system_parts: bool = True
     ceph: CephConfig | None = None
     physical: Mapping[str, str] = field(default_factory=dict)
+    migrate_address: str = ""
+    migrate_port: int = 16509
+    pki: Path | None = None

@@ -18,6 +18,7 @@ from ostro.agent.fence import Fence
 from ostro.agent.link import Link
 from ostro.agent.mirror import Held, Key, Mirror
 from ostro.agent.reports import Reports
+from ostro.agent.transfer import DiskServer
 from ostro.model.errors import Bug, Conflict, Invalid, NoCapacity, OstroError, Unsupported
 from ostro.model.wishes import Noun, Phase, Report
 from ostro.runtime.reconciler import Reconciler
@@ -65,6 +66,7 @@ class Host:
     wake: Callable[[Iterable[Key]], None]
     """Has objects looked at again, whatever their nouns."""
     fence: Fence
+    disks: DiskServer
     orphans_may_go: bool = False
     """Whether what nobody wishes for may be removed: only where the control plane surely means this host."""
     _waiting: dict[Key, dict[Key, None]] = field(default_factory=dict)

@@ -14,16 +14,18 @@ What is reported of a migration that is over:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import msgspec
 import structlog
 import trio
 
+from ostro.agent import transfer
 from ostro.agent.drivers.hypervisor import Domain, DomainSpec, Memo
 from ostro.agent.host import Host
 from ostro.agent.mirror import Held, Key
-from ostro.model.errors import OstroError
+from ostro.model.errors import Conflict, OstroError
 from ostro.model.wishes import (
     ComingWish,
     GoingWish,
@@ -38,6 +40,8 @@ from ostro.model.wishes import (
 
 log = structlog.get_logger()
 
+GRACE_S = 30.0
+"""How long a guest may take to power off before it is switched off."""
 LOOK_AGAIN_S = 1.0
 """While a guest is under way."""
 MakeSpec = Callable[[ServerWish], Awaitable[DomainSpec]]
@@ -67,6 +71,7 @@ class Moves:
     async def run(self) -> None:
         """Look after attempts, for ever."""
         async with trio.open_nursery() as self._nursery:
+            await self._host.disks.run()
             await trio.sleep_forever()
 
     # ---- coming ----------------------------------------------------------------------------------------------------
@@ -74,6 +79,8 @@ class Moves:
     async def receive(self, held: Held, wish: ServerWish, coming: ComingWish, have: Domain | None) -> float | None:
         """Be ready for a guest, or find that it has come."""
         host = self._host
+        if coming.cold:
+            return await self._receive_cold(held, wish, coming, have)
         if have is not None and not have.moving and have.memo.move == coming.migration_id:
             self._report(held, have, MigrationReport(coming.migration_id, MigrationState.MIGRATED))
             return None
@@ -94,12 +101,34 @@ class Moves:
         self._report(held, None, MigrationReport(coming.migration_id, MigrationState.RUNNING), landing=landing)
         return LOOK_AGAIN_S
 
+    async def _receive_cold(
+        self, held: Held, wish: ServerWish, coming: ComingWish, have: Domain | None
+    ) -> float | None:
+        """Have the root disk of a server that is off."""
+        host = self._host
+        awaited = self._find_awaited(wish)
+        if awaited:
+            host.wait_for(awaited, (Noun.SERVER, wish.id))
+            host.report_trouble(held, Phase.WORKING, f"Waiting for {awaited[0][0]} {awaited[0][1]}.")
+            return LOOK_AGAIN_S
+        if not wish.root_volume_id and await host.block.find_root(wish.id) is None:
+            if not coming.offer:
+                raise Conflict("The root disk is not in storage that this host shares with the one that has it.")
+            host.fence.check()
+            async with aclosing(transfer.fetch(coming.offer)) as chunks:
+                await host.block.receive_root(wish.id, wish.image_id, chunks)
+            host.world.faults.hit("agent.server.fetched")
+        self._report(held, have, MigrationReport(coming.migration_id, MigrationState.RUNNING))
+        return None
+
     # ---- going -----------------------------------------------------------------------------------------------------
 
     async def leave(self, held: Held, wish: ServerWish, going: GoingWish, have: Domain | None) -> float | None:
         """Do what is wished of the host that is left."""
         if going.left:
             return await self._let_go(held, wish, going, have)
+        if going.cold:
+            return await self._leave_cold(held, wish, going, have)
         return await self._send(held, wish, going, have)
 
     async def _send(self, held: Held, wish: ServerWish, going: GoingWish, have: Domain | None) -> float | None:
@@ -123,6 +152,17 @@ class Moves:
         self._nursery.start_soon(self._attempt, wish.id, going)
         self._report(held, have, MigrationReport(going.migration_id, MigrationState.RUNNING))
         return LOOK_AGAIN_S
+
+    async def _leave_cold(self, held: Held, wish: ServerWish, going: GoingWish, have: Domain | None) -> float | None:
+        """Switch the server off, and let its disk be fetched."""
+        if have is not None and have.power in _RUNS:
+            await self._host.hypervisor.stop(wish.id, GRACE_S if have.power is Power.ON else 0.0)
+            self._host.world.faults.hit("agent.server.switched_off")
+            have = msgspec.structs.replace(have, power=Power.OFF)
+        path = "" if wish.root_volume_id else await self._host.block.root_file(wish.id)
+        offer = self._host.disks.offer(path) if path else ""
+        self._report(held, have, MigrationReport(going.migration_id, MigrationState.RUNNING), offer=offer)
+        return None
 
     async def _attempt(self, server_id: str, going: GoingWish) -> None:
         """One attempt, to its end."""

@@ -86,7 +86,10 @@ async def open_hypervisor(world: World, config: AgentConfig) -> AsyncIterator[Hy
         log.info("libvirt", uri=daemon.uri, why=daemon.why)
         secret = await _ceph_secret(world, config)
         async with libvirt.open_(
-            world, libvirt.LibvirtConfig(daemon.uri, choice, config.state_dir, secret=secret)
+            world,
+            libvirt.LibvirtConfig(
+                daemon.uri, choice, config.state_dir, secret=secret, listen=_listen(config) if daemon.private else None
+            ),
         ) as driver:
             yield driver
 
@@ -163,4 +166,15 @@ def _network_config(config: AgentConfig, switch: openvswitch.OpenVSwitch) -> ope
 
 
 def _libvirtd_config(config: AgentConfig, use_kvm: bool) -> libvirtd.LibvirtdConfig:
-    return libvirtd.LibvirtdConfig(config.state_dir, use_kvm, config.use_system_parts)
+    listening = None
+    if config.migrate_address:
+        listening = libvirtd.Listening(config.migrate_address, config.migrate_port, config.name, config.pki)
+    return libvirtd.LibvirtdConfig(config.state_dir, use_kvm, config.use_system_parts, listening=listening)
+
+
+def _listen(config: AgentConfig) -> libvirt.Listen | None:
+    from ostro.agent.drivers.hypervisor import libvirt
+
+    if not config.migrate_address:
+        return None
+    return libvirt.Listen(config.migrate_address, config.migrate_port, config.pki)

@@ -24,7 +24,7 @@ import msgspec
 import structlog
 import trio
 
-from ostro.agent.drivers.block import Stored
+from ostro.agent.drivers.block import GIB, Stored
 from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Memo, Nic
 from ostro.agent.host import Host
 from ostro.agent.mirror import Held, Key
@@ -400,7 +400,11 @@ class Servers:
     async def _root(self, wish: ServerWish) -> Stored:
         """The root disk. One that another host has yet to let go of is not made this host's."""
         if wish.coming is None or wish.coming.copy:
-            return await self._host.block.make_root(wish.id, wish.image_id, wish.disk_gb)
+            made = await self._host.block.make_root(wish.id, wish.image_id, wish.disk_gb)
+            if made.size_bytes >= wish.disk_gb * GIB:
+                return made
+            # It was resized.
+            return await self._host.block.extend_root(wish.id, wish.disk_gb)
         found = await self._host.block.find_root(wish.id)
         if found is None:
             raise Conflict("The root disk is not in storage that this host shares with the one that has it.")

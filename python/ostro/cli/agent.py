@@ -90,6 +90,12 @@ async def _stop_on_signal(scope: trio.CancelScope) -> None:
     "--metrics", default="", metavar="ADDR:PORT", help="Show metrics to Prometheus there.  [default: nowhere]"
 )
 @click.option("--parent", type=int, default=0, hidden=True, help="End when this process does.")
+@click.option(
+    "--migrate-on",
+    metavar="ADDRESS[:PORT]",
+    default="",
+    help="Where other hosts send servers to; only in a network that hosts alone are in. None come without it.",
+)
 @ceph_options
 @physical_option
 def agent(
@@ -101,6 +107,7 @@ def agent(
     parent: int,
     ceph: CephConfig | None,
     physical: Mapping[str, str],
+    migrate_on: str,
 ) -> None:
     """Run this machine's host agent, in the foreground."""
     if parent:
@@ -110,7 +117,10 @@ def agent(
     directory = StateDir.make(state)
     if ceph is not None:
         directory.keep_ceph(ceph)
+    address, _, port = migrate_on.rpartition(":") if ":" in migrate_on else (migrate_on, "", "")
     config = AgentConfig(
+        migrate_address=address,
+        migrate_port=int(port) if port.isdigit() else AgentConfig.migrate_port,
         url=url,
         agent_key=directory.agent_key,
         state_dir=directory.host,

@@ -68,7 +68,8 @@ class SimulatedHost:
     def rewish_server(self, power: Power = Power.ON, **more: object) -> int:
         """Wish for the server alone; its generation."""
         fields = {"image_id": IMAGE, "ports": [PORT], "power": power, **more}
-        wish = ServerWish(SERVER, "web", "project", "user", "web", 1, 64, 1, **fields)  # type: ignore[arg-type]
+        shape = [fields.pop(name, default) for name, default in (("vcpus", 1), ("ram_mb", 64), ("disk_gb", 1))]
+        wish = ServerWish(SERVER, "web", "project", "user", "web", *shape, **fields)  # type: ignore[arg-type]
         return self.control.wish(Noun.SERVER, SERVER, wish)
 
     def wish_absence(self) -> dict[Noun, int]:

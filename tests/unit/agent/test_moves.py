@@ -221,3 +221,30 @@ async def test_a_wish_without_the_migration_ends_it(hosts: Pair) -> None:
         assert await running(a, b) == ["a"]
         found = await a.hypervisor.find(SERVER)
         assert found is not None and not found.moving
+
+
+# ---- cold ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_server_goes_cold_and_comes_back(hosts: Pair) -> None:
+    a, b = hosts
+    a.wish_server()
+    async with agents(a, b):
+        await a.server_reported()
+        kept = GoingWish(MOVE, cold=True)
+        a.rewish_server(Power.OFF, going=kept)
+        left = await until(a, says(MigrationState.RUNNING))
+        assert left.power is Power.OFF and await running(a, b) == []
+        b.wish_server(Power.OFF, coming=ComingWish(MOVE, cold=True, offer=left.offer))
+        await until(b, says(MigrationState.RUNNING))
+        assert await running(a, b) == []
+        b.rewish_server(disk_gb=3)
+        await b.server_reported()
+        assert await running(a, b) == ["b"]
+        found = await b.block.find_root(SERVER)
+        assert found is not None and found.size_bytes == 3 << 30
+        # It is taken back.
+        await let_go(b, "a")
+        a.rewish_server()
+        await a.server_reported()
+        assert await running(a, b) == ["a"]

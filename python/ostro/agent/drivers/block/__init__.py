@@ -105,6 +105,27 @@ class Block(Protocol):
         """The server's root disk, whichever host made it; None when this host can't reach one."""
         ...
 
+    async def extend_root(self, server_id: str, size_gb: int) -> Stored:
+        """Make the root disk of a server that is off larger; one that is as large already is left alone.
+
+        Raises:
+            NotFound: there is none.
+        """
+        ...
+
+    async def root_file(self, server_id: str) -> str:
+        """The file that another host needs for the root disk, besides its image, of a server that is off; empty when hosts share the disk."""
+        ...
+
+    async def receive_root(self, server_id: str, image_id: str, chunks: AsyncIterable[bytes]) -> Stored:
+        """The root disk that another host's `root_file` is, unless there is one.
+
+        Raises:
+            NotFound: the image isn't kept here.
+            Invalid: the bytes aren't such a disk.
+        """
+        ...
+
     async def hand_over_root(self, server_id: str, heir: str) -> None:
         """The server is on another host now, of this name: what hosts share of its root disk is that one's to delete. There being none succeeds."""
         ...

@@ -77,10 +77,28 @@ class FakeBlock:
 
     async def find_root(self, server_id: str) -> Stored | None:
         await trio.lowlevel.checkpoint()
-        if server_id not in self._roots and self._config.backends[0] == CEPH:
-            # Storage that hosts share is everywhere as it was made anywhere.
-            self._roots[server_id] = Stored(f"/fake/servers/{server_id}", "raw", GIB, backend=CEPH)
-        return self._roots.get(server_id)
+        # There is nothing in it, so it is as good anywhere.
+        return self._roots.setdefault(server_id, Stored(f"/fake/servers/{server_id}", "qcow2", GIB))
+
+    async def extend_root(self, server_id: str, size_gb: int) -> Stored:
+        await trio.lowlevel.checkpoint()
+        found = self._roots.get(server_id)
+        if found is None:
+            raise NotFound("root disk", server_id)
+        self._roots[server_id] = msgspec.structs.replace(found, size_bytes=max(found.size_bytes, size_gb * GIB))
+        return self._roots[server_id]
+
+    async def root_file(self, server_id: str) -> str:
+        """There is nothing in it."""
+        await trio.lowlevel.checkpoint()
+        return ""
+
+    async def receive_root(self, server_id: str, image_id: str, chunks: AsyncIterable[bytes]) -> Stored:
+        content = b"".join([chunk async for chunk in chunks])
+        if image_id and image_id not in self._images:
+            raise NotFound("image", image_id, f"Image {image_id} is not kept on this host.")
+        self._roots.setdefault(server_id, Stored(f"/fake/servers/{server_id}", "qcow2", len(content)))
+        return self._roots[server_id]
 
     async def hand_over_root(self, server_id: str, heir: str) -> None:
         await trio.lowlevel.checkpoint()

@@ -78,6 +78,31 @@ async def fetch_image(call: FileCalls, image: ImageWish, chunks: AsyncIterable[b
     await call(_check_image, part, qemu_format(image))
 
 
+async def write_chunks(call: FileCalls, chunks: AsyncIterable[bytes], path: Path) -> None:
+    """Write a new file, flushed. A full disk is NoCapacity."""
+    with _full_disk_is_no_capacity(), await call(path.open, "wb") as file:
+        async for chunk in chunks:
+            await call(file.write, chunk)
+        await call(file.flush)
+        await call(os.fsync, file.fileno())
+
+
+async def grow_disk(disk: Stored, size_bytes: int) -> None:
+    """Make a disk that nobody has open larger, as guests see it.
+
+    Raises:
+        Unavailable: it failed or took too long.
+    """
+    with trio.move_on_after(CALL_DEADLINE_S):
+        command = ["qemu-img", "resize", "-f", disk.format, for_qemu(disk), str(size_bytes)]
+        done = await trio.run_process(command, check=False, capture_stdout=True, capture_stderr=True)
+        if done.returncode == 0:
+            return
+        words = done.stderr.decode(errors="replace").strip()[-300:]
+        raise Unavailable(f"qemu-img could not make the disk larger: {words}", retry_after_s=10)
+    raise Unavailable(f"Making {disk.path} larger took more than {CALL_DEADLINE_S:g} s.")
+
+
 def check_backend(volume: VolumeWish, facts: BlockFacts) -> None:
     """Raise Unsupported for a volume in a kind of storage that isn't here."""
     if volume.backend and volume.backend not in facts.backends:

@@ -33,14 +33,16 @@ from ostro.agent.drivers.block.files import (
     copy_disk,
     copy_encrypted,
     fetch_image,
+    grow_disk,
     guest_size,
     header_bytes,
     is_encrypted_anew,
     luks_header,
     qemu_format,
     volume_format,
+    write_chunks,
 )
-from ostro.agent.drivers.block.qcow2 import overlay
+from ostro.agent.drivers.block.qcow2 import HEADER_BYTES, overlay, read_header
 from ostro.model.errors import Invalid, NoCapacity, NotFound
 from ostro.model.volumes import LUKS
 from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
@@ -115,6 +117,48 @@ class LocalBlock:
     def _find_root(self, server_id: str) -> Stored | None:
         root = self._servers / server_id / "root.qcow2"
         return Stored(str(root), "qcow2", guest_size(root, "qcow2")) if root.exists() else None
+
+    async def extend_root(self, server_id: str, size_gb: int) -> Stored:
+        found = await self.find_root(server_id)
+        if found is None:
+            raise NotFound("root disk", server_id)
+        if found.size_bytes < size_gb * GIB:
+            await grow_disk(found, size_gb * GIB)
+        grown = await self.find_root(server_id)
+        assert grown is not None, "it was there a moment ago"
+        return grown
+
+    async def root_file(self, server_id: str) -> str:
+        found = await self.find_root(server_id)
+        return found.path if found is not None else ""
+
+    async def receive_root(self, server_id: str, image_id: str, chunks: AsyncIterable[bytes]) -> Stored:
+        found = await self.find_root(server_id)
+        if found is not None:
+            return found
+        work = self._unfinished / f"received-{server_id}"
+        try:
+            await self._call(self._begin_root, work, image_id)
+            await write_chunks(self._call, chunks, work / "root.qcow2")
+            await self._call(self._finish_root, work, self._servers / server_id, bool(image_id))
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        received = await self.find_root(server_id)
+        assert received is not None, "it has been received"
+        return received
+
+    def _begin_root(self, work: Path, image_id: str) -> None:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        if image_id:
+            os.link(self._image(image_id)[0], work / "base")
+
+    def _finish_root(self, work: Path, target: Path, has_base: bool) -> None:
+        with (work / "root.qcow2").open("rb") as file:
+            header = read_header(file.read(HEADER_BYTES))
+        if header.refers_elsewhere is not has_base or header.encrypted:
+            raise Invalid("What another host has sent is not the root disk of such a server.")
+        work.rename(target)
 
     async def hand_over_root(self, server_id: str, heir: str) -> None:
         """Nobody shares it."""

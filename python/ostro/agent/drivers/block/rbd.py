@@ -48,7 +48,7 @@ from ostro.agent.drivers.block.files import (
     volume_format,
 )
 from ostro.agent.drivers.block.kept import Kept
-from ostro.model.errors import Conflict, Invalid, NoCapacity, NotFound, OstroError, Unavailable
+from ostro.model.errors import Conflict, Invalid, NoCapacity, NotFound, OstroError, Unavailable, Unsupported
 from ostro.model.qos import from_rbd_limits, to_rbd_limits
 from ostro.model.volumes import CEPH, LUKS
 from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
@@ -224,6 +224,19 @@ class RbdBlock:
 
     async def find_root(self, server_id: str) -> Stored | None:
         return await self._find(self._root(server_id))
+
+    async def extend_root(self, server_id: str, size_gb: int) -> Stored:
+        disk = self._root(server_id)
+        await self._call(disk.name, disks.grow, disk, size_gb * GIB)
+        return self._stored(disk, size_gb * GIB)
+
+    async def root_file(self, server_id: str) -> str:
+        """Hosts share it."""
+        await trio.lowlevel.checkpoint()
+        return ""
+
+    async def receive_root(self, server_id: str, image_id: str, chunks: AsyncIterable[bytes]) -> Stored:
+        raise Unsupported("This host makes root disks in Ceph, and the other one does not.")
 
     async def hand_over_root(self, server_id: str, heir: str) -> None:
         disk = self._root(server_id)

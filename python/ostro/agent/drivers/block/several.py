@@ -81,6 +81,16 @@ class SeveralBlocks:
     async def find_root(self, server_id: str) -> Stored | None:
         return await self._local.find_root(server_id) or await self._ceph.find_root(server_id)
 
+    async def extend_root(self, server_id: str, size_gb: int) -> Stored:
+        is_local = await self._local.find_root(server_id) is not None
+        return await (self._local if is_local else self._ceph).extend_root(server_id, size_gb)
+
+    async def root_file(self, server_id: str) -> str:
+        return await self._local.root_file(server_id)
+
+    async def receive_root(self, server_id: str, image_id: str, chunks: AsyncIterable[bytes]) -> Stored:
+        return await self._local.receive_root(server_id, image_id, chunks)
+
     async def hand_over_root(self, server_id: str, heir: str) -> None:
         if server_id not in (await self._local.contents()).roots:
             await self._ceph.hand_over_root(server_id, heir)
