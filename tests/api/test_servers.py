@@ -134,7 +134,7 @@ async def test_stop_start_reboot_and_states(cloud: TestCloud, host: SimHost) -> 
     await converge(cloud, host)
     assert (await show(cloud, server_id))["status"] == "ACTIVE"
     assert (await client.post(path, {"nonsense": None})).status == 400
-    assert (await client.post(path, {"resize": {}})).status == 501
+    assert (await client.post(path, {"rescue": {}})).status == 501
     actions = (await client.get(f"{COMPUTE}/servers/{server_id}/os-instance-actions")).json["instanceActions"]
     assert [a["action"] for a in actions] == ["reboot", "start", "stop", "create"]
 
