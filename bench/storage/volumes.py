@@ -38,6 +38,9 @@ class Lab:
         self.pids = cloud.pids()
         self.osd_pid = osd_pid
         self.cloud = cloud
+        # A project may have ten volumes unless somebody says otherwise.
+        unlimited = dict.fromkeys(("volumes", "gigabytes", "snapshots"), -1)
+        self.block.call("PUT", f"/os-quota-sets/{login.project_id}", {"quota_set": unlimited})
 
     def upload(self) -> str:
         """An image of random bytes and zeros; its id."""
