@@ -14,6 +14,7 @@ from ostro.http.versions import Version
 from ostro.testing.cloud import ApiClient, TestCloud
 
 PUBLIC = {
+    "join": r".*",  # shows a join token, after the authority's certificate was asked for
     "agent": r".*",  # shows the agent key instead of a token
     "health": r"GET /(healthz|readyz|metrics)?",  # asked by supervisors; metrics have a rule of their own
     "identity": r"(GET |GET /v3|POST /v3/auth/tokens|POST /v3/users/\{user_id\}/password|POST /v3/OS-OAUTH.*"

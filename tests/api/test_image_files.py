@@ -13,6 +13,7 @@ import trio
 
 from ostro.model.wishes import Inventory, Noun, Registration
 from ostro.services.agents.hosts import register_host
+from ostro.services.agents.joining import Speaker
 from ostro.services.image import files, uploads
 from ostro.services.image.holds import drop_image, hold_image
 from ostro.services.image.uploads import receive_image, sweep_images
@@ -269,7 +270,7 @@ async def add_host(cloud: TestCloud) -> str:
     inventory = Inventory(vcpus=4, ram_mb=4096, disk_gb=100, hypervisor_type="fake", hypervisor_version=1, cpu_info="")
     registration = Registration(name="h1", incarnation="i1", tunnel_ip="", inventory=inventory)
     return (
-        await cloud.db.run(register_host, cloud.admin_context(), cloud.cloud.placement, registration, "test")
+        await cloud.db.run(register_host, cloud.admin_context(), cloud.cloud.placement, Speaker(), registration, "test")
     ).host_id
 
 

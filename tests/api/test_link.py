@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -18,6 +19,7 @@ from ostro.agent.link import HttpLink, Link
 from ostro.http.app import serve
 from ostro.model.errors import NotFound, Unauthenticated, Unavailable
 from ostro.model.wishes import AskWish, Feed, Inventory, Noun, Phase, Registration, Report
+from ostro.runtime.world import World
 from ostro.store.hosts import HOSTS
 from ostro.store.reports import find_report
 from ostro.store.wishes import set_wish, wish_absence
@@ -26,6 +28,10 @@ from ostro.testing.control import MemoryControl
 
 REGISTRATION = Registration("host-a", "one", "127.0.0.1", Inventory(4, 8192, 100, "fake", 1, "{}"))
 ASK = AskWish("ask-1", "console_log", "server-1")
+
+
+def open_link(url: str, incarnation: str, key: str = AGENT_KEY) -> AbstractAsyncContextManager[HttpLink]:
+    return links.open_(World(random=random.Random(1)), links.LinkConfig((url,), incarnation, key))
 
 
 class Plane(Protocol):
@@ -78,7 +84,7 @@ class HttpPlane:
         return await self.cloud.db.run(wish_absence, await self.host_id(), Noun.ASK, ASK.id)
 
     async def forget_host(self) -> None:
-        async with links.open_(self.url, AGENT_KEY, "two") as other:
+        async with open_link(self.url, "two") as other:
             await other.register(Registration("host-a", "two", "127.0.0.1", REGISTRATION.inventory))
 
 
@@ -86,7 +92,7 @@ class HttpPlane:
 async def http_plane(cloud: TestCloud) -> AsyncIterator[HttpPlane]:
     async with trio.open_nursery() as nursery:
         [url] = await nursery.start(serve, cloud.gate, ["127.0.0.1:0"])
-        async with links.open_(url, AGENT_KEY, "one") as link:
+        async with open_link(url, "one") as link:
             yield HttpPlane(cloud, url, link)
         nursery.cancel_scope.cancel()
 
@@ -169,7 +175,7 @@ async def test_a_report_is_kept(http_plane: HttpPlane) -> None:
 
 
 async def test_a_wrong_key_is_told(http_plane: HttpPlane) -> None:
-    async with links.open_(http_plane.url, "wrong", "one") as other:
+    async with open_link(http_plane.url, "one", "wrong") as other:
         with pytest.raises(Unauthenticated):
             await other.register(REGISTRATION)
 

@@ -42,7 +42,7 @@ class RealHost:
     async def agent(self) -> AsyncIterator[libvirt.LibvirtHypervisor]:
         """An agent, until the block ends; yields its hypervisor."""
         world = World(random=random.Random(1))
-        config = AgentConfig("", "", self.state_dir, name="real")
+        config = AgentConfig((), "key", self.state_dir, name="real")
         async with (
             parts.open_(world, self.libvirtd.config),
             libvirt.open_(world, self.libvirtd.driver(self.state_dir)) as hypervisor,

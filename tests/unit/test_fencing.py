@@ -13,7 +13,7 @@ from ostro.model.wishes import Inventory, Noun, Phase, Registered, Registration,
 from ostro.services.agents.hosts import (
     FENCE_MARGIN_S,
     LEASE_S,
-    check_incarnation,
+    check_speaker,
     declare_alive,
     declare_dead,
     is_fenced,
@@ -21,6 +21,7 @@ from ostro.services.agents.hosts import (
     register_host,
     touch_host,
 )
+from ostro.services.agents.joining import Speaker
 from ostro.services.agents.reports import record_reports
 from ostro.services.placement.engine import PlacementEngine
 from ostro.store.database import Database, Tx
@@ -30,6 +31,7 @@ from ostro.store.wishes import set_wish, wish_absence
 
 SERVER = "5e000000-0000-4000-8000-000000000001"
 FENCE_S = 60.0
+SPEAKER = Speaker("one", 1)
 NOW_US = 1_700_000_000_000_000
 REGISTRATION = Registration("host-a", "one", "127.0.0.1", Inventory(4, 8192, 100, "fake", 1, "{}"), 1, FENCE_S)
 
@@ -44,7 +46,7 @@ def context(now_us: int = NOW_US) -> Context:
 
 async def register(db: Database, told_s: float = FENCE_S, **said: object) -> Registered:
     registration = msgspec.structs.replace(REGISTRATION, **said)
-    return await db.run(register_host, context(), PlacementEngine(db), registration, "cloud", told_s)
+    return await db.run(register_host, context(), PlacementEngine(db), Speaker(), registration, "cloud", told_s)
 
 
 def find(tx: Tx) -> Host:
@@ -78,9 +80,9 @@ async def test_a_host_that_reports_the_absence_is_fenced_for_that_server(db: Dat
     host_id = await wish_server(db)
     generation = await db.run(wish_absence, host_id, Noun.SERVER, SERVER)
     for reported, phase, sure in ((1, Phase.ABSENT, False), (generation, Phase.WORKING, False)):
-        await db.run(record_reports, context(), host_id, "one", 1, [Report(Noun.SERVER, SERVER, reported, phase)])
+        await db.run(record_reports, context(), host_id, SPEAKER, [Report(Noun.SERVER, SERVER, reported, phase)])
         assert await fenced(db, 1, SERVER) is sure
-    await db.run(record_reports, context(), host_id, "one", 1, [Report(Noun.SERVER, SERVER, generation, Phase.ABSENT)])
+    await db.run(record_reports, context(), host_id, SPEAKER, [Report(Noun.SERVER, SERVER, generation, Phase.ABSENT)])
     assert await fenced(db, 1, SERVER)
     assert not await fenced(db, 1), "of its other servers nothing is known"
 
@@ -120,10 +122,10 @@ async def test_a_host_declared_dead_is_not_heard_until_it_knows(db: Database) ->
         assert await bell.wait(0), "a poll that waits ends"
     for epoch in (0, 1, 3):
         with pytest.raises(NotFound):
-            await db.read(check_incarnation, host_id, "one", epoch)
+            await db.read(check_speaker, host_id, Speaker("one", epoch))
     with pytest.raises(NotFound):
         report = Report(Noun.SERVER, SERVER, 2, Phase.READY)
-        await db.run(record_reports, context(), host_id, "one", 1, [report])
+        await db.run(record_reports, context(), host_id, SPEAKER, [report])
     assert await db.read(lambda tx: find_report(tx, host_id, Noun.SERVER, SERVER)) is None
     before = await db.read(find)
     for epoch in (0, 1):
@@ -131,13 +133,14 @@ async def test_a_host_declared_dead_is_not_heard_until_it_knows(db: Database) ->
             register_host,
             context(at(50)),
             PlacementEngine(db),
+            Speaker(),
             msgspec.structs.replace(REGISTRATION, incarnation="old", epoch=epoch),
             "cloud",
         )
         assert (learnt.host_id, learnt.epoch) == (host_id, 2)
         assert await db.read(find) == before, "who knows the older epoch only writes nothing"
     await register(db, incarnation="two", epoch=2)
-    assert (await db.read(check_incarnation, host_id, "two", 2)).id == host_id
+    assert (await db.read(check_speaker, host_id, Speaker("two", 2))).id == host_id
 
 
 async def test_a_host_declared_dead_is_down_until_it_is_declared_alive(db: Database) -> None:

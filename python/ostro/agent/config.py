@@ -12,9 +12,9 @@ from ostro.runtime.ceph.config import CephConfig
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """``url`` is the control plane's endpoint, ``hypervisor`` is libvirt or fake, ``name`` what this host is called.
+    """``urls`` are the control plane's endpoints, ``hypervisor`` is libvirt or fake, ``name`` what this host is called.
 
-    Everything that the agent keeps is below ``state_dir``. ``use_system_parts`` false starts private daemons even where
+    A host that has joined shows its certificate (`ostro.agent.identity`) and has no ``agent_key``. Everything that the agent keeps is below ``state_dir``. ``use_system_parts`` false starts private daemons even where
     the system runs its own. With ``ceph``, disks are made there. ``physical`` says for each physical network which link device
     or bridge leads to it.
 
@@ -22,7 +22,7 @@ class AgentConfig:
     disks on the port after it; without one no server comes from another host. With ``pki`` hypervisors show each other certificates from there.
     """
 
-    url: str
+    urls: tuple[str, ...]
     agent_key: str
     state_dir: Path
     hypervisor: str = "libvirt"

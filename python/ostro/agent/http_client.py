@@ -7,7 +7,7 @@ beside a control plane on the same two cores. A connection that the server close
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -39,16 +39,25 @@ class HttpClient:
     """Exchanges with one server, one after another. Raises Unavailable when it can't be reached or breaks off.
 
     An exchange that is cancelled or breaks off closes the connection; the next one opens it again. A request is sent a second
-    time when a kept connection turns out to be closed, so every request must bear repeating.
+    time when a kept connection turns out to be closed, so every request must bear repeating. ``headers`` is read at each exchange. ``tls`` is
+    what to speak TLS with, asked for at each new connection; the server then must have a certificate for ``server_name``.
     """
 
-    def __init__(self, base_url: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        headers: Mapping[str, str],
+        tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+        server_name: str = "",
+    ) -> None:
         url = urlsplit(base_url)
-        self._tls = url.scheme == "https"
+        self._is_tls = url.scheme == "https"
         self._host = url.hostname or ""
-        self._port = url.port or (443 if self._tls else 80)
+        self._port = url.port or (443 if self._is_tls else 80)
         self._prefix = url.path.rstrip("/")
         self._netloc = url.netloc
+        self._tls = tls
+        self._server_name = server_name
         self._headers = headers
         self._stream: trio.abc.Stream | None = None
         self._http = h11.Connection(h11.CLIENT)
@@ -110,9 +119,17 @@ class HttpClient:
     async def _connect(self) -> trio.abc.Stream:
         with trio.move_on_after(CONNECT_TIMEOUT_S):
             stream = await trio.open_tcp_stream(self._host, self._port)
-            if not self._tls:
+            if not self._is_tls:
                 return stream
-            return trio.SSLStream(stream, ssl.create_default_context(), server_hostname=self._host)
+            try:
+                tls = trio.SSLStream(
+                    stream, self._tls(), server_hostname=self._server_name or self._host, https_compatible=True
+                )
+                await tls.do_handshake()
+            except BaseException:
+                await trio.aclose_forcefully(stream)
+                raise
+            return tls
         raise OSError(f"no connection in {CONNECT_TIMEOUT_S:g} s")
 
     async def _send(self, stream: trio.abc.Stream, request: h11.Request, body: bytes) -> int:

@@ -6,8 +6,11 @@ request may be repeated: reports carry generations, and the feed is asked for by
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -16,6 +19,8 @@ import trio
 from ostro.agent.http_client import Answer, HttpClient
 from ostro.model.errors import Invalid, NotFound, Unauthenticated, Unavailable
 from ostro.model.wishes import Feed, Noun, Registered, Registration, Report, Wish
+from ostro.runtime.certificates import CONTROLLER_NAME
+from ostro.runtime.world import World
 
 T = TypeVar("T")
 
@@ -24,6 +29,15 @@ ANSWER_GRACE_S = 15.0
 """How much longer than asked a long poll may take before the control plane counts as hung."""
 
 IMAGE_CHUNK_DEADLINE_S = 60.0
+PREFIX = "/agent/v1"
+FEED, REPORTS = "feed", "reports"
+"""The lines: a long poll must not hold up a report."""
+
+
+class _Renewed(msgspec.Struct, frozen=True):
+    """A renewed certificate as it is decoded."""
+
+    certificate: str
 
 
 class _WireWish(msgspec.Struct, frozen=True):
@@ -93,34 +107,54 @@ Connect = Callable[[str, Mapping[str, str]], Client]
 """Makes a client of a base URL that sends these headers."""
 
 
-class HttpLink:
-    """The real link. ``url`` is the endpoint without path."""
+@dataclass(frozen=True)
+class LinkConfig:
+    """Where the control plane answers (``urls``, endpoints without path) and how this host shows who it is: by a key, or by the certificate in ``tls``."""
 
-    def __init__(self, url: str, agent_key: str, incarnation: str, connect: Connect = HttpClient) -> None:
-        self._url = url.rstrip("/") + "/agent/v1"
-        self._headers = {"X-Agent-Key": agent_key, "X-Agent-Incarnation": incarnation, "Accept": "application/json"}
+    urls: tuple[str, ...]
+    incarnation: str
+    agent_key: str = ""
+    tls: Callable[[], ssl.SSLContext] = ssl.create_default_context
+
+
+class HttpLink:
+    """The real link. Each of its connections goes on to the next controller when the one that it talks to doesn't answer, or not well."""
+
+    def __init__(self, world: World, config: LinkConfig, connect: Connect | None = None) -> None:
+        server_name = "" if config.agent_key else CONTROLLER_NAME
+        self._connect = connect or partial(HttpClient, tls=config.tls, server_name=server_name)
+        self._urls = list(config.urls)
+        # Not all hosts shall begin with the same one.
+        world.random.shuffle(self._urls)
+        self._headers = {"X-Agent-Incarnation": config.incarnation, "Accept": "application/json"}
+        if config.agent_key:
+            self._headers["X-Agent-Key"] = config.agent_key
         self._host_id = ""
-        self._connect = connect
-        self._feed = connect(self._url, self._headers)
-        self._reports = connect(self._url, self._headers)
+        self._clients: dict[str, tuple[str, Client]] = {}
+
+    @property
+    def urls(self) -> list[str]:
+        """Where this host knows that the control plane answers."""
+        return list(self._urls)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._feed.close()
-        await self._reports.close()
+        for _url, client in self._clients.values():
+            await client.close()
 
     async def register(self, registration: Registration) -> Registered:
-        with _deadline(REPORT_DEADLINE_S):
-            answer = await self._feed.exchange("POST", "/hosts", msgspec.json.encode(registration))
-        registered = _decode(answer, Registered)
+        async with self._asking(FEED, REPORT_DEADLINE_S) as client:
+            answer = await client.exchange("POST", "/hosts", msgspec.json.encode(registration))
+            registered = _decode(answer, Registered)
         self._headers["X-Agent-Epoch"] = str(registered.epoch)
         self._host_id = registered.host_id
+        self._urls += [url for url in registered.urls if url not in self._urls]
         return registered
 
     async def read_wishes(self, host_id: str, since: int, wait_s: int) -> Feed:
-        with _deadline(wait_s + ANSWER_GRACE_S):
-            answer = await self._feed.exchange("GET", f"/hosts/{host_id}/wishes?since={since}&wait_s={wait_s}")
-        wire = _decode(answer, _WireFeed)
+        async with self._asking(FEED, wait_s + ANSWER_GRACE_S) as client:
+            answer = await client.exchange("GET", f"/hosts/{host_id}/wishes?since={since}&wait_s={wait_s}")
+            wire = _decode(answer, _WireFeed)
         wishes = [
             Wish(w.noun, w.id, w.generation, None if bytes(w.body) == b"null" else w.body, w.request_id)
             for w in wire.wishes
@@ -129,16 +163,26 @@ class HttpLink:
 
     async def report(self, host_id: str, reports: Sequence[Report]) -> None:
         body = msgspec.json.encode({"reports": reports})
-        with _deadline(REPORT_DEADLINE_S):
-            answer = await self._reports.exchange("POST", f"/hosts/{host_id}/reports", body)
-        if answer.status in (400, 413):
-            raise Invalid(
-                "The control plane can't take these reports.", detail=answer.body[:500].decode(errors="replace")
-            )
-        _check(answer)
+        async with self._asking(REPORTS, REPORT_DEADLINE_S) as client:
+            answer = await client.exchange("POST", f"/hosts/{host_id}/reports", body)
+            if answer.status in (400, 413):
+                raise Invalid(
+                    "The control plane can't take these reports.", detail=answer.body[:500].decode(errors="replace")
+                )
+            _check(answer)
+
+    async def renew(self, request_pem: str) -> str:
+        """A new certificate for this host."""
+        client = self._client()
+        try:
+            with _deadline(REPORT_DEADLINE_S):
+                answer = await client.exchange("POST", "/certificate", msgspec.json.encode({"request": request_pem}))
+            return _decode(answer, _Renewed).certificate
+        finally:
+            await client.close()
 
     async def volume_key(self, volume_id: str) -> str:
-        client = self._connect(self._url, self._headers)
+        client = self._client()
         try:
             with _deadline(REPORT_DEADLINE_S):
                 answer = await client.exchange("GET", f"/hosts/{self._host_id}/volumes/{volume_id}/key")
@@ -148,7 +192,7 @@ class HttpLink:
         return _decode(answer, _VolumeKey).passphrase
 
     async def image(self, image_id: str) -> AsyncGenerator[bytes, None]:
-        client = self._connect(self._url, self._headers)
+        client = self._client()
         try:
             async with client.stream("GET", f"/images/{image_id}/data") as (status, chunks):
                 if status != 200:
@@ -165,11 +209,30 @@ class HttpLink:
             with trio.CancelScope(shield=True):
                 await client.close()
 
+    def _client(self) -> Client:
+        return self._connect(self._urls[0] + PREFIX, self._headers)
+
+    @asynccontextmanager
+    async def _asking(self, line: str, timeout_s: float) -> AsyncIterator[Client]:
+        """The client of one of the two lines. Where it gets no good answer, that line's next exchange is with the next controller."""
+        if line not in self._clients:
+            self._clients[line] = (self._urls[0], self._client())
+        url, client = self._clients[line]
+        try:
+            with _deadline(timeout_s):
+                yield client
+        except Unavailable:
+            del self._clients[line]
+            await client.close()
+            if self._urls[0] == url:
+                self._urls.append(self._urls.pop(0))
+            raise
+
 
 @asynccontextmanager
-async def open_(url: str, agent_key: str, incarnation: str) -> AsyncIterator[HttpLink]:
+async def open_(world: World, config: LinkConfig) -> AsyncIterator[HttpLink]:
     """A link that is closed when the block ends. Connects when first used."""
-    link = HttpLink(url, agent_key, incarnation)
+    link = HttpLink(world, config)
     try:
         yield link
     finally:

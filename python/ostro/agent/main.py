@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import msgspec
@@ -12,6 +13,7 @@ from ostro.agent import link as links
 from ostro.agent.agent import Agent
 from ostro.agent.config import AgentConfig
 from ostro.agent.drivers.hypervisor import Hypervisor
+from ostro.agent.identity import Identity, keep_renewed
 from ostro.agent.opening import SERVERS_AT_ONCE, open_drivers, open_hypervisor, stop_parts
 from ostro.model.errors import OstroError, Unavailable
 from ostro.model.ids import new_uuid
@@ -31,10 +33,17 @@ async def run(
         Conflict: the control plane turned into another cloud's.
     """
     incarnation = new_uuid(world.random)
+    identity = Identity(config.state_dir, config.name)
+    how = links.LinkConfig(config.urls, incarnation, config.agent_key)
+    if not config.agent_key:
+        how = dataclasses.replace(how, tls=identity.context)
     async with (
         open_drivers(world, config) as drivers,
-        links.open_(config.url, config.agent_key, incarnation) as link,
+        links.open_(world, how) as link,
+        trio.open_nursery() as nursery,
     ):
+        if identity.is_there:
+            nursery.start_soon(keep_renewed, world, identity, link.renew)
         task_status.started()
         await Agent(world, config, link, drivers, incarnation).run()
 

@@ -15,7 +15,8 @@ from ostro.agent import main as agent_main
 from ostro.agent.config import AgentConfig
 from ostro.agent.metrics import serve_metrics
 from ostro.cli.ceph import ceph_options
-from ostro.cli.physical import physical_option
+from ostro.cli.join import read_joined
+from ostro.cli.physical import parse_physical, physical_option
 from ostro.cli.state import Lock, StateDir, Usage
 from ostro.cli.up import DEFAULT_STATE, check_user
 from ostro.runtime.ceph.config import CephConfig
@@ -81,8 +82,10 @@ async def _stop_on_signal(scope: trio.CancelScope) -> None:
 
 @click.command()
 @click.option("--state", default=DEFAULT_STATE, show_default=True, help="Directory of all state.")
-@click.option("--url", required=True, help="The control plane's endpoint.")
-@click.option("--hypervisor", type=click.Choice(["libvirt", "fake"]), default="libvirt", show_default=True)
+@click.option("--url", default="", help="The control plane's endpoint, where this host has not joined by `ostro join`.")
+@click.option(
+    "--hypervisor", type=click.Choice(["libvirt", "fake"]), default=None, help="libvirt unless said otherwise."
+)
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
@@ -101,7 +104,7 @@ async def _stop_on_signal(scope: trio.CancelScope) -> None:
 def agent(
     state: str,
     url: str,
-    hypervisor: str,
+    hypervisor: str | None,
     log_level: str,
     metrics: str,
     parent: int,
@@ -113,19 +116,34 @@ def agent(
     if parent:
         end_with(parent)
     configure_logging(log_level)
-    check_user(hypervisor)
     directory = StateDir.make(state)
     if ceph is not None:
         directory.keep_ceph(ceph)
     address, _, port = migrate_on.rpartition(":") if ":" in migrate_on else (migrate_on, "", "")
-    config = AgentConfig(
-        migrate_address=address,
-        migrate_port=int(port) if port.isdigit() else AgentConfig.migrate_port,
-        url=url,
-        agent_key=directory.agent_key,
-        state_dir=directory.host,
-        hypervisor=hypervisor,
-        ceph=directory.ceph,
-        physical=physical,
-    )
+    if url:
+        config = AgentConfig(
+            migrate_address=address,
+            migrate_port=int(port) if port.isdigit() else AgentConfig.migrate_port,
+            urls=(url,),
+            agent_key=directory.agent_key,
+            state_dir=directory.host,
+            hypervisor=hypervisor or "libvirt",
+            ceph=directory.ceph,
+            physical=physical,
+        )
+    else:
+        joined = read_joined(directory)
+        config = AgentConfig(
+            migrate_address=address,
+            migrate_port=int(port) if port.isdigit() else AgentConfig.migrate_port,
+            urls=tuple(joined.urls),
+            agent_key="",
+            state_dir=directory.host,
+            hypervisor=hypervisor or joined.hypervisor,
+            name=joined.name,
+            use_system_parts=joined.use_system_parts,
+            ceph=directory.ceph,
+            physical={**parse_physical(joined.physical), **physical},
+        )
+    check_user(config.hypervisor)
     trio.run(run_agent, directory, config, metrics)

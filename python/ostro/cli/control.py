@@ -95,9 +95,19 @@ def open_database(world: World, config: ControlConfig) -> Database:
 async def prepare(world: World, cloud: Cloud, state: StateDir) -> None:
     """Bring the schema up to date and make the first rows."""
     await migrate(cloud.db)
+    await ensure_administrator(world, cloud, state)
+    await ensure_rows(world, cloud)
+
+
+async def ensure_administrator(world: World, cloud: Cloud, state: StateDir) -> None:
+    """Make the administrator and what belongs to it, unless there is one."""
     if not await cloud.db.read(is_bootstrapped):
         password_hash = await cloud.passwords.hash(state.admin_password)
         await cloud.db.run(bootstrap, world, Administrator(password_hash))
+
+
+async def ensure_rows(world: World, cloud: Cloud) -> None:
+    """Make what every cloud has, unless it is there."""
     if cloud.ceph is not None:
         await cloud.db.run(ensure_ceph_type, world.now_us())
     await cloud.db.run(seed_catalog, cloud.config.region)
@@ -118,7 +128,7 @@ async def run_control(
     map_large_buffers()
     db = open_database(world, config)
     try:
-        async with _ceph(world, config) as ceph, trio.open_nursery() as nursery:
+        async with open_ceph(world, config.ceph) as ceph, trio.open_nursery() as nursery:
             cloud = build_cloud(world, db, _cloud_config(config), ceph)
             await nursery.start(db.serve)
             await prepare(world, cloud, config.state)
@@ -148,13 +158,13 @@ def _cloud_config(config: ControlConfig) -> CloudConfig:
 
 
 @asynccontextmanager
-async def _ceph(world: World, config: ControlConfig) -> AsyncIterator[Ceph | None]:
+async def open_ceph(world: World, config: CephConfig | None) -> AsyncIterator[Ceph | None]:
     """The process's connection to Ceph, if there shall be one."""
-    if config.ceph is None:
+    if config is None:
         yield None
         return
     # Only here, because the bindings need not be there without Ceph.
     from ostro.runtime.ceph.connection import open_
 
-    async with open_(world, config.ceph) as ceph:
+    async with open_(world, config) as ceph:
         yield ceph

@@ -50,7 +50,7 @@ def down(state: str, purge: bool) -> None:
         click.echo("control plane and agent stopped")
     stop_holder(locks[1], "The agent")
     config = AgentConfig(
-        url="",
+        urls=(),
         agent_key="",
         state_dir=directory.host,
         hypervisor=directory.hypervisor or "libvirt",

@@ -15,8 +15,11 @@ from ostro.cli.demo.command import demo
 from ostro.cli.doctor import doctor
 from ostro.cli.down import down
 from ostro.cli.flows import flows
+from ostro.cli.join import join
 from ostro.cli.manage import manage
+from ostro.cli.roles import api, controller, init
 from ostro.cli.seed import seed
+from ostro.cli.token import token
 from ostro.cli.up import up
 from ostro.model.errors import OstroError
 
@@ -50,12 +53,17 @@ def main() -> None:
 
 
 main.add_command(agent)
+main.add_command(api)
 main.add_command(audit)
+main.add_command(controller)
 main.add_command(demo)
 main.add_command(demo_ceph)
 main.add_command(doctor)
 main.add_command(down)
 main.add_command(flows)
+main.add_command(init)
+main.add_command(join)
 main.add_command(manage)
 main.add_command(seed)
+main.add_command(token)
 main.add_command(up)

@@ -8,6 +8,8 @@
     hypervisor           libvirt or fake, as at the first start
     ceph                 which Ceph, if any, as at the last start with --ceph
     cloud.id             tags what agents make on hosts
+    ostro.toml           settings of a cloud whose parts run by themselves, and authority.pem, whose certificates its API has
+    agent.toml           what `ostro join` wrote for the agent of a host that has joined such a cloud
     clouds.yaml          for the `openstack` command; cloud `ostro`
     up.lock              held by the running `ostro up`; holds its process id and endpoint
     agent.lock           held by the running `ostro agent`
@@ -185,9 +187,9 @@ class StateDir:
             )
         return lock
 
-    def write_clouds_yaml(self, endpoint: str, region: str) -> None:
-        """The client configuration of the administrator, cloud ``ostro``."""
-        cloud = {
+    def write_clouds_yaml(self, endpoint: str, region: str, authority: Path | None = None) -> None:
+        """The client configuration of the administrator, cloud ``ostro``. ``authority`` is whose certificate the endpoint has."""
+        cloud: dict[str, object] = {
             "auth": {
                 "auth_url": f"{endpoint}/identity/v3",
                 "username": "admin",
@@ -201,6 +203,8 @@ class StateDir:
             "volume_api_version": "3",
             "interface": "public",
         }
+        if authority is not None:
+            cloud["cacert"] = str(authority)
         write_atomic(
             self.clouds_yaml, yaml.safe_dump({"clouds": {"ostro": cloud}}, sort_keys=False).encode(), mode=0o600
         )

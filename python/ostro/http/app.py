@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from functools import partial
 
@@ -80,16 +81,23 @@ def hypercorn_config(binds: Sequence[str]) -> Config:
 
 
 async def serve(
-    gate: Gate, binds: Sequence[str], *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
+    gate: Gate,
+    binds: Sequence[str],
+    tls: ssl.SSLContext | None = None,
+    *,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled. Starts with the addresses that it listens on."""
+    """Serve until cancelled, by TLS if there is a context for it. Starts with the addresses that it listens on."""
     config = hypercorn_config(binds)
     listeners = []
     for sock in config.create_sockets().insecure_sockets:
         sock.listen(BACKLOG)
         listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(sock)))
-    lane = Lane(gate, make_app(gate), config)
+    lane = Lane(gate, make_app(gate), config, tls)
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(trio.serve_listeners, lane.serve, listeners))
         names = [listener.socket.getsockname() for listener in listeners]
-        task_status.started([f"http://{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name) for name in names])
+        scheme = "http" if tls is None else "https"
+        task_status.started(
+            [f"{scheme}://{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name) for name in names]
+        )

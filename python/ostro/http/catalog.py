@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostro.http.agent import AGENT
+from ostro.http.agent import AGENT, JOIN
 from ostro.http.block import BLOCK, BLOCK_VERSIONS
 from ostro.http.compute import COMPUTE
 from ostro.http.health import HEALTH
@@ -24,4 +24,5 @@ SERVICES: tuple[Service, ...] = (
     NETWORK,
     OBJECT,
     AGENT,
+    JOIN,
 )

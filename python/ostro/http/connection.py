@@ -101,9 +101,10 @@ class BoundedBody(TrioBody):
 
 
 class BoundedRequest(TrioRequest):
-    """Quart's request with a bounded body."""
+    """Quart's request with a bounded body. It never speaks for a host: agents' requests are plain, and so never come by here."""
 
     body_class = BoundedBody
+    peer = None
 
     @property
     def raw_path(self) -> bytes:

@@ -159,7 +159,7 @@ class Endpoint:
         if route.rule is not Rule.PUBLIC:
             enforce(cloud.policies, route.policy, route.rule, actor)
         if self._service.admit is not None:
-            self._service.admit(cloud, raw.headers)
+            self._service.admit(cloud, raw)
         if actor.access_rules is not None:
             check_access_rules(self._service.name, route.rule is Rule.PUBLIC, raw.method, raw.path, actor)
         body = None if route.streams else await self._read_body(route, raw)

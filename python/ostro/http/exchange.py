@@ -9,6 +9,14 @@ from typing import Any, Protocol, overload
 from werkzeug.datastructures import MultiDict
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The host whose certificate the other end of a TLS connection has shown: its name and the certificate's serial number."""
+
+    name: str
+    serial: str
+
+
 class RequestHeaders(Protocol):
     """The part of werkzeug's Headers that is used: names in any case, and of several values the first."""
 
@@ -60,6 +68,8 @@ class Incoming(Protocol):
     def remote_addr(self) -> str | None: ...
     @property
     def body(self) -> AsyncIterator[bytes]: ...
+    @property
+    def peer(self) -> Peer | None: ...
     async def gone(self) -> None:
         """Return when the client has gone away, as far as can be told while it is waiting for its answer."""
         ...

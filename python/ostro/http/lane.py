@@ -20,6 +20,8 @@ import http
 import math
 import os
 import socket
+import ssl
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import suppress
 from email.utils import formatdate
@@ -38,8 +40,9 @@ from quart_trio import QuartTrio
 from werkzeug.datastructures import MultiDict
 
 from ostro.http import connection as bounds
-from ostro.http.exchange import Outgoing
+from ostro.http.exchange import Outgoing, Peer
 from ostro.http.gate import Gate
+from ostro.http.tls import Tls, handshake, peer_of
 from ostro.model.errors import Bug, Invalid
 
 log = structlog.get_logger()
@@ -60,18 +63,98 @@ class ClientGone(Invalid):
     """The client went away before its request's body had come whole."""
 
 
-class Wire:
+class Line(ABC):
+    """A client's connection. ``buffer`` holds what was read of it and is not used yet; ``address`` is whence it comes, and
+    ``peer`` who has shown a certificate."""
+
+    scheme = "http"
+    peer: Peer | None = None
+
+    def __init__(self, address: str) -> None:
+        self.buffer = bytearray()
+        self.address = address
+
+    @abstractmethod
+    async def receive(self, most_bytes: int) -> bytes:
+        """What has come; empty when nothing more will."""
+
+    @abstractmethod
+    async def send(self, data: bytes) -> None:
+        """Send all of it. Raises trio.BrokenResourceError when the client is gone."""
+
+    @abstractmethod
+    async def closed(self) -> bool:
+        """Wait for something to come; whether it is the end."""
+
+    async def until_gone(self, scope: trio.CancelScope) -> None:
+        """Cancel ``scope`` when the client closes; return when it sends something instead."""
+        if await self.closed():
+            scope.cancel()
+
+    async def gone(self) -> None:
+        """Return when the client closes. One that sends its next request meanwhile is taken to be there."""
+        if not await self.closed():
+            await trio.sleep_forever()
+
+    @abstractmethod
+    async def end(self) -> None:
+        """Say that no more will be sent, where the connection can."""
+
+    @abstractmethod
+    def replay(self) -> Replay:
+        """The connection as Hypercorn wants it, with what is in the buffer."""
+
+    async def take(self, most_bytes: int) -> bytes:
+        """The next bytes of a body: all that are asked for from a client that is quick, else what has come. Raises ClientGone."""
+        if self.buffer:
+            with memoryview(self.buffer) as view:
+                data = bytes(view[:most_bytes])
+            del self.buffer[:most_bytes]
+            return data
+        await self.fill(most_bytes)
+        data = await self.receive(most_bytes)
+        if not data:
+            raise ClientGone("The request's body did not arrive whole.")
+        return data
+
+    async def fill(self, most_bytes: int) -> None:
+        """Wait a little for so much of a body to come, where that can be done."""
+        await trio.lowlevel.checkpoint()
+
+    def end_body(self) -> None:
+        """What comes next is a head."""
+
+
+class Wire(Line):
     """A connected TCP socket. What is ready is read and written at once; only waiting goes through trio."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self.buffer = bytearray()
-        self.peer = peer_of(stream)
+        super().__init__(address_of(stream))
+        self._stream = stream
         self._fd = stream.socket.fileno()
         self._low_water_bytes = 1
 
+    async def fill(self, most_bytes: int) -> None:
+        if most_bytes < PART_BYTES:
+            self._wake_at(1)
+            return
+        self._wake_at(most_bytes)
+        with trio.move_on_after(FILL_MOST_S) as scope:
+            await trio.lowlevel.wait_readable(self._fd)
+        if scope.cancelled_caught:
+            self._wake_at(1)
+
+    def end_body(self) -> None:
+        self._wake_at(1)
+
+    def _wake_at(self, low_water_bytes: int) -> None:
+        """Have the socket count as readable when so much has come, or the end."""
+        if low_water_bytes != self._low_water_bytes:
+            with contextlib.suppress(OSError):  # Then it is gone, which reading tells.
+                self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water_bytes)
+            self._low_water_bytes = low_water_bytes
+
     async def receive(self, most_bytes: int) -> bytes:
-        """What has come; empty when nothing more will."""
         while True:
             await trio.lowlevel.wait_readable(self._fd)
             try:
@@ -81,39 +164,7 @@ class Wire:
             except ConnectionError:
                 return b""
 
-    async def take(self, most_bytes: int) -> bytes:
-        """The next bytes of a body: all that are asked for from a client that is quick, else what has come. Raises ClientGone."""
-        if self.buffer:
-            with memoryview(self.buffer) as view:
-                data = bytes(view[:most_bytes])
-            del self.buffer[:most_bytes]
-            return data
-        if most_bytes >= PART_BYTES:
-            self._wake_at(most_bytes)
-            with trio.move_on_after(FILL_MOST_S) as scope:
-                await trio.lowlevel.wait_readable(self._fd)
-            if scope.cancelled_caught:
-                self._wake_at(1)
-        else:
-            self._wake_at(1)
-        data = await self.receive(most_bytes)
-        if not data:
-            raise ClientGone("The request's body did not arrive whole.")
-        return data
-
-    def end_body(self) -> None:
-        """What comes next is a head."""
-        self._wake_at(1)
-
-    def _wake_at(self, low_water_bytes: int) -> None:
-        """Have the socket count as readable when so much has come, or the end."""
-        if low_water_bytes != self._low_water_bytes:
-            with contextlib.suppress(OSError):  # Then it is gone, which reading tells.
-                self.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water_bytes)
-            self._low_water_bytes = low_water_bytes
-
     async def send(self, data: bytes) -> None:
-        """Send all of it. Raises trio.BrokenResourceError when the client is gone."""
         try:
             sent = os.write(self._fd, data)
         except BlockingIOError:
@@ -124,39 +175,78 @@ class Wire:
             await self._send_slowly(memoryview(data)[sent:])
 
     async def _send_slowly(self, data: memoryview) -> None:
-        """Send piece by piece, as fast as the client reads; one that takes no piece for a while is gone for us."""
-        for start in range(0, len(data), PIECE_BYTES):
-            with trio.move_on_after(PIECE_MOST_S) as scope:
-                await self.stream.send_all(data[start : start + PIECE_BYTES])
-            if scope.cancelled_caught:
-                raise trio.BrokenResourceError
+        await send_slowly(self._stream, data)
 
-    async def until_gone(self, scope: trio.CancelScope) -> None:
-        """Cancel ``scope`` when the client closes; return when it sends something instead."""
-        if await self._closed():
-            scope.cancel()
+    async def end(self) -> None:
+        await self._stream.send_eof()
 
-    async def gone(self) -> None:
-        """Return when the client closes. One that sends its next request meanwhile is taken to be there."""
-        if not await self._closed():
-            await trio.sleep_forever()
+    def replay(self) -> Replay:
+        return Replay(self._stream, bytes(self.buffer))
 
-    async def _closed(self) -> bool:
-        """Wait for something to come; whether it is the end."""
+    async def closed(self) -> bool:
         await trio.lowlevel.wait_readable(self._fd)
         try:
-            return not await self.stream.socket.recv(1, socket.MSG_PEEK)
+            return not await self._stream.socket.recv(1, socket.MSG_PEEK)
         except ConnectionError:
             return True
 
 
-def peer_of(stream: trio.SocketStream) -> str:
+def address_of(stream: trio.SocketStream) -> str:
     """The address of who is at the other end; empty when it has none any more."""
     try:
         name = stream.socket.getpeername()
     except OSError:
         return ""
     return str(name[0]) if isinstance(name, tuple) else ""
+
+
+class TlsWire(Line):
+    """A TLS connection whose handshake is done."""
+
+    scheme = "https"
+
+    def __init__(self, stream: Tls) -> None:
+        super().__init__(address_of(stream.transport_stream))
+        self._stream = stream
+        self._listening = trio.Lock()
+        self.peer = peer_of(stream)
+
+    async def receive(self, most_bytes: int) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(most_bytes))
+        except trio.BrokenResourceError:
+            return b""
+
+    async def send(self, data: bytes) -> None:
+        await send_slowly(self._stream, memoryview(data))
+
+    async def closed(self) -> bool:
+        # Several may want to know, and only one can read.
+        async with self._listening:
+            data = await self.receive(PIECE_BYTES)
+            self.buffer += data
+            return not data
+
+    async def end(self) -> None:
+        # One direction of TLS can't be ended alone; the client sees the end when the connection is closed.
+        await trio.lowlevel.checkpoint()
+
+    def replay(self) -> Replay:
+        return TlsReplay(self._stream, bytes(self.buffer))
+
+
+async def open_tls(stream: trio.SocketStream, context: ssl.SSLContext) -> TlsWire:
+    """Shake hands with a client. Raises trio.BrokenResourceError, trio.TooSlowError."""
+    return TlsWire(await handshake(stream, context))
+
+
+async def send_slowly(stream: trio.abc.SendStream, data: memoryview) -> None:
+    """Send piece by piece, as fast as the client reads; one that takes no piece for a while is gone for us."""
+    for start in range(0, len(data), PIECE_BYTES):
+        with trio.move_on_after(PIECE_MOST_S) as scope:
+            await stream.send_all(data[start : start + PIECE_BYTES])
+        if scope.cancelled_caught:
+            raise trio.BrokenResourceError
 
 
 class Headers:
@@ -202,7 +292,7 @@ class Body:
 
     __slots__ = ("left", "wire")
 
-    def __init__(self, wire: Wire, length: int) -> None:
+    def __init__(self, wire: Line, length: int) -> None:
         self.wire = wire
         self.left = length
 
@@ -230,6 +320,7 @@ class PlainRequest:
     """A parsed head; the callbacks are llhttp's."""
 
     scheme = "http"
+    peer: Peer | None = None
 
     def __init__(self) -> None:
         self.method = ""
@@ -297,10 +388,10 @@ class PlainRequest:
 class Replay:
     """A connection from whose beginning something has been read already, as Hypercorn wants a stream."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._stream = wire.stream
-        self._held = bytes(wire.buffer)
-        self.socket = wire.stream.socket
+    def __init__(self, stream: trio.SocketStream | Tls, held: bytes) -> None:
+        self._stream = stream
+        self._held = held
+        self.socket = (stream.transport_stream if isinstance(stream, trio.SSLStream) else stream).socket
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if self._held:
@@ -312,17 +403,36 @@ class Replay:
         await self._stream.send_all(data)
 
     async def send_eof(self) -> None:
-        await self._stream.send_eof()
+        if isinstance(self._stream, trio.SocketStream):
+            await self._stream.send_eof()
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
 
-class Lane:
-    """Serves connections. ``app`` is the same gate behind Quart, for what is not plain."""
+class TlsReplay(Replay):
+    """The same of a TLS connection whose handshake is done."""
 
-    def __init__(self, gate: Gate, app: QuartTrio, config: Config) -> None:
+    @property
+    def transport_stream(self) -> TlsReplay:
+        """What has the ``socket``."""
+        return self
+
+    async def do_handshake(self) -> None:
+        """It is done."""
+        await trio.lowlevel.checkpoint()
+
+    def selected_alpn_protocol(self) -> str:
+        """Hypercorn speaks what the client has begun to speak."""
+        return "http/1.1"
+
+
+class Lane:
+    """Serves connections. ``app`` is the same gate behind Quart, for what is not plain. With ``tls`` that is what clients must speak."""
+
+    def __init__(self, gate: Gate, app: QuartTrio, config: Config, tls: ssl.SSLContext | None = None) -> None:
         self._gate = gate
+        self._tls = tls
         self._app = ASGIWrapper(app)
         self._config = config
         self._context = WorkerContext(None)
@@ -330,22 +440,22 @@ class Lane:
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """Serve one connection to its end. Nothing that happens on it concerns others."""
-        wire = Wire(stream)
         try:
+            wire = Wire(stream) if self._tls is None else await open_tls(stream, self._tls)
             with trio.CancelScope() as scope:
                 while (request := await self._next(wire, scope)) is not None:
                     if not await self._exchange(wire, request):
                         return
                 if wire.buffer and not scope.cancel_called:
                     await self._hand_over(wire)
-        except (trio.BrokenResourceError, ClientGone):
+        except (trio.BrokenResourceError, trio.TooSlowError, ClientGone):
             pass  # The client is gone, and whatever it asked for has been tidied up where it was handled.
         except Exception:
             log.exception("a connection broke")
         finally:
             await trio.aclose_forcefully(stream)
 
-    async def _next(self, wire: Wire, scope: trio.CancelScope) -> PlainRequest | None:
+    async def _next(self, wire: Line, scope: trio.CancelScope) -> PlainRequest | None:
         """The next plain request. None when there is none: what has come of it is in the buffer, which is empty at the end."""
         scope.deadline = trio.current_time() + self._config.keep_alive_timeout
         buffer = wire.buffer
@@ -364,11 +474,12 @@ class Lane:
         request = PlainRequest.parse(bytes(buffer[:end]))
         if request is not None:
             del buffer[:end]
-            request.remote_addr = wire.peer
+            request.remote_addr = wire.address
             request.body = Body(wire, request.content_length or 0)
+            request.scheme, request.peer = wire.scheme, wire.peer
         return request
 
-    async def _exchange(self, wire: Wire, request: PlainRequest) -> bool:
+    async def _exchange(self, wire: Line, request: PlainRequest) -> bool:
         """Answer a request. Whether the connection may go on."""
         found = self._gate.find(request.path)
         if found is not None and found[0].waits(request.method):
@@ -386,7 +497,7 @@ class Lane:
             await _linger(wire)
         return goes_on
 
-    async def _answer_while_there(self, wire: Wire, request: PlainRequest, found: Any) -> Outgoing | None:
+    async def _answer_while_there(self, wire: Line, request: PlainRequest, found: Any) -> Outgoing | None:
         """The answer of a handler that may wait; None if the client went away meanwhile."""
         answer: Outgoing | None = None
         async with trio.open_nursery() as nursery:
@@ -395,7 +506,7 @@ class Lane:
             nursery.cancel_scope.cancel()
         return answer
 
-    async def _send(self, wire: Wire, request: PlainRequest, answer: Outgoing, goes_on: bool) -> None:
+    async def _send(self, wire: Line, request: PlainRequest, answer: Outgoing, goes_on: bool) -> None:
         headers = answer.headers
         known = {name.lower() for name, _ in headers}
         whole = isinstance(answer.body, bytes)
@@ -423,9 +534,9 @@ class Lane:
                 await _send_stream(wire, answer.body, chunked, silent=silent)
             nursery.cancel_scope.cancel()
 
-    async def _hand_over(self, wire: Wire) -> None:
+    async def _hand_over(self, wire: Line) -> None:
         """Let Hypercorn have the connection."""
-        await TCPServer(self._app, self._config, self._context, ConnectionState({}), Replay(wire)).run()  # type: ignore[arg-type]
+        await TCPServer(self._app, self._config, self._context, ConnectionState({}), wire.replay()).run()  # type: ignore[arg-type]
 
     def _now(self) -> str:
         """The date as HTTP writes it."""
@@ -447,7 +558,7 @@ def make_head(status: int, headers: list[tuple[str, str]]) -> bytes:
     return f"{first}{lines}\r\n".encode()
 
 
-async def _send_stream(wire: Wire, body: AsyncIterable[bytes], chunked: bool, *, silent: bool) -> None:
+async def _send_stream(wire: Line, body: AsyncIterable[bytes], chunked: bool, *, silent: bool) -> None:
     """Send a stream, and end its generator whatever happens. A stream that breaks off ends the connection unfinished."""
     parts = aiter(body)
     try:
@@ -465,9 +576,9 @@ async def _send_stream(wire: Wire, body: AsyncIterable[bytes], chunked: bool, *,
                 await parts.aclose()
 
 
-async def _linger(wire: Wire) -> None:
+async def _linger(wire: Line) -> None:
     """The client is still sending what nobody wants: say that no more will be answered, and wait until it has gone."""
-    await wire.stream.send_eof()
+    await wire.end()
     with trio.move_on_after(bounds.CLOSE_MOST_S):
         while await wire.receive(PART_BYTES):
             pass

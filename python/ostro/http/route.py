@@ -18,7 +18,7 @@ from ostro.model.ids import new_uuid
 from ostro.runtime.world import World
 
 if TYPE_CHECKING:
-    from ostro.http.exchange import RequestHeaders
+    from ostro.http.exchange import Incoming
     from ostro.http.faults import FaultShape
     from ostro.http.request import Request
     from ostro.services.cloud import Cloud
@@ -93,7 +93,7 @@ class Service:
     new_request_id: Callable[[World], str] = new_request_id
     id_headers: tuple[str, ...] = ("x-openstack-request-id",)
     """Headers of every answer that hold the request's id."""
-    admit: Callable[[Cloud, RequestHeaders], None] | None = None
+    admit: Callable[[Cloud, Incoming], None] | None = None
     """Called before anything of a body is read; what it raises is the answer."""
     check: Callable[[Request], None] | None = None
     """Called before every handler; what it raises is the answer."""

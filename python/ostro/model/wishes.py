@@ -473,7 +473,7 @@ class Registered(msgspec.Struct, frozen=True):
     """The control plane's answer: the host's id and how long it may stay silent.
 
     A host that was declared dead gets a new ``epoch``, and is heard when it registers with that. After ``fence_s`` without an answer it
-    pauses its servers on disks that hosts share, 0 for never.
+    pauses its servers on disks that hosts share, 0 for never. ``urls`` are where else the control plane answers.
     """
 
     host_id: str
@@ -481,3 +481,4 @@ class Registered(msgspec.Struct, frozen=True):
     lease_s: float
     epoch: int = 0
     fence_s: float = 0.0
+    urls: list[str] = []

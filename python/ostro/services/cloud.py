@@ -10,6 +10,7 @@ import yaml
 
 from ostro.model.policy import Policies, read_overrides
 from ostro.model.quotas import LimitRules
+from ostro.runtime.certificates import Authority
 from ostro.runtime.web import Web
 from ostro.runtime.world import World
 from ostro.services.audit.anchors import Anchors
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 class CloudConfig:
     """What an operator chooses. ``agent_key`` is the secret that agents show; ``cloud_id`` tags
     what agents make on hosts; ``public_url`` overrides the URLs in catalogue and links; ``password_memory_kib`` is what hashing
-    a password costs; ``fence_s`` is after how much silence hosts pause servers on shared disks, 0 for never. What was
+    a password costs; ``fence_s`` is after how much silence hosts pause servers on shared disks, 0 for never; hosts' certificates are good for ``certificate_s``.
+    ``credential_keys`` seal credentials, instead of the file in the state directory. ``alone`` says that no other process serves this cloud. What was
     resized or migrated cold and is not confirmed within ``resize_confirm_window_s`` is confirmed then; 0 is never."""
 
     state_dir: Path
@@ -53,6 +55,9 @@ class CloudConfig:
     password_memory_kib: int = 65_536
     fence_s: float = 0.0
     resize_confirm_window_s: float = 0.0
+    certificate_s: float = 30 * 86_400.0
+    credential_keys: tuple[str, ...] = ()
+    alone: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ class Cloud:
     audit: AuditLog
     changes: Changes
     ceph: Ceph | None = None
+    authority: Authority | None = None
+    """Signs hosts' certificates, where hosts may join."""
 
     def new_sealed_key(self) -> str:
         """A fresh secret of 256 bits, sealed, for what may need one."""
@@ -92,7 +99,9 @@ def read_policies(state_dir: Path) -> Policies:
     return Policies(IDENTITY_POLICIES, overrides)
 
 
-def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | None = None) -> Cloud:
+def build_cloud(
+    world: World, db: Database, config: CloudConfig, ceph: Ceph | None = None, authority: Authority | None = None
+) -> Cloud:
     """Put the parts together. Nothing is read from the store or started yet. With ``ceph``, bytes are kept there.
 
     Raises Invalid for an operator's file that can't be read as what it should be.
@@ -103,7 +112,7 @@ def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | No
     identity = read_identity(config.state_dir)
     tokens = Tokens(world, db, identity.compliance)
     passwords = Passwords(world, config.password_memory_kib)
-    sealer = Sealer(world, config.state_dir / "credential.keys")
+    sealer = Sealer(world, config.state_dir / "credential.keys", config.credential_keys)
     directories = Directories(world, db, sealer)
     return Cloud(
         world,
@@ -126,6 +135,7 @@ def build_cloud(world: World, db: Database, config: CloudConfig, ceph: Ceph | No
         audit=AuditLog(world, db, Anchors(config.state_dir / "audit")),
         changes=Changes(db),
         ceph=ceph,
+        authority=authority,
     )
 
 

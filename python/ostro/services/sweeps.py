@@ -17,6 +17,7 @@ from ostro.model.ids import new_uuid
 from ostro.services.agents.asks import sweep_asks
 from ostro.services.cloud import Cloud
 from ostro.services.compute.resizing import confirm_late
+from ostro.services.controllers import sweep_controllers
 from ostro.services.image.uploads import sweep_images
 from ostro.services.object.sweeps import sweep_objects, sweep_stray_chunks
 from ostro.store.changes import forget_gone, mark_reached
@@ -114,6 +115,7 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("kept answers", forget_kept_answers, 600.0),
     Sweep("changes", forget_changes, 3600.0),
     Sweep("resizes", confirm_resizes, 60.0),
+    Sweep("controllers", sweep_controllers, 600.0),
     Sweep("images", sweep_images, 60.0),
     Sweep("objects", sweep_objects, 5.0),
     Sweep("stray chunks", sweep_stray_chunks, 6 * 3600.0),

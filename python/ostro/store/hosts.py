@@ -16,7 +16,7 @@ class Host(msgspec.Struct, frozen=True):
     """A machine with an agent. ``revision`` grows with every change of what the host must do.
 
     ``epoch`` grows each time the host is declared dead; what it says at an older one is not heard. ``fence_ms`` is after how much silence
-    it surely pauses its servers on shared disks, 0 for never. ``forced_down`` and ``maintenance`` are an operator's word.
+    it surely pauses its servers on shared disks, 0 for never. ``forced_down`` is an operator's word.
     """
 
     id: str
@@ -32,7 +32,6 @@ class Host(msgspec.Struct, frozen=True):
     epoch: int = 1
     fence_ms: int = 0
     forced_down: bool = False
-    maintenance: bool = False
 
 
 HOSTS = Table("hosts", Host)

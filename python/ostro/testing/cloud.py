@@ -23,6 +23,7 @@ from ostro.http.app import make_app
 from ostro.http.gate import Gate
 from ostro.model.context import Actor, Context
 from ostro.model.ids import new_hex
+from ostro.runtime.certificates import Authority
 from ostro.runtime.faults import Faults, NoFaults
 from ostro.runtime.world import World
 from ostro.saga.engine import Engine
@@ -220,12 +221,17 @@ async def open_cloud(
     faults: Faults | None = None,
     db: Database | None = None,
     ceph: Ceph | None = None,
+    authority: Authority | None = None,
 ) -> AsyncIterator[TestCloud]:
-    """A bootstrapped cloud below ``state_dir``; on SQLite unless ``db`` is given."""
+    """A bootstrapped cloud below ``state_dir``; on SQLite unless ``db`` is given. Hosts may join it where it has an ``authority``."""
     world = World(random=random.Random(seed), faults=faults or NoFaults())
     database = db or SqliteDatabase(world, str(state_dir / "ostro.db"), durable=False)
     cloud = build_cloud(
-        world, database, CloudConfig(state_dir=state_dir, agent_key=AGENT_KEY, password_memory_kib=64), ceph
+        world,
+        database,
+        CloudConfig(state_dir=state_dir, agent_key=AGENT_KEY, password_memory_kib=64),
+        ceph,
+        authority,
     )
     gate = Gate(cloud, check_replies=True)
     app = make_app(gate)

@@ -90,7 +90,7 @@ async def open_host(
 ) -> AsyncIterator[SimulatedHost]:
     """A host without an agent yet, whose disks are in the first of ``backends``."""
     world = World(random=random.Random(seed))
-    config = AgentConfig("http://nowhere", "key", state_dir, hypervisor="fake", name="host")
+    config = AgentConfig(("http://nowhere",), "key", state_dir, hypervisor="fake", name="host")
     async with fake_hypervisor.open_(world, fake_hypervisor.FakeConfig(state_dir)) as hypervisor:
         block = FakeBlock(FakeBlockConfig(disk_gb=100, backends=backends))
         yield SimulatedHost(MemoryControl(), hypervisor, MemoryNetwork(), block, config, seed)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import orjson
 
-from ostro.http.agent.service import AGENT
+from ostro.http.agent.service import AGENT, speaker_of
 from ostro.http.asks import await_answer
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import INTEGER, STRING, array, shape
 from ostro.model.context import Context
-from ostro.model.errors import NotFound, Unavailable
+from ostro.model.errors import Forbidden, NotFound, Unavailable
 from ostro.model.wishes import AskWish
 from ostro.services.agents.asks import put_ask
 from ostro.services.agents.hosts import is_up
@@ -39,7 +39,9 @@ FLOW = shape(
     summary="The host's flow tables in words; the host is given by its name",
 )
 async def show_flows(req: Request) -> Reply:
-    name = req.params["name"]
+    name, speaker = req.params["name"], speaker_of(req)
+    if speaker.name not in ("", name):
+        raise Forbidden("A host sees its own flows only.")
 
     def ask_flows(tx: Tx, context: Context, ask_id: str) -> str:
         host = HOSTS.find(tx, name=name)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import msgspec
 import trio
 
-from ostro.http.agent.service import AGENT
+from ostro.http.agent.service import AGENT, speaker_of
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, INTEGER, STRING, array, shape
 from ostro.model.errors import Invalid
 from ostro.model.wishes import Feed, Registration, Report
-from ostro.services.agents.hosts import check_incarnation, register_host, touch_host
+from ostro.services.agents.hosts import check_speaker, register_host, touch_host
+from ostro.services.agents.joining import Speaker
 from ostro.services.agents.reports import record_reports
 from ostro.store.database import Tx
 from ostro.store.hosts import host_topic
@@ -21,17 +22,8 @@ FEED_MOST = 5000
 """Wishes in one answer of the feed."""
 WAIT_MOST_S = 60
 NUMBER = {"type": "number"}
-EPOCH_DIGITS_MOST = 18
 REPORTS_MOST_BYTES = 16 << 20
 """Reports bear answers too: a console log of control characters, or the flow tables of a large host."""
-
-
-def _speaker(req: Request) -> tuple[str, int]:
-    """The incarnation that speaks, and the epoch that it knows of."""
-    epoch = req.headers.get("X-Agent-Epoch", "0")
-    if not epoch.isascii() or not epoch.isdigit() or len(epoch) > EPOCH_DIGITS_MOST:
-        raise Invalid("X-Agent-Epoch must be a number.")
-    return req.headers.get("X-Agent-Incarnation", ""), int(epoch)
 
 
 @AGENT.route(
@@ -41,7 +33,14 @@ def _speaker(req: Request) -> tuple[str, int]:
     rule=Rule.PUBLIC,
     body=ANY_OBJECT,
     response=shape(
-        {"host_id": STRING, "cloud_id": STRING, "lease_s": NUMBER, "epoch": INTEGER, "fence_s": NUMBER},
+        {
+            "host_id": STRING,
+            "cloud_id": STRING,
+            "lease_s": NUMBER,
+            "epoch": INTEGER,
+            "fence_s": NUMBER,
+            "urls": array(STRING),
+        },
     ),
     summary="Register a host, or a new incarnation of it",
 )
@@ -51,7 +50,9 @@ async def register(req: Request) -> Reply:
     except msgspec.ValidationError as error:
         raise Invalid(str(error)) from error
     config = req.cloud.config
-    registered = await req.run(register_host, req.cloud.placement, registration, config.cloud_id, config.fence_s)
+    registered = await req.run(
+        register_host, req.cloud.placement, speaker_of(req), registration, config.cloud_id, config.fence_s
+    )
     return Reply(msgspec.to_builtins(registered))
 
 
@@ -68,7 +69,7 @@ async def register(req: Request) -> Reply:
 async def read_wishes(req: Request) -> Reply:
     host_id, since = req.params["host_id"], req.integer("since", 0, high=2**62)
     deadline_s = trio.current_time() + req.integer("wait_s", 0, high=WAIT_MOST_S)
-    db, speaker = req.cloud.db, _speaker(req)
+    db, speaker = req.cloud.db, speaker_of(req)
     await db.run(_greet, host_id, speaker, req.context.now_us)
     with db.doorbell.listen(host_topic(host_id)) as bell:
         while True:
@@ -81,13 +82,13 @@ async def read_wishes(req: Request) -> Reply:
     return Reply(msgspec.json.encode(answer))
 
 
-def _greet(tx: Tx, host_id: str, speaker: tuple[str, int], now_us: int) -> None:
-    check_incarnation(tx, host_id, *speaker)
+def _greet(tx: Tx, host_id: str, speaker: Speaker, now_us: int) -> None:
+    check_speaker(tx, host_id, speaker)
     touch_host(tx, host_id, now_us)
 
 
-def _read(tx: Tx, host_id: str, since: int, speaker: tuple[str, int]) -> Feed | None:
-    check_incarnation(tx, host_id, *speaker)
+def _read(tx: Tx, host_id: str, since: int, speaker: Speaker) -> Feed | None:
+    check_speaker(tx, host_id, speaker)
     return read_feed(tx, host_id, since, FEED_MOST)
 
 
@@ -106,6 +107,6 @@ async def write_reports(req: Request) -> Reply:
         reports = msgspec.convert(req.body["reports"], list[Report])
     except msgspec.ValidationError as error:
         raise Invalid(str(error)) from error
-    kept = await req.run(record_reports, req.params["host_id"], *_speaker(req), reports)
+    kept = await req.run(record_reports, req.params["host_id"], speaker_of(req), reports)
     req.cloud.world.faults.hit("reports.committed")
     return Reply({"kept": kept})

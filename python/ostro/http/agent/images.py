@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from ostro.http.agent.service import AGENT
+from ostro.http.agent.service import AGENT, speaker_of
 from ostro.http.files import FileStream, Span, parse_ranges
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.model.errors import NotFound
+from ostro.services.agents.joining import check_certificate
 from ostro.services.image.holds import get_held_image
 
 OCTETS = "application/octet-stream"
@@ -22,6 +23,7 @@ OCTETS = "application/octet-stream"
     summary="An image's bytes, whole or from where an earlier download broke off (Range)",
 )
 async def read_image_data(req: Request) -> Reply:
+    await req.read(check_certificate, speaker_of(req))
     image = await req.read(get_held_image, req.params["image_id"])
     spans = parse_ranges(req.headers.get("Range"), image.size_bytes)
     # Several ranges at once are no use to an agent; the first one is answered.

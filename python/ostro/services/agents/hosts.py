@@ -12,18 +12,22 @@ from __future__ import annotations
 import msgspec
 
 from ostro.model.context import Context
-from ostro.model.errors import NotFound
+from ostro.model.errors import Forbidden, NotFound
 from ostro.model.wishes import Noun, Registered, Registration
 from ostro.saga.engine import Waiting
+from ostro.services.agents.joining import Speaker, check_certificate
 from ostro.services.network.hosts import meet_host
 from ostro.services.placement.engine import PlacementEngine
 from ostro.services.placement.providers import ensure_host_provider
+from ostro.store.controllers import list_controllers
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS, HOSTS_TOPIC, Host, host_topic
 from ostro.store.reports import is_absent
 
 LEASE_S = 30.0
 """A host that was silent for longer counts as down."""
+CONTROLLER_GONE_S = 60.0
+"""Whoever serves the API says so oftener."""
 TOUCH_EVERY_US = 5_000_000
 """Signs of life closer together than this are not written."""
 FENCE_MARGIN_S = 15.0
@@ -35,6 +39,7 @@ def register_host(
     tx: Tx,
     context: Context,
     engine: PlacementEngine,
+    speaker: Speaker,
     registration: Registration,
     cloud_id: str,
     fence_s: float = 0.0,
@@ -42,11 +47,18 @@ def register_host(
     """A host says who it is. The same name is the same host; a new incarnation takes over from the one before.
 
     One that registers at an older epoch than the host's learns the newer one, and nothing is written.
+
+    Raises:
+        Unauthenticated: its certificate is not good any more.
+        Forbidden: its certificate is another host's.
     """
+    check_certificate(tx, context, speaker)
+    if speaker.name not in ("", registration.name):
+        raise Forbidden(f"The certificate of host {speaker.name} does not speak for {registration.name}.")
     known = HOSTS.find(tx, name=registration.name)
     host_id = context.new_id() if known is None else known.id
     epoch = 1 if known is None else known.epoch
-    registered = Registered(host_id, cloud_id, LEASE_S, epoch, fence_s)
+    registered = Registered(host_id, cloud_id, LEASE_S, epoch, fence_s, list_urls(tx, context.now_us))
     if epoch_of(registration.epoch) < epoch:
         return registered
     # A host goes by what it knew before until it has this answer, and then registers again to say so.
@@ -76,15 +88,25 @@ def register_host(
     return registered
 
 
+def list_urls(tx: Tx, now_us: int) -> list[str]:
+    """Where agents find the control plane now."""
+    return list_controllers(tx, now_us - int(CONTROLLER_GONE_S * 1_000_000))
+
+
 def epoch_of(said: int) -> int:
     """The epoch that a host means: one that says none has never been told of any."""
     return max(said, 1)
 
 
-def check_incarnation(tx: Tx, host_id: str, incarnation: str, epoch: int = 0) -> Host:
+def check_speaker(tx: Tx, host_id: str, speaker: Speaker) -> Host:
     """The host, if this incarnation speaks for it, at its present epoch. Raises NotFound: the agent then registers again, or ends."""
     host = HOSTS.find(tx, id=host_id)
-    if host is None or host.incarnation != incarnation or host.epoch != epoch_of(epoch):
+    if (
+        host is None
+        or host.incarnation != speaker.incarnation
+        or host.epoch != epoch_of(speaker.epoch)
+        or speaker.name not in ("", host.name)
+    ):
         raise NotFound("host", host_id, "The host or this incarnation of it is not registered.")
     return host
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ostro.model.context import Context
 from ostro.model.wishes import Noun, Phase, Report
-from ostro.services.agents.hosts import check_incarnation, touch_host
+from ostro.services.agents.hosts import check_speaker, touch_host
+from ostro.services.agents.joining import Speaker
 from ostro.services.block.snapshots import settle_snapshot
 from ostro.services.block.volumes import settle_volume
 from ostro.services.compute.instance_actions import note_stages
@@ -44,11 +45,9 @@ SETTLERS: Mapping[Noun, Settler] = {
 }
 
 
-def record_reports(
-    tx: Tx, context: Context, host_id: str, incarnation: str, epoch: int, reports: Sequence[Report]
-) -> int:
+def record_reports(tx: Tx, context: Context, host_id: str, speaker: Speaker, reports: Sequence[Report]) -> int:
     """Keep the reports that are not stale and settle their objects; how many were kept."""
-    check_incarnation(tx, host_id, incarnation, epoch)
+    check_speaker(tx, host_id, speaker)
     kept = [report for report in reports if put_report(tx, host_id, report, context.now_us)]
     for report in kept:
         if report.noun is Noun.SERVER:

@@ -2,13 +2,14 @@
 
 ``credential.keys`` in the state directory holds one key a line, the newest first; it is made when something is sealed for the first time, readable by
 its owner only. Whoever has the database alone reads nothing. Prepend a key to rotate: older keys go on reading. Where several machines serve one
-cloud they need the same file.
+cloud the keys come from the store instead, sealed by the secret that the machines share.
 """
 
 from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -20,10 +21,10 @@ from ostro.runtime.world import World
 class Sealer:
     """Seals and opens texts for one process."""
 
-    def __init__(self, world: World, path: Path) -> None:
+    def __init__(self, world: World, path: Path, keys: Sequence[str] = ()) -> None:
         self._world = world
         self._path = path
-        self._fernet: MultiFernet | None = None
+        self._fernet = MultiFernet([Fernet(key) for key in keys]) if keys else None
 
     def _keys(self) -> MultiFernet:
         if self._fernet is None:

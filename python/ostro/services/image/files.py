@@ -3,7 +3,7 @@
 An upload is written as a draft and published when it is whole; the image's row then says which upload gave its bytes. What is published is whole
 even after a crash; a draft that nobody in this process works on is dead and may be swept.
 
-``ImageFiles`` keeps them in a directory, which belongs to one process at a time; `ostro.services.image.rbd` keeps them in Ceph.
+``ImageFiles`` keeps them in a directory; `ostro.services.image.rbd` keeps them in Ceph.
 """
 
 from __future__ import annotations
@@ -62,6 +62,10 @@ class ImageStore(Protocol):
         """Whether the upload is under way in this process."""
         ...
 
+    def live(self) -> frozenset[str]:
+        """Every upload that is under way in this process."""
+        ...
+
     def create(self, upload_id: str, disk_format: str, length_bytes: int | None) -> ImageDraft:
         """A new draft, with room for its length if that is known. Raises OSError and errors of ours."""
         ...
@@ -97,6 +101,10 @@ class LiveUploads:
     def is_live(self, upload_id: str) -> bool:
         """See ``ImageStore``."""
         return upload_id in self._live
+
+    def live(self) -> frozenset[str]:
+        """See ``ImageStore``."""
+        return frozenset(self._live)
 
 
 class ImageFiles(LiveUploads):

@@ -24,11 +24,14 @@ from ostro.services.cloud import Cloud
 from ostro.services.image.files import ImageDraft
 from ostro.services.image.images import get_changeable_image
 from ostro.services.image.quotas import check_bytes, check_upload
+from ostro.store.controllers import forget_live_uploads, list_live_uploads, touch_uploads
 from ostro.store.database import Tx
 from ostro.store.images import IMAGES, Image, list_free_images, list_upload_ids, list_uploads
 
 IMAGE_MOST_BYTES = 1 << 40
 FLUSH_MOST_S = 600.0
+UPLOAD_GONE_S = 120.0
+"""An upload that its process hasn't told of for so long is dead: it tells of it oftener by far."""
 FREE_MOST = 100
 """Deleted images freed in one round."""
 DIGESTS = Pool("image-digest", 4)
@@ -72,6 +75,7 @@ def begin_upload(tx: Tx, context: Context, image_id: str, upload_id: str, length
     changes = {"status": ImageStatus.SAVING, "upload_id": upload_id, "updated_at_us": context.now_us}
     if not IMAGES.update_where(tx, changes, id=image_id, status=ImageStatus.QUEUED):
         raise Conflict(f"Image status transition from {image.status} to saving is not allowed")
+    touch_uploads(tx, [upload_id], context.now_us)
     return image
 
 
@@ -220,16 +224,30 @@ def _full_or_broken(error: OSError | NoCapacity) -> Exception:
     return error
 
 
+async def _is_live(cloud: Cloud, upload_id: str) -> bool:
+    """Whether the upload is under way in this process, or in another that serves this cloud."""
+    if cloud.images.is_live(upload_id) or cloud.config.alone:
+        return cloud.images.is_live(upload_id)
+    return upload_id in await cloud.db.read(list_live_uploads, cloud.world.now_us() - int(UPLOAD_GONE_S * 1e6))
+
+
+async def tell_uploads(cloud: Cloud) -> None:
+    """Let other processes know of the uploads that are under way in this one."""
+    if live := cloud.images.live():
+        await cloud.db.run(touch_uploads, live, cloud.world.now_us())
+
+
 async def sweep_images(cloud: Cloud) -> None:
     """Put right what crashes left behind, and free deleted images that no host holds."""
+    await cloud.db.run(forget_live_uploads, cloud.world.now_us() - int(UPLOAD_GONE_S * 2e6))
     for image_id, upload_id in await cloud.db.read(list_uploads):
-        if not cloud.images.is_live(upload_id):
+        if not await _is_live(cloud, upload_id):
             await cloud.db.run(abort_upload, image_id, upload_id)
     # Files first, rows second: a file that comes in between is not in the list.
     present = await cloud.world.threads.run(WRITES, cloud.images.list)
     known = await cloud.db.read(list_upload_ids)
     for upload_id in present - known:
-        if not cloud.images.is_live(upload_id):
+        if not await _is_live(cloud, upload_id):
             await cloud.world.threads.run(WRITES, cloud.images.remove, upload_id)
     await free_deleted_images(cloud)
 
@@ -237,7 +255,7 @@ async def sweep_images(cloud: Cloud) -> None:
 async def free_deleted_images(cloud: Cloud) -> None:
     """Remove the bytes, and then the records, of deleted images that no host holds."""
     for image_id, upload_id in await cloud.db.read(list_free_images, FREE_MOST):
-        if cloud.images.is_live(upload_id):
+        if await _is_live(cloud, upload_id):
             continue
         if upload_id:
             await cloud.world.threads.run(WRITES, cloud.images.remove, upload_id)

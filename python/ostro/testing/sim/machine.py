@@ -18,7 +18,7 @@ from ostro.agent.drivers.hypervisor import fake as fake_hypervisor
 from ostro.agent.drivers.hypervisor.fake import FakeHypervisor
 from ostro.agent.drivers.network.fake import FakeConfig as FakeNetworkConfig
 from ostro.agent.drivers.network.fake import FakeNetwork
-from ostro.agent.link import HttpLink
+from ostro.agent.link import HttpLink, LinkConfig
 from ostro.agent.opening import Drivers
 from ostro.model.ids import new_uuid
 from ostro.model.wishes import Power
@@ -128,10 +128,10 @@ class Machine:
     async def _be_agent(self) -> None:
         rng = random.Random(f"{self._seed}/{self.name}/{self._starts}")
         world = World(TrioClock(), rng, InlineThreads(), self.fuse)
-        config = AgentConfig("http://control", AGENT_KEY, self._dir, hypervisor="fake", name=self.name)
+        config = AgentConfig(("http://control",), AGENT_KEY, self._dir, hypervisor="fake", name=self.name)
         self.network = FakeNetwork(FakeNetworkConfig(self.network.facts.tunnel_ip), await self.network.plugged())
         incarnation = new_uuid(rng)
-        link = HttpLink(config.url, AGENT_KEY, incarnation, self._connect)
+        link = HttpLink(world, LinkConfig(config.urls, incarnation, AGENT_KEY), self._connect)
         drivers = Drivers(self.hypervisor, self.network, self.block, SERVER_WIDTH)
         self.agent = Agent(world, config, link, drivers, incarnation)
         self._trace.note("agent up", self.name, self._starts)

@@ -40,6 +40,7 @@ class Parcel:
     scheme = "http"
     host = "control"
     remote_addr = "127.0.0.1"
+    peer = None
 
     def __init__(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> None:
         path, _, query = target.partition("?")
