@@ -14,7 +14,8 @@ import requests
 from ostro.testing.postgres import PostgresServer
 from ostro.testing.roles import Roles, free_port
 
-SERVERS = 24
+SERVERS = 10
+"""As many as a project may have at first."""
 
 
 @pytest.fixture
