@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import openstack
 import pytest
 import requests
 
@@ -58,7 +59,13 @@ def test_parts_are_killed_while_servers_boot(roles: Roles) -> None:
     lab = make_lab(conn)
 
     def boot(number: int) -> str:
-        return str(conn.compute.create_server(name=f"s{number}", **lab).id)
+        while True:
+            try:
+                return str(conn.compute.create_server(name=f"s{number}", **lab).id)
+            except openstack.exceptions.HttpException as error:
+                # Too many changed the same thing at once: nothing has happened, and the client is to try again.
+                if error.status_code != 503:
+                    raise
 
     with ThreadPoolExecutor(4) as pool:
         booting = [pool.submit(boot, number) for number in range(SERVERS)]

@@ -15,6 +15,8 @@ from ostro.cli.demo.command import demo
 from ostro.cli.doctor import doctor
 from ostro.cli.down import down
 from ostro.cli.flows import flows
+from ostro.cli.host import host
+from ostro.cli.install import install
 from ostro.cli.join import join
 from ostro.cli.manage import manage
 from ostro.cli.roles import api, controller, init
@@ -61,7 +63,9 @@ main.add_command(demo_ceph)
 main.add_command(doctor)
 main.add_command(down)
 main.add_command(flows)
+main.add_command(host)
 main.add_command(init)
+main.add_command(install)
 main.add_command(join)
 main.add_command(manage)
 main.add_command(seed)

@@ -9,10 +9,11 @@ from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, BOOLEAN, STRING, array, shape, strict
 from ostro.http.versions import Version
-from ostro.model.errors import Invalid, Unsupported
+from ostro.model.errors import Invalid
 from ostro.model.servers import DEFAULT_ZONE
 from ostro.model.times import iso_micro
-from ostro.services.agents.hosts import is_up
+from ostro.services.agents.hosts import declare_alive, declare_dead, is_up
+from ostro.services.agents.removal import remove_host
 from ostro.services.compute.hypervisors import find_host, list_hypervisors, set_enabled
 from ostro.store.hosts import Host
 
@@ -34,7 +35,7 @@ def _view(req: Request, host: Host, number: int) -> dict[str, Any]:
         "disabled_reason": host.disabled_reason or None,
     }
     if req.at_least(2, 11):
-        view["forced_down"] = False
+        view["forced_down"] = host.forced_down
     return view
 
 
@@ -61,17 +62,17 @@ async def list_services(req: Request) -> Reply:
     low=Version(2, 53),
     body=strict({"status": {"enum": ["enabled", "disabled"]}, "disabled_reason": REASON, "forced_down": BOOLEAN}),
     response=SERVICE,
-    summary="Enable or disable a host",
+    summary="Enable, disable or force down a host",
 )
 async def update_service(req: Request) -> Reply:
     status, reason = req.body.get("status"), req.body.get("disabled_reason", "")
-    if req.body.get("forced_down"):
-        raise Unsupported("A host can't be forced down.")
     if reason and status != "disabled":
         raise Invalid("Specifying disabled_reason requires that status is disabled.")
     host = await req.read(find_host, host_id=req.params["id"])
     if status is not None:
         host = await req.run(set_enabled, req.cloud.placement, host.id, enabled=status == "enabled", reason=reason)
+    if "forced_down" in req.body:
+        host = await req.run(declare_dead if req.body["forced_down"] else declare_alive, host.id)
     return Reply({"service": _view(req, host, 0)})
 
 
@@ -129,6 +130,42 @@ async def disable_service(req: Request) -> Reply:
 )
 async def disable_service_log_reason(req: Request) -> Reply:
     return await _switch(req, enabled=False)
+
+
+@COMPUTE.route(
+    "PUT",
+    "/v2.1/os-services/force-down",
+    policy=f"{POLICY}:update",
+    rule=Rule.ADMIN,
+    low=Version(2, 11),
+    high=Version(2, 52),
+    body=strict({**_NAMED, "forced_down": BOOLEAN}, ("host", "binary", "forced_down")),
+    response=SERVICE,
+    summary="Declare a host dead, or alive again",
+)
+async def force_service_down(req: Request) -> Reply:
+    given = req.body
+    host = await req.read(find_host, name=given["host"])
+    host = await req.run(declare_dead if given["forced_down"] else declare_alive, host.id)
+    return Reply({"service": {"host": host.name, "binary": given["binary"], "forced_down": host.forced_down}})
+
+
+@COMPUTE.route(
+    "DELETE",
+    "/v2.1/os-services/{id}",
+    policy=f"{POLICY}:delete",
+    rule=Rule.ADMIN,
+    status=204,
+    summary="Forget a host that nothing is on",
+)
+async def delete_service(req: Request) -> Reply:
+    given = req.params["id"]
+    if not req.at_least(2, 53):
+        found = [h.host.id for h in await req.read(list_hypervisors) if str(h.number) == given]
+        given = found[0] if found else given
+    host = await req.read(find_host, host_id=given)
+    await req.run(remove_host, req.cloud.placement, host.id)
+    return Reply()
 
 
 ZONES = shape({"availabilityZoneInfo": array(ANY_OBJECT)})
