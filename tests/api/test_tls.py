@@ -52,10 +52,10 @@ class Site:
         place.mkdir()
         return Identity(place, name)
 
-    async def enroll(self, name: str, lifetime_s: float = 3600.0) -> Identity:
-        """What a host of this name has after it has joined."""
+    async def enroll(self, name: str, lifetime_s: float = 3600.0, age_s: float = 0.0) -> Identity:
+        """What a host of this name has after it has joined, so long ago."""
         identity, key = self.identity(name), new_key()
-        now_us = self.cloud.world.now_us()
+        now_us = self.cloud.world.now_us() - int(age_s * 1_000_000)
         issued, digest = self.authority.sign_host(make_request(key, name), name, now_us, lifetime_s)
         await self.cloud.db.run(keep_certificate, self.cloud.admin_context(), name, issued, digest)
         identity.keep(key, issued.pem, self.authority.cert_pem)
@@ -188,7 +188,7 @@ async def test_a_change_reaches_a_host_that_waits_and_a_client_that_goes_is_noti
 
 
 async def test_certificates_are_renewed_and_connections_go_on(site: Site) -> None:
-    identity = await site.enroll("host-a", 1.0)
+    identity = await site.enroll("host-a", 3 * 3600.0, age_s=2 * 3600.0)
     link = site.link(identity)
     host_id = (await link.register(registration("host-a"))).host_id
     file = identity.pki.parent / "identity.pem"
