@@ -121,6 +121,7 @@ class Line(ABC):
         """Wait a little for so much of a body to come, where that can be done."""
         await trio.lowlevel.checkpoint()
 
+    @abstractmethod
     def end_body(self) -> None:
         """What comes next is a head."""
 
@@ -226,6 +227,9 @@ class TlsWire(Line):
             data = await self.receive(PIECE_BYTES)
             self.buffer += data
             return not data
+
+    def end_body(self) -> None:
+        pass  # Nothing was asked of the socket.
 
     async def end(self) -> None:
         # One direction of TLS can't be ended alone; the client sees the end when the connection is closed.
