@@ -184,6 +184,7 @@ pub struct Ledger {
     held: Vec<Held>,
     free_slots: Vec<u32>,
     slots: FxHashMap<Key, u32>,
+    /// The slots of each unit's flows, one as often as the unit wants it.
     units: FxHashMap<Unit, Vec<u32>>,
     /// Slots whose `before` is set.
     touched: Vec<u32>,
@@ -194,11 +195,14 @@ impl Ledger {
     /// Makes `unit` want exactly the flows in `sink`, which is empty afterwards. Returns how many those are.
     pub fn replace(&mut self, unit: &Unit, sink: &mut Sink) -> usize {
         sink.flows.sort_unstable();
-        sink.flows.dedup_by(|later, earlier| later.key == earlier.key);
-        let mut programs = Vec::with_capacity(sink.flows.len());
-        let mut slots = Vec::with_capacity(sink.flows.len());
+        let mut programs: Vec<Instructions> = Vec::with_capacity(sink.flows.len());
+        let mut slots: Vec<u32> = Vec::with_capacity(sink.flows.len());
         for Flow { key, instructions } in sink.flows.drain(..) {
-            slots.push(self.slot(key));
+            let slot = self.slot(key);
+            // Wanted twice, the first has its way.
+            let instructions =
+                if slots.last() == Some(&slot) { programs[slots.len() - 1].clone() } else { instructions };
+            slots.push(slot);
             programs.push(instructions);
         }
         let old = self.units.remove(unit).unwrap_or_default();
@@ -213,6 +217,30 @@ impl Ledger {
         }
         let count = slots.len();
         if count > 0 {
+            self.units.insert(unit.clone(), slots);
+        }
+        count
+    }
+
+    /// Makes `unit` want the flows in `fresh`, and those in `gone` no more, each as often as it stands there. A flow of one key must do
+    /// the same in all of them. Returns how many flows those are.
+    pub fn amend(&mut self, unit: &Unit, gone: Sink, fresh: Sink) -> usize {
+        let count = gone.flows.len() + fresh.flows.len();
+        let mut slots = self.units.remove(unit).unwrap_or_default();
+        for Flow { key, instructions } in fresh.flows {
+            let slot = self.slot(key);
+            slots.push(slot);
+            self.claim(slot, unit, instructions);
+        }
+        for Flow { key, .. } in gone.flows {
+            let Some(slot) = self.slots.get(&key).copied() else { continue };
+            let Some(at) = slots.iter().position(|known| *known == slot) else { continue };
+            slots.swap_remove(at);
+            if !slots.contains(&slot) {
+                self.change(slot, |claims| claims.retain(|(owner, _)| owner != unit));
+            }
+        }
+        if !slots.is_empty() {
             self.units.insert(unit.clone(), slots);
         }
         count
@@ -335,15 +363,22 @@ pub fn apply(diff: &[Change], flows: &mut FlowMap) {
 #[must_use]
 pub fn diff(from: &FlowMap, to: &FlowMap) -> Diff {
     let mut diff: Diff = Vec::new();
+    let mut added = 0;
     for (key, instructions) in to {
         let flow = || Flow { key: key.clone(), instructions: instructions.clone() };
         match from.get(key) {
-            None => diff.push(Change::Add(flow())),
+            None => {
+                added += 1;
+                diff.push(Change::Add(flow()));
+            }
             Some(present) if present != instructions => diff.push(Change::Modify(flow())),
             Some(_) => {}
         }
     }
-    diff.extend(from.keys().filter(|key| !to.contains_key(*key)).cloned().map(Change::Remove));
+    // Where all that was there has been found, nothing is to be removed.
+    if to.len() - added < from.len() {
+        diff.extend(from.keys().filter(|key| !to.contains_key(*key)).cloned().map(Change::Remove));
+    }
     diff.sort_unstable_by(|a, b| a.key().cmp(b.key()));
     diff
 }

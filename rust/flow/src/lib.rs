@@ -23,6 +23,7 @@ pub mod program;
 pub mod router;
 mod state;
 pub mod tables;
+mod text;
 mod view;
 pub mod wish;
 pub mod words;

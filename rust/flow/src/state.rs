@@ -11,7 +11,8 @@ use crate::dhcp6::Offer6;
 use crate::directory::{Directory, Stand, Voice};
 use crate::ledger::{Diff, Flow, FlowMap, Ledger, Sink, Unit};
 use crate::numbers::NumberOf;
-use crate::view::{Uplinks, View};
+use crate::text::Text;
+use crate::view::{Amendment, Uplinks, View};
 use crate::wish::{Id, Router, WishError, parse};
 use crate::words::{FlowInWords, Names, in_words};
 
@@ -58,6 +59,8 @@ pub struct Stats {
 #[derive(Default)]
 pub struct State {
     view: View,
+    /// What the groups in the view were read from.
+    texts: FxHashMap<Id, Text>,
     ledger: Ledger,
     directory: Directory,
     owners: FxHashMap<u32, Id>,
@@ -81,7 +84,7 @@ impl State {
     pub fn put(&mut self, noun: Noun, id: &str, body: &[u8]) -> Result<(), WishError> {
         match noun {
             Noun::Network => self.view.put_network(parse(id, body)?),
-            Noun::SecurityGroup => self.view.put_group(parse(id, body)?),
+            Noun::SecurityGroup => self.put_group(id, body)?,
             Noun::Port => self.view.put_port(parse(id, body)?),
             Noun::Peer => self.view.put_peer(parse(id, body)?),
             Noun::Router => self.view.put_router(parse(id, body)?),
@@ -90,11 +93,31 @@ impl State {
         Ok(())
     }
 
+    /// Holds a security group; of one that is held, only what differs is read and computed.
+    fn put_group(&mut self, id: &str, body: &[u8]) -> Result<(), WishError> {
+        if let Some(text) = self.texts.get_mut(id) {
+            if text.is(body) {
+                return Ok(());
+            }
+            if let Some(patch) = text.patch(body) {
+                self.view.patch_group(id, patch);
+                return Ok(());
+            }
+        }
+        let (group, text) = Text::read(id, body)?;
+        self.texts.insert(group.id.clone(), text);
+        self.view.put_group(group);
+        Ok(())
+    }
+
     /// Forgets the wish for `(noun, id)`, if there is one.
     pub fn drop_wish(&mut self, noun: Noun, id: &str) {
         match noun {
             Noun::Network => self.view.drop_network(id),
-            Noun::SecurityGroup => self.view.drop_group(id),
+            Noun::SecurityGroup => {
+                self.texts.remove(id);
+                self.view.drop_group(id);
+            }
             Noun::Port => self.view.drop_port(id),
             Noun::Peer => self.view.drop_peer(id),
             Noun::Router => self.view.drop_router(id),
@@ -114,6 +137,7 @@ impl State {
 
     /// Gives a number back that was in use before a restart. To be called before the first wish.
     pub fn restore_number(&mut self, kind: NumberOf, id: &str, number: u32) {
+        self.view.numbers_loose = true;
         self.view.numbers.restore(kind, id.into(), number);
     }
 
@@ -154,6 +178,13 @@ impl State {
             }
         }
         self.stats.units_computed += dirty.len() as u64;
+        for (id, Amendment { gone, fresh }) in self.view.amended.drain() {
+            let unit = Unit::Group(id);
+            if dirty.binary_search(&unit).is_err() {
+                self.stats.units_computed += 1;
+                self.stats.flows_computed += self.ledger.amend(&unit, gone, fresh) as u64;
+            }
+        }
         self.ledger.commit()
     }
 

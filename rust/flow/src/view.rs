@@ -3,16 +3,19 @@
 //! Changing the view says which units have to be computed anew; computing them is in `compile`.
 
 use core::net::Ipv4Addr;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::compile::group;
 use crate::floods::Floods;
-use crate::ledger::Unit;
+use crate::ledger::{Sink, Unit};
 use crate::numbers::{Numbers, router_zone};
 use crate::router::Face;
 use crate::tables::Lookup;
+use crate::text::Patch;
 use crate::wish::{Direction, Floating, Id, Mac, Network, Peer, Port, Router, SecurityGroup, SegmentType};
 
 /// The port of the switch behind which this host's metadata server listens.
@@ -66,6 +69,13 @@ pub enum Carrier {
     None,
 }
 
+/// What a group no longer wants, and what it wants anew.
+#[derive(Default)]
+pub struct Amendment {
+    pub gone: Sink,
+    pub fresh: Sink,
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct View {
@@ -93,6 +103,10 @@ pub struct View {
     pub lookups: FxHashMap<Id, [u32; 4]>,
     pub floods: FxHashMap<Id, Floods>,
     pub dirty: FxHashSet<Unit>,
+    /// Groups of which only some flows are to be changed, unless they are dirty.
+    pub amended: FxHashMap<Id, Amendment>,
+    /// Numbers may have come out of use since that was last looked for.
+    pub numbers_loose: bool,
     /// Numbers have been given or freed since they were last asked for.
     pub numbers_changed: bool,
     /// Numbers given to networks since they were last asked for.
@@ -117,6 +131,7 @@ impl View {
     /// Forgets a network.
     pub fn drop_network(&mut self, id: &str) {
         if let Some((id, _)) = self.networks.remove_entry(id) {
+            self.numbers_loose = true;
             self.touch_network(&id);
         }
     }
@@ -161,9 +176,36 @@ impl View {
         }
     }
 
+    /// Exchanges some rules of a group that is held.
+    pub fn patch_group(&mut self, id: &str, patch: Patch) {
+        let Some((id, mut group)) = self.groups.remove_entry(id) else { return };
+        let asked = lookups_of(&group);
+        let mut amendment = Amendment::default();
+        group::asks(self, &id, &group, &mut amendment.gone);
+        group::admits(self, &id, group.stateful, &group.rules[patch.gone.clone()], &mut amendment.gone);
+        for remote in patch.fresh.iter().map(|rule| &rule.remote_group_id).filter(|id| !id.is_empty()) {
+            self.numbers_changed |= self.numbers.groups.take(remote).is_some_and(|(_, new)| new);
+        }
+        group::admits(self, &id, group.stateful, &patch.fresh, &mut amendment.fresh);
+        group.rules.splice(patch.gone, patch.fresh);
+        group::asks(self, &id, &group, &mut amendment.fresh);
+        let asks = lookups_of(&group);
+        self.groups.insert(id.clone(), group);
+        self.count_lookups(asked, asks);
+        match self.amended.entry(id) {
+            Entry::Vacant(entry) => {
+                entry.insert(amendment);
+            }
+            Entry::Occupied(entry) => {
+                self.dirty.insert(Unit::Group(entry.key().clone()));
+            }
+        }
+    }
+
     /// Forgets a security group.
     pub fn drop_group(&mut self, id: &str) {
         if let Some((id, old)) = self.groups.remove_entry(id) {
+            self.numbers_loose = true;
             self.count_lookups(lookups_of(&old), FxHashSet::default());
             self.dirty.insert(Unit::Group(id.clone()));
             self.touch_users(&id);
@@ -192,6 +234,7 @@ impl View {
                 self.dirty.extend(self.members.get(group).into_iter().flatten().cloned());
             }
             if *counts == [0; 4] {
+                self.numbers_loose = true;
                 self.lookups.remove(group);
             }
         }
@@ -298,6 +341,7 @@ impl View {
     /// Forgets a router.
     pub fn drop_router(&mut self, id: &str) {
         if let Some((id, old)) = self.routers.remove_entry(id) {
+            self.numbers_loose = true;
             self.touch_router(&id);
             self.stand_in(&id, Some(&old), None);
         }
@@ -396,6 +440,9 @@ impl View {
 
     /// Frees numbers that nothing uses any more.
     pub fn prune_numbers(&mut self) {
+        if !std::mem::take(&mut self.numbers_loose) {
+            return;
+        }
         let Self { networks, groups, lookups, routers, numbers, .. } = self;
         let in_use = |id: &Id| groups.contains_key(id) || lookups.contains_key(id);
         self.numbers_changed |= numbers.retain(|id| networks.contains_key(id), in_use, |id| routers.contains_key(id));

@@ -316,17 +316,15 @@ impl<'de> Deserialize<'de> for Protocol {
 }
 
 /// A security group that a port on this host uses.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecurityGroup {
     /// Its id.
     pub id: Id,
     /// What its tenant calls it.
     pub name: String,
     /// Whether answers to an admitted connection are admitted with it.
-    #[serde(default = "yes")]
     pub stateful: bool,
     /// What it admits.
-    #[serde(default)]
     pub rules: Vec<Rule>,
 }
 
@@ -455,7 +453,7 @@ pub trait Named {
 macro_rules! named {
     ($($wish:ty),*) => { $(impl Named for $wish { fn id(&self) -> &str { &self.id } })* };
 }
-named!(Network, SecurityGroup, Port, Peer, Router, Floating);
+named!(Network, Port, Peer, Router, Floating);
 
 #[cfg(test)]
 mod tests {

@@ -12,12 +12,25 @@ use crate::view::{View, lookup};
 use crate::wish::{Direction, Family, Id, Rule, SecurityGroup};
 
 pub fn flows(view: &View, id: &Id, sink: &mut Sink) {
-    let (Some(group), Some(number)) = (view.groups.get(id), view.numbers.groups.get(id)) else { return };
+    if let Some(group) = view.groups.get(id) {
+        asks(view, id, group, sink);
+        admits(view, id, group.stateful, &group.rules, sink);
+    }
+}
+
+/// The flows that a group has of its own.
+pub fn asks(view: &View, id: &Id, group: &SecurityGroup, sink: &mut Sink) {
+    let Some(number) = view.numbers.groups.get(id) else { return };
     for direction in [Direction::Ingress, Direction::Egress] {
         ask(view, group, number, direction, sink);
     }
-    for rule in &group.rules {
-        admit(view, group.stateful, number, rule, sink);
+}
+
+/// The flows that some rules of a group want.
+pub fn admits(view: &View, id: &Id, stateful: bool, rules: &[Rule], sink: &mut Sink) {
+    let Some(number) = view.numbers.groups.get(id) else { return };
+    for rule in rules {
+        admit(view, stateful, number, rule, sink);
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod base;
 mod floating;
-mod group;
+pub mod group;
 mod guard;
 mod metadata;
 mod network;
