@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ostro.agent.drivers.hypervisor import kvm
-from ostro.agent.drivers.hypervisor.kvm import BOOT_SECTOR, Choice, choose_acceleration
+from ostro.agent.drivers.hypervisor.kvm import BOOT_SECTOR, Choice, choose_acceleration, missing_extension
 
 
 def test_the_boot_sector_is_what_its_source_assembles_to(tmp_path: Path) -> None:
@@ -38,3 +38,16 @@ async def test_a_verdict_does_not_hold_for_another_boot_or_qemu(tmp_path: Path, 
 async def test_a_broken_file_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / "acceleration.json").write_bytes(b"{")
     assert (await choose_acceleration(tmp_path)).why
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "runs"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu vme vmx sse2\n", True),
+        ("processor\t: 0\nflags\t\t: fpu svm\n", True),
+        ("processor\t: 0\nmodel name\t: vmx svm\nflags\t\t: fpu sse2\nvmx flags\t: ept\n", False),
+        ("", False),
+    ],
+)
+def test_kvm_needs_a_processor_with_extensions(cpuinfo: str, runs: bool) -> None:
+    assert (missing_extension(cpuinfo) == "") is runs

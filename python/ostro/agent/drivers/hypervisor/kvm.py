@@ -1,7 +1,8 @@
 """Chooses between KVM and TCG by booting something under KVM.
 
-A readable /dev/kvm proves little: inside a virtual machine it may exist, accept a domain, and never run its kernel. So a
-512-byte boot sector (kvm_probe.S) goes through real, protected and 64-bit mode under ``-accel kvm -cpu host`` and leaves with
+A readable /dev/kvm proves little: inside a virtual machine it may exist, accept a domain, and never run its kernel, or stop it at some
+instruction that it can't emulate, which may be after this probe. So the processor must show VMX or SVM, which every machine does whose KVM
+stands on hardware; and then a 512-byte boot sector (kvm_probe.S) goes through real, protected and 64-bit mode under ``-accel kvm -cpu host`` and leaves with
 a known exit code. Its CPU time is bounded as well: 0.2 s is what real hardware takes, while a device that emulates most
 instructions takes 4 s for these 60. CPU time, not time on the wall, so that a busy machine gets the same verdict.
 
@@ -71,7 +72,7 @@ async def choose_acceleration(state_dir: Path) -> Choice:
     choice = _read(kept)
     if choice is not None and (choice.boot_id, choice.qemu) == (boot_id(), qemu):
         return choice
-    fault = _missing_device() or await _fault_of_kvm(emulator)
+    fault = _missing_device() or missing_extension(_cpuinfo()) or await _fault_of_kvm(emulator)
     if fault:
         choice = Choice("tcg", f"emulated by TCG, because {fault}", boot_id(), qemu)
     else:
@@ -97,6 +98,16 @@ def _missing_device() -> str:
     if not os.path.exists("/dev/kvm"):
         return "there is no /dev/kvm"
     return "" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "/dev/kvm may not be opened"
+
+
+def _cpuinfo() -> str:
+    return Path("/proc/cpuinfo").read_text()
+
+
+def missing_extension(cpuinfo: str) -> str:
+    """Why a processor can't run guests by itself, going by /proc/cpuinfo, or an empty string."""
+    flags = {word for line in cpuinfo.splitlines() if line.startswith("flags") for word in line.split()}
+    return "" if flags & {"vmx", "svm"} else "the processor shows neither VMX nor SVM, so /dev/kvm would emulate, too"
 
 
 async def _fault_of_kvm(emulator: str) -> str:
