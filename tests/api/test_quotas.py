@@ -213,3 +213,29 @@ def test_the_model_is_a_setting(tmp_path: Any) -> None:
     (tmp_path / "identity.yaml").write_text("enforcement_model: strict_two_level\n")
     assert read_identity(tmp_path).compliance.enforcement_model is LimitModel.STRICT_TWO_LEVEL
     assert msgspec.json.encode(LimitModel.FLAT) == b'"flat"'
+
+
+async def test_a_resize_counts_with_its_larger_shape_until_it_is_confirmed(limited: TestCloud) -> None:
+    admin = at(limited.as_admin)
+    host = await add_host(limited)
+    for name, vcpus in (("big", 4), ("huge", 9)):
+        flavor = {"flavor": {"name": name, "id": name, "ram": 64, "vcpus": vcpus, "disk": 1}}
+        assert (await admin.post(f"{COMPUTE}/flavors", flavor)).status == 200
+    project = await project_id(limited, "admin")
+    await admin.put(f"{SETS}/{project}", {"quota_set": {"cores": 7}})
+    first, second = [(await boot(admin)).json["server"]["id"] for _ in range(2)]
+    await converge(limited, host)
+
+    async def resize(server_id: str, flavor: str) -> Any:
+        return await admin.post(f"{COMPUTE}/servers/{server_id}/action", {"resize": {"flavorRef": flavor}})
+
+    refused = await resize(first, "huge")
+    assert refused.status == 403
+    assert (
+        refused.json["forbidden"]["message"] == "Quota exceeded for cores: Requested 7, but already used 4 of 7 cores"
+    )
+    assert (await resize(first, "big")).status == 202
+    used = (await admin.get(f"{SETS}/{project}/detail")).json["quota_set"]["cores"]["in_use"]
+    assert used == 6, "although the server still has two"
+    assert (await resize(second, "big")).status == 403
+    assert (await boot(admin)).status == 403

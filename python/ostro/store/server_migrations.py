@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ostro.store.database import Tx
+from ostro.store.limits import Scope
 from ostro.store.table import Table
 
 
@@ -76,6 +77,22 @@ def next_number(tx: Tx) -> int:
     row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM server_migrations")
     assert row is not None
     return int(row[0])
+
+
+def sum_resizes(tx: Tx, scope: Scope) -> tuple[int, int, int]:
+    """(vCPUs, MB, GB) by which the larger shapes of servers that are being resized are above what their rows have."""
+    rows = tx.all(
+        "SELECT s.vcpus, s.ram_mb, s.disk_gb, m.old_shape, m.new_shape FROM servers s"
+        " JOIN server_migrations m ON m.uuid = s.migration_id"
+        f" WHERE s.deleted_at_us = 0 AND s.migration_id <> '' AND m.kind = ? AND {scope.on('s.project_id')}",
+        (Kind.RESIZE.value, *scope.params),
+    )
+    totals = [0, 0, 0]
+    for *now, old, new in rows:
+        shapes = [msgspec.json.decode(shape, type=dict[str, Any]) for shape in (old, new)]
+        for at, name in enumerate(("vcpus", "ram_mb", "disk_gb")):
+            totals[at] += max(0, *(int(shape.get(name, 0)) - int(now[at]) for shape in shapes))
+    return totals[0], totals[1], totals[2]
 
 
 def list_leaving(tx: Tx, server_id: str) -> list[ServerMigration]:

@@ -11,6 +11,7 @@ from ostro.model.wishes import KeyWish, Power
 from ostro.store.changes import TOPIC
 from ostro.store.database import Tx
 from ostro.store.limits import Scope
+from ostro.store.server_migrations import sum_resizes
 from ostro.store.table import Table
 
 
@@ -134,14 +135,20 @@ def count_by_host(tx: Tx, host_ids: Sequence[str]) -> dict[str, int]:
 
 
 def sum_servers(tx: Tx, scope: Scope) -> tuple[int, int, int, int]:
-    """(servers, vCPUs, MB, GB of root disks) of a project, or of several."""
+    """(servers, vCPUs, MB, GB of root disks) of a project, or of several.
+
+    While a server is being resized, and until that is confirmed or taken back, the larger of its two shapes counts.
+    """
     row = tx.one(
-        "SELECT count(*), coalesce(sum(vcpus), 0), coalesce(sum(ram_mb), 0), coalesce(sum(disk_gb), 0) FROM servers"
-        f" WHERE deleted_at_us = 0 AND {scope.on('project_id')}",
-        scope.params,
+        "SELECT count(*), coalesce(sum(vcpus), 0), coalesce(sum(ram_mb), 0), coalesce(sum(disk_gb), 0),"
+        " (SELECT count(*) FROM servers moving WHERE moving.deleted_at_us = 0 AND moving.migration_id <> ''"
+        f" AND {scope.on('moving.project_id')})"
+        f" FROM servers WHERE deleted_at_us = 0 AND {scope.on('servers.project_id')}",
+        (*scope.params, *scope.params),
     )
     assert row is not None
-    return int(row[0]), int(row[1]), int(row[2]), int(row[3])
+    more = sum_resizes(tx, scope) if row[4] else (0, 0, 0)
+    return int(row[0]), int(row[1]) + more[0], int(row[2]) + more[1], int(row[3]) + more[2]
 
 
 def count_group_members(tx: Tx, group_id: str) -> int:

@@ -1,7 +1,7 @@
 """Compute's quotas: unified limits under Nova's old names, and what counts against them.
 
-A server counts from the transaction that makes it until its row is gone or a tombstone, whatever its state, by the flavor that its row has; its
-disk is the root disk that it claims. Keypairs count for their user, members for their group.
+A server counts from the transaction that makes it until its row is gone or a tombstone, whatever its state, by the flavor that its row has, and
+while it is being resized by the larger of its two shapes; its disk is the root disk that it claims. Keypairs count for their user, members for their group.
 """
 
 from __future__ import annotations
@@ -91,6 +91,13 @@ def check_servers(tx: Tx, context: Context, each: Mapping[str, int], least: int,
         if _over_servers(tx, context, asked, count):
             raise exceeded(over)
     return count
+
+
+def check_growth(tx: Tx, context: Context, project_id: str, more: Mapping[str, int]) -> None:
+    """Raise QuotaExceeded unless a project's server may grow by so much (``VCPU``, ``MEMORY_MB``, ``DISK_GB``), as by a resize."""
+    over = find_over(tx, context, SERVICE, project_id, more, _count_servers)
+    if over:
+        raise exceeded(over)
 
 
 def _over_servers(tx: Tx, context: Context, asked: Mapping[str, int], count: int) -> list[Over]:

@@ -19,6 +19,7 @@ import msgspec
 from ostro.model.context import Context
 from ostro.model.errors import Invalid, NotFound
 from ostro.model.ids import new_uuid
+from ostro.model.quotas import DISK_GB, MEMORY_MB, VCPU
 from ostro.model.servers import TaskState, VmState
 from ostro.model.wishes import Noun, Phase, Power, Report
 from ostro.runtime.world import World
@@ -40,6 +41,7 @@ from ostro.services.compute.moves import (
     open_migration,
     settle_on,
 )
+from ostro.services.compute.quotas import check_growth
 from ostro.services.compute.servers import lock_free, put_wish, refresh_status, require_state, settle_server
 from ostro.services.compute.visibility import get_server
 from ostro.services.network.binding import expect_nics, stop_expecting_nics
@@ -72,7 +74,7 @@ def begin_cold_migration(
 
 
 def begin_resize(tx: Tx, context: Context, engine: PlacementEngine, server_id: str, flavor_id: str) -> None:
-    """Have a server get another flavor. Raises Conflict by its state, Invalid for a flavor that it can't have."""
+    """Have a server get another flavor. Raises Conflict by its state, Invalid for a flavor that it can't have, QuotaExceeded."""
     server = _get_movable(tx, context, server_id, "resize")
     try:
         flavor = get_flavor(tx, context, flavor_id)
@@ -86,6 +88,12 @@ def begin_resize(tx: Tx, context: Context, engine: PlacementEngine, server_id: s
             "Unable to resize disk down: the flavor's disk is smaller than the one that the server has, "
             f"{server.disk_gb} GB."
         )
+    more = {
+        VCPU: flavor.vcpus - server.vcpus,
+        MEMORY_MB: flavor.ram_mb - server.ram_mb,
+        DISK_GB: disk_gb - server.disk_gb,
+    }
+    check_growth(tx, context, server.project_id, more)
     _begin(tx, context, engine, server, Kind.RESIZE, _shape_with(flavor, disk_gb), None)
 
 
