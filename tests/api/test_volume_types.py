@@ -10,6 +10,7 @@ from ostro.model.qos import back_end_limits, front_end_limits
 from ostro.model.volumes import CEPH, LOCAL, storage_trait
 from ostro.model.wishes import Noun
 from ostro.services.block.types import ensure_ceph_type
+from ostro.store.volume_types import TYPE_ENCRYPTIONS
 from ostro.testing.cloud import Answer, ApiClient, TestCloud
 from ostro.testing.hosts import SimHost, add_host, converge
 from ostro.testing.images import IMAGE_ID, put_image
@@ -149,7 +150,7 @@ async def test_encryption_of_a_type(cloud: TestCloud, host: SimHost) -> None:
     path = f"{TYPES}/{type_id}/encryption"
     assert (await admin.get(path)).json == {}
     luks = {"provider": "luks", "control_location": "front-end", "cipher": "aes-xts-plain64", "key_size": 256}
-    for wrong in ({"provider": "rot13"}, {"provider": "luks2"}, {"cipher": "des"}, {"key_size": 100}):
+    for wrong in ({"provider": "rot13"}, {"cipher": "des"}, {"key_size": 100}):
         assert (await admin.post(path, {"encryption": {**luks, **wrong}})).status == 400, wrong
     made = await admin.post(path, {"encryption": luks})
     assert made.status == 200, made.body
@@ -171,6 +172,25 @@ async def test_encryption_of_a_type(cloud: TestCloud, host: SimHost) -> None:
     found = (await admin.get(f"{TYPES}/{other}/encryption")).json["encryption_id"]
     assert (await admin.delete(f"{TYPES}/{other}/encryption/{found}")).status == 202
     assert (await admin.get(f"{TYPES}/{other}/encryption")).json == {}
+
+
+@pytest.mark.parametrize("provider", ["luks2", "os_brick.encryptors.luks.Luks2Encryptor"])
+async def test_luks_2_is_refused_where_it_would_be_promised(cloud: TestCloud, host: SimHost, provider: str) -> None:
+    """Of a type in Ceph too, and by a volume if an earlier release let its type have it."""
+    admin, type_id = cloud.as_admin, await make_encrypted(cloud)
+    found = (await admin.get(f"{TYPES}/{type_id}/encryption")).json["encryption_id"]
+    refused = await admin.put(f"{TYPES}/{type_id}/encryption/{found}", {"encryption": {"provider": provider}})
+    assert refused.status == 400
+    assert f"{provider} is not a provider of encryption here; luks is." in refused.json["badRequest"]["message"]
+    body = {"encryption": {"provider": provider, "control_location": "front-end"}}
+    other = await make_type(cloud, "other", extra_specs={"volume_backend_name": "ceph"})
+    assert (await admin.post(f"{TYPES}/{other}/encryption", body)).status == 400
+    await cloud.db.run(lambda tx: TYPE_ENCRYPTIONS.update(tx, type_id, provider=provider))
+    assert (await make_volume(admin, volume_type="secret")).status == 400
+    assert (await admin.get(VOLUMES)).json["volumes"] == []
+    right = await admin.put(f"{TYPES}/{type_id}/encryption/{found}", {"encryption": {"provider": "luks"}})
+    assert right.status == 200
+    assert (await make_volume(admin, volume_type="secret")).status == 202
 
 
 async def test_the_key_of_an_encrypted_volume_is_for_its_host_while_it_needs_it(

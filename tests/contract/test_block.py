@@ -12,10 +12,10 @@ import trio.testing
 from ostro.agent.drivers.block import GIB, Block, fake, local
 from ostro.agent.drivers.block.local import LocalBlock, LocalConfig
 from ostro.agent.drivers.block.qcow2 import CLUSTER_BYTES, HEADER_BYTES, overlay, read_header
-from ostro.model.errors import Invalid, Unsupported
+from ostro.model.errors import Invalid, NotFound, Unsupported
 from ostro.model.wishes import ImageWish
 from ostro.runtime.world import World
-from ostro.testing.contracts.block import DATA, EMPTY, IMAGE, BlockContract, image_wish, in_chunks
+from ostro.testing.contracts.block import DATA, EMPTY, IMAGE, SERVER, BlockContract, image_wish, in_chunks
 
 
 def as_bytes(backing_file: str, backing_format: str, size_bytes: int) -> bytes:
@@ -28,6 +28,8 @@ def as_bytes(backing_file: str, backing_format: str, size_bytes: int) -> bytes:
 
 
 class TestFakeBlock(BlockContract):
+    finds_any_root = True
+
     @pytest.fixture
     async def block(self) -> AsyncIterator[Block]:
         async with fake.open_(World(), fake.FakeConfig(disk_gb=1000)) as driver:
@@ -87,6 +89,37 @@ class TestLocalBlock(BlockContract):
         with pytest.raises(ConnectionError):
             await block.put_image(image_wish(), broken())
         assert await block.contents() == EMPTY
+
+    @pytest.mark.parametrize("image_id", [IMAGE, ""])
+    async def test_a_root_disk_goes_to_another_host_as_a_file(
+        self, block: LocalBlock, tmp_path: Path, image_id: str
+    ) -> None:
+        """With what was written to it; the bytes of its image are there already."""
+        await block.put_image(image_wish(), in_chunks(DATA))
+        made = await block.make_root(SERVER, image_id, 1)
+        command = ["qemu-io", "-c", "write -P 0x77 1M 4096", made.path]
+        await trio.run_process(command, capture_stdout=True)
+        sent = await trio.Path(await block.root_file(SERVER)).read_bytes()
+        assert await block.root_file(SERVER) == made.path
+        async with local.open_(World(), LocalConfig(tmp_path / "other")) as other:
+            if image_id:
+                with pytest.raises(NotFound):
+                    await other.receive_root(SERVER, image_id, in_chunks(sent))
+                await other.put_image(image_wish(), in_chunks(DATA))
+            for bad in (DATA, b"", as_bytes("", "", GIB) if image_id else as_bytes("base", "raw", GIB)):
+                with pytest.raises(Invalid):
+                    await other.receive_root(SERVER, image_id, in_chunks(bad))
+                assert await other.find_root(SERVER) is None
+            for _twice in range(2):
+                received = await other.receive_root(SERVER, image_id, in_chunks(sent))
+                assert (received.size_bytes, received.format) == (GIB, "qcow2")
+            await block.drop_root(SERVER)
+            seen = tmp_path / "seen.raw"
+            await trio.run_process(["qemu-img", "convert", "-O", "raw", received.path, str(seen)])
+            with seen.open("rb") as file:
+                begin = file.read(len(DATA) + 4096)
+            assert begin == (DATA if image_id else bytes(len(DATA))) + b"\x77" * 4096
+            assert list((tmp_path / "other" / "unfinished").iterdir()) == []
 
     async def test_what_was_left_unfinished_is_thrown_away(self, tmp_path: Path) -> None:
         for name in ("image-x", "root-x/base"):

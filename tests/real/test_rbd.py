@@ -197,6 +197,37 @@ async def test_hosts_share_images_and_keep_their_hands_off_each_others_disks(
         assert await block.find_volume(VOLUME) is None
 
 
+async def test_a_root_disk_is_the_next_hosts_after_it_was_handed_over(
+    block: RbdBlock, ceph: CephCluster, config: CephConfig, tmp_path: Path
+) -> None:
+    """Whichever of the two is told first, and whatever was written stays; only the one that has it may delete it."""
+    await block.put_image(image_wish(), in_chunks(DATA))
+    async with on_host(config, "two", tmp_path) as other:
+        assert await other.find_root(SERVER) is None
+        made = await block.make_root(SERVER, IMAGE, 1)
+        write_disk(made, "0x55")
+        there = await other.find_root(SERVER)
+        assert there is not None and (there.path, there.size_bytes) == (made.path, GIB)
+        await other.drop_root(SERVER)
+        assert await block.find_root(SERVER) == made, "it isn't that one's to delete yet"
+        await block.hand_over_root(SERVER, "two")
+        await block.drop_root(SERVER)
+        assert await other.find_root(SERVER) == there
+        grown = await other.extend_root(SERVER, 2)
+        assert (await other.make_root(SERVER, IMAGE, 1)).size_bytes == grown.size_bytes == 2 * GIB
+        assert read_disk(grown, tmp_path)[:8192] == b"\x55" * 4096 + DATA[4096:8192]
+        assert (await block.contents()).roots == frozenset()
+        assert (await other.contents()).roots == {SERVER}
+        # Back; now the heir makes it its own before it is handed over.
+        await block.make_root(SERVER, IMAGE, 1)
+        await other.hand_over_root(SERVER, "one")
+        assert (await other.contents()).roots == frozenset()
+        await block.drop_root(SERVER)
+        assert await other.find_root(SERVER) is None
+        await other.hand_over_root(SERVER, "one")
+    assert leftovers(ceph, POOLS.volumes) <= {"ostro.flatten.one"}
+
+
 async def test_what_was_left_unfinished_is_thrown_away(config: CephConfig, ceph: CephCluster, tmp_path: Path) -> None:
     async with on_host(config, "one", tmp_path) as driver:
         with trio.CancelScope() as scope:

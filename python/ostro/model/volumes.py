@@ -14,8 +14,6 @@ CEPH = "ceph"
 
 LUKS = "luks"
 """LUKS 1, done by QEMU."""
-LUKS2 = "luks2"
-"""LUKS 2, done by librbd."""
 
 
 def storage_trait(backend: str) -> str:

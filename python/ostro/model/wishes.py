@@ -206,7 +206,7 @@ class ImageWish(msgspec.Struct, frozen=True):
 
 
 class EncryptionWish(msgspec.Struct, frozen=True):
-    """How a volume is encrypted: ``format`` is luks or luks2. The host asks for the passphrase when it needs it; no wish bears one."""
+    """How a volume is encrypted: ``format`` is luks. The host asks for the passphrase when it needs it; no wish bears one."""
 
     format: str
     cipher: str

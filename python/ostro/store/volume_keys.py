@@ -10,7 +10,7 @@ from ostro.store.table import Table
 class VolumeKey(msgspec.Struct, frozen=True):
     """How a volume is encrypted. Its passphrase is made of the secret in ``sealed`` and of ``salt``; a copy of the volume has the same two.
 
-    ``id`` is what the API shows. ``provider`` is luks or luks2.
+    ``id`` is what the API shows. ``provider`` is luks.
     """
 
     volume_id: str

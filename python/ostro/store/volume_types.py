@@ -21,7 +21,7 @@ class VolumeType(msgspec.Struct, frozen=True):
 
 
 class TypeEncryption(msgspec.Struct, frozen=True):
-    """How volumes of a type are encrypted. ``provider`` is luks or luks2, as Block Storage names them."""
+    """How volumes of a type are encrypted. ``provider`` is luks, by any of the names that Block Storage has for it."""
 
     volume_type_id: str
     id: str

@@ -49,6 +49,8 @@ async def _run(image: Path, state: Path, cluster: CephCluster, run: Runner) -> N
     try:
         with run.step("cloud started on it"):
             cloud.start()
+        with run.step("its host registered"):
+            await run.await_host()
         await run_steps(CephDemo(run, cluster, config, image, cloud.log))
     except OstroError:
         click.echo(f"\nThe cloud's last log lines:\n{cloud.log_tail()}\n", err=True)

@@ -1,8 +1,8 @@
 """What the demonstration on Ceph does, and what must be seen at each step.
 
-A live migration is not among the steps, because Ostro does not migrate servers yet. What stands in for it is that nothing of a server's disk is on its
-host: hosts share the pools, a volume is lent to the host of its server (`tests/api/test_volume_backends.py`), and the driver's tests open the
-same disk from two hosts (`tests/real/test_rbd.py`).
+A live migration is not among the steps, because the demonstration has one host. That nothing of a server's disk is on its host is tested instead: a
+guest goes live between two libvirtds with its disks in Ceph untouched, and the driver hands a root disk from one host to another
+(`tests/real/test_rbd.py`).
 """
 
 from __future__ import annotations

@@ -79,6 +79,8 @@ async def _run(image: Path, state: Path) -> bool:
     try:
         with run.step("cloud started"):
             cloud.start()
+        with run.step("its host registered"):
+            await run.await_host()
         await run_steps(run, image)
     except OstroError:
         click.echo(f"\nThe cloud's last log lines:\n{cloud.log_tail()}\n", err=True)

@@ -140,6 +140,15 @@ class Runner:
         shown = await self.show(*noun.split(), "show", name)
         raise StepFailed(f"{noun} {name} is {seen}, not {status}: {shown.get('fault', '')}")
 
+    async def await_host(self, timeout_s: float = 120.0) -> None:
+        """Wait until there is a host for servers: the first has to find out what it can do, and the API serves before that."""
+        deadline_s = time.monotonic() + timeout_s
+        while time.monotonic() < deadline_s:
+            if orjson.loads(await self.openstack("hypervisor", "list", "-f", "json")):
+                return
+            await trio.sleep(0.3)
+        raise StepFailed(f"no host has come in {timeout_s:g} s")
+
     async def await_servers(self, names: Sequence[str], timeout_s: float = 120.0) -> None:
         """Wait until these servers are ACTIVE, and remember the ids of servers and ports. They must be all that there are."""
         statuses: dict[str, str] = {}

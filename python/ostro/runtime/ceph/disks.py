@@ -441,7 +441,7 @@ def set_key(cluster: Any, pool: str, name: str, key: str, value: bytes) -> None:
 
 
 def drop_key(cluster: Any, pool: str, name: str, key: str) -> None:
-    """Remove one key of an object's omap. It being gone succeeds."""
-    with open_ioctx(cluster, pool) as ioctx, rados.WriteOpCtx() as op:
+    """Remove one key of an object's omap. It being gone succeeds, and so does there being no such object yet."""
+    with open_ioctx(cluster, pool) as ioctx, rados.WriteOpCtx() as op, suppress(rados.ObjectNotFound):
         ioctx.remove_omap_keys(op, (key,))
         ioctx.operate_write_op(op, name)

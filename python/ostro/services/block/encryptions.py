@@ -14,25 +14,24 @@ import msgspec
 
 from ostro.model.context import Context
 from ostro.model.errors import Conflict, Invalid, NotFound
-from ostro.model.volumes import CEPH, LUKS, LUKS2
-from ostro.services.block.types import backend_of, get_type, is_used
+from ostro.model.volumes import LUKS
+from ostro.services.block.types import get_type, is_used
 from ostro.store.attachments import ATTACHMENTS
 from ostro.store.database import Tx
 from ostro.store.volume_keys import VOLUME_KEYS, VolumeKey
-from ostro.store.volume_types import TYPE_ENCRYPTIONS, VOLUME_TYPES, TypeEncryption
+from ostro.store.volume_types import TYPE_ENCRYPTIONS, TypeEncryption
 from ostro.store.volumes import VOLUMES, Volume
 
 PROVIDERS = {
     "luks": LUKS,
-    "luks2": LUKS2,
     "LuksEncryptor": LUKS,
     "nova.volume.encryptors.luks.LuksEncryptor": LUKS,
     "os_brick.encryptors.luks.LuksEncryptor": LUKS,
-    "os_brick.encryptors.luks.Luks2Encryptor": LUKS2,
 }
-"""What upstream's names for a provider stand for here."""
+"""What upstream's names for a provider stand for here. LUKS 2 isn't among them: QEMU's encryption knows LUKS 1 alone, and librbd's own, which knows both,
+can neither clone an encrypted disk nor be asked for by the libvirt that hosts have."""
 CIPHERS = {"aes-xts-plain64": (256, 512)}
-"""Ciphers, and the lengths of their keys in bits: what QEMU's LUKS and librbd's both have."""
+"""Ciphers, and the lengths of their keys in bits, of those that QEMU's LUKS has."""
 DEFAULT_CIPHER = "aes-xts-plain64"
 DEFAULT_KEY_SIZE = 256
 
@@ -46,14 +45,16 @@ class EncryptionDraft(msgspec.Struct, frozen=True):
     key_size: int | None = None
 
 
-def _check(encryption: TypeEncryption, backend: str) -> None:
-    provider = PROVIDERS.get(encryption.provider)
-    if provider is None:
-        raise Invalid(
-            f"Invalid input received: {encryption.provider} is not a provider of encryption here; luks and luks2 are."
-        )
-    if provider == LUKS2 and backend != CEPH:
-        raise Invalid("Invalid input received: luks2 is for volume types in Ceph; files are encrypted with luks.")
+def _format_of(provider: str) -> str:
+    """The format that a provider's volumes have. Raises Invalid."""
+    format_ = PROVIDERS.get(provider)
+    if format_ is None:
+        raise Invalid(f"Invalid input received: {provider} is not a provider of encryption here; luks is.")
+    return format_
+
+
+def _check(encryption: TypeEncryption) -> None:
+    _format_of(encryption.provider)
     if encryption.control_location != "front-end":
         raise Invalid("Invalid input received: control_location must be front-end: the hypervisor encrypts.")
     cipher = encryption.cipher or DEFAULT_CIPHER
@@ -86,7 +87,7 @@ def create_encryption(tx: Tx, context: Context, type_id: str, draft: EncryptionD
         created_at_us=context.now_us,
         updated_at_us=0,
     )
-    _check(encryption, backend_of(kind))
+    _check(encryption)
     return TYPE_ENCRYPTIONS.insert(tx, encryption)
 
 
@@ -108,7 +109,7 @@ def update_encryption(
         raise Invalid("Cannot update encryption specs. Volume type in use.")
     changes = {name: value for name, value in msgspec.structs.asdict(draft).items() if value is not None}
     changed = msgspec.structs.replace(found, **changes, updated_at_us=context.now_us)
-    _check(changed, backend_of(VOLUME_TYPES.get(tx, found.volume_type_id)))
+    _check(changed)
     TYPE_ENCRYPTIONS.update(tx, found.volume_type_id, **changes, updated_at_us=context.now_us)
     return changed
 
@@ -125,9 +126,9 @@ def delete_encryption(tx: Tx, context: Context, type_id: str, encryption_id: str
 
 
 def _described(encryption: TypeEncryption) -> tuple[str, str, int]:
-    """(provider, cipher, bits) with the defaults filled in."""
+    """(format, cipher, bits) with the defaults filled in. Raises Invalid for a provider that an earlier release let types have and could not serve."""
     cipher, size = encryption.cipher or DEFAULT_CIPHER, encryption.key_size or DEFAULT_KEY_SIZE
-    return PROVIDERS[encryption.provider], cipher, size
+    return _format_of(encryption.provider), cipher, size
 
 
 def check_source(tx: Tx, source: Volume | None, type_id: str) -> None:

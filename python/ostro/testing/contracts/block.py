@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from ostro.agent.drivers.block import GIB, Block, Contents
-from ostro.model.errors import Invalid, NoCapacity, NotFound
+from ostro.model.errors import Invalid, NoCapacity, NotFound, Unsupported
 from ostro.model.wishes import EncryptionWish, ImageWish, SnapshotWish, VolumeWish
 
 IMAGE = "1a000000-0000-4000-8000-000000000001"
@@ -38,6 +39,9 @@ async def in_chunks(data: bytes) -> AsyncIterator[bytes]:
 class BlockContract:
     """What every block driver must do."""
 
+    finds_any_root = False
+    """Whether the driver finds a root disk for every server, because there is nothing in it."""
+
     async def test_it_is_empty_at_first_and_knows_its_size(self, block: Block) -> None:
         assert await block.contents() == EMPTY
         assert block.facts.disk_gb > 0 and block.facts.why
@@ -66,6 +70,49 @@ class BlockContract:
     async def test_a_root_disk_of_size_0_is_as_large_as_its_image(self, block: Block) -> None:
         await block.put_image(image_wish(), in_chunks(DATA))
         assert (await block.make_root(SERVER, IMAGE, 0)).size_bytes == len(DATA)
+
+    async def test_a_root_disk_is_found_and_grows(self, block: Block) -> None:
+        await block.put_image(image_wish(), in_chunks(DATA))
+        with pytest.raises(NotFound):
+            await block.extend_root(SERVER, 1)
+        if not self.finds_any_root:
+            assert await block.find_root(SERVER) is None
+        assert await block.root_file(SERVER) == ""
+        made = await block.make_root(SERVER, IMAGE, 1)
+        assert await block.find_root(SERVER) == made
+        for size_gb in (1, 3, 3, 2, 0):
+            grown = await block.extend_root(SERVER, size_gb)
+            assert grown == msgspec.structs.replace(made, size_bytes=GIB if size_gb == 1 else 3 * GIB)
+            assert await block.find_root(SERVER) == grown
+        assert await block.make_root(SERVER, IMAGE, 1) == grown
+
+    async def test_a_root_disk_can_be_handed_over_again_and_again(self, block: Block) -> None:
+        for _twice in range(2):
+            await block.hand_over_root(SERVER, "heir")
+        made = await block.make_root(SERVER, "", 1)
+        for _twice in range(2):
+            await block.hand_over_root(SERVER, "heir")
+        if made.ceph is not None:
+            assert await block.contents() == EMPTY
+            await block.drop_root(SERVER)
+        if not self.finds_any_root:
+            assert await block.find_root(SERVER) == made, (
+                "what hosts share is the heir's, what they don't goes with the server's absence"
+            )
+        assert await block.make_root(SERVER, "", 1) == made, "the server has come back"
+        await block.drop_root(SERVER)
+        assert await block.contents() == EMPTY
+
+    async def test_a_root_disk_that_is_there_is_not_received(self, block: Block) -> None:
+        made = await block.make_root(SERVER, "", 1)
+        assert await block.receive_root(SERVER, "", in_chunks(b"these are not a disk")) == made
+        if made.ceph is not None:
+            assert await block.root_file(SERVER) == "", "hosts share it"
+            await block.drop_root(SERVER)
+            await block.put_image(image_wish(), in_chunks(DATA))
+            with pytest.raises(Unsupported):
+                await block.receive_root(SERVER, IMAGE, in_chunks(DATA))
+            assert await block.find_root(SERVER) is None
 
     async def test_disks_that_nobody_else_has_are_taken_over(self, block: Block) -> None:
         await block.take_over(SERVER, [VOLUME])

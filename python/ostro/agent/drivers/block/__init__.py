@@ -123,6 +123,7 @@ class Block(Protocol):
         Raises:
             NotFound: the image isn't kept here.
             Invalid: the bytes aren't such a disk.
+            Unsupported: the disk can't be had here, because this host's are in other storage.
         """
         ...
 

@@ -227,8 +227,13 @@ class RbdBlock:
 
     async def extend_root(self, server_id: str, size_gb: int) -> Stored:
         disk = self._root(server_id)
-        await self._call(disk.name, disks.grow, disk, size_gb * GIB)
-        return self._stored(disk, size_gb * GIB)
+        if await self._find(disk) is not None:
+            self._check_room(size_gb * GIB)
+            await self._call(disk.name, disks.grow, disk, size_gb * GIB)
+        grown = await self._find(disk)
+        if grown is None:
+            raise NotFound("root disk", server_id)
+        return grown
 
     async def root_file(self, server_id: str) -> str:
         """Hosts share it."""
@@ -236,7 +241,10 @@ class RbdBlock:
         return ""
 
     async def receive_root(self, server_id: str, image_id: str, chunks: AsyncIterable[bytes]) -> Stored:
-        raise Unsupported("This host makes root disks in Ceph, and the other one does not.")
+        found = await self.find_root(server_id)
+        if found is None:
+            raise Unsupported("This host makes root disks in Ceph, and the other one does not.")
+        return found
 
     async def hand_over_root(self, server_id: str, heir: str) -> None:
         disk = self._root(server_id)

@@ -18,7 +18,7 @@ from ostro.agent.drivers.block import rbd as rbd_block
 from ostro.agent.drivers.block.files import check_backend
 from ostro.agent.drivers.block.local import LocalBlock, LocalConfig
 from ostro.agent.drivers.block.rbd import RbdBlock, RbdConfig
-from ostro.model.errors import NotFound, Unavailable
+from ostro.model.errors import NotFound, Unavailable, Unsupported
 from ostro.model.volumes import CEPH, LOCAL
 from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 from ostro.runtime.world import World
@@ -89,6 +89,11 @@ class SeveralBlocks:
         return await self._local.root_file(server_id)
 
     async def receive_root(self, server_id: str, image_id: str, chunks: AsyncIterable[bytes]) -> Stored:
+        found = await self.find_root(server_id)
+        if found is not None:
+            return found
+        if image_id and await self._local.find_image(image_id) is None:
+            raise Unsupported("This host keeps images in Ceph, and the other one's root disk stands on a file.")
         return await self._local.receive_root(server_id, image_id, chunks)
 
     async def hand_over_root(self, server_id: str, heir: str) -> None:
