@@ -1,4 +1,4 @@
-"""``python -m bench.api [--libvirt] [--seconds N] [--servers N] [--auth-url URL --password P]``"""
+"""``python -m bench.api [--libvirt] [--seconds N] [--servers N] [--providers N] [--auth-url URL --password P]``"""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 
+from bench.api.candidates import measure_candidates
 from bench.api.cloud import Floor, LocalCloud, Login
 from bench.api.measures import (
     Lab,
@@ -48,6 +49,7 @@ def run_fake(options: argparse.Namespace) -> None:
             measure_api(lab)
             show(measure_overhead(lab, floor))
             show(measure_overload(lab))
+            show(measure_candidates(lab, options.providers))
     finally:
         cloud.close()
 
@@ -72,13 +74,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the API: one JSON object a line.")
     parser.add_argument("--seconds", type=int, default=5, help="length of each load")
     parser.add_argument("--servers", type=int, default=200, help="servers made at once")
+    parser.add_argument("--providers", type=int, default=10_000, help="resource providers made for placement at most")
     parser.add_argument("--libvirt", action="store_true", help="also measure real domains (root)")
     parser.add_argument("--auth-url", default="", help="an Identity v3 URL: measure that cloud instead of starting one")
     parser.add_argument("--user", default="admin")
     parser.add_argument("--password", default="")
     options = parser.parse_args()
     if options.auth_url:
-        measure_api(Lab(Login(options.auth_url, options.user, options.password), options.seconds, options.servers))
+        lab = Lab(Login(options.auth_url, options.user, options.password), options.seconds, options.servers)
+        measure_api(lab)
+        show(measure_candidates(lab, options.providers))
         return
     run_fake(options)
     if options.libvirt:

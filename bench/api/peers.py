@@ -1,4 +1,4 @@
-"""OpenStack's own figures: newest releases (keystone 30, nova 34, neutron 29), two uwsgi workers each, MariaDB, RabbitMQ, memcached, the
+"""OpenStack's own figures: newest releases (keystone 30, nova 34, neutron 29, placement), two uwsgi workers each, MariaDB, RabbitMQ, memcached, the
 fake hypervisor, on two cores and 24 GiB, medians of three runs, 2026-11."""
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ PEERS: dict[str, float] = {
     "port.show.rate.c8": 135.0,
     "token.issue.rate.c1": 3.9,
     "token.validate.rate.c1": 191.0,
+    "candidates.latency.100": 28.0,
+    "candidates.latency.1000": 97.0,
+    "candidates.latency.10000": 891.0,
+    "candidates.rate.1000.c8": 15.8,
+    "candidates.rate.10000.c8": 1.0,
     "idle.cpu": 4.0,
     "idle.memory": 3006.0,
     "start.first": 62.0,
