@@ -126,3 +126,21 @@ async def test_an_address_that_fails_too_often_may_not_even_try(cloud: TestCloud
     assert refused.status == 429 and int(refused.headers["Retry-After"]) <= 1000
     assert (await cloud.as_admin.get("/identity/v3/projects")).status == 200, "who has a token never pays"
     assert (await cloud.anonymous.get("/healthz")).status == 200
+
+
+async def test_a_token_of_ones_own_is_no_leave_to_guess_others_passwords(cloud: TestCloud) -> None:
+    ann = await cloud.add_user("ann", "blue", "member")
+    cloud.gate.shedder.failures = Buckets(rate_per_s=0.001, burst=2)
+    assert [(await ann.post(TOKENS, login("wrong"))).status for _ in range(3)] == [401, 401, 429]
+    change = {"user": {"original_password": "wrong", "password": "another horse"}}
+    assert (await ann.post("/identity/v3/users/x/password", change)).status == 429
+    assert (await ann.get("/compute/v2.1/servers")).status == 200, "who has a token never pays for anything else"
+
+
+async def test_who_asks_for_no_project_has_a_rate_too(cloud: TestCloud) -> None:
+    user = {"name": "admin", "domain": {"id": "default"}, "password": "correct horse"}
+    identity = {"methods": ["password"], "password": {"user": user}}
+    unscoped = await cloud.anonymous.post(TOKENS, {"auth": {"identity": identity, "scope": "unscoped"}})
+    client = cloud.anonymous.with_headers(**{"X-Auth-Token": unscoped.headers["X-Subject-Token"]})
+    cloud.gate.shedder.projects = Buckets(rate_per_s=0.001, burst=1)
+    assert [(await client.get("/identity/v3/auth/projects")).status for _ in range(2)] == [200, 429]

@@ -130,10 +130,14 @@ async def test_a_host_speaks_for_itself_alone(site: Site) -> None:
 
 async def test_a_certificate_that_was_revoked_is_refused(site: Site) -> None:
     link = site.link(await site.enroll("host-a"))
-    await link.register(registration("host-a"))
+    host_id = (await link.register(registration("host-a"))).host_id
+    await link.read_wishes(host_id, 0, 0)
     await site.cloud.db.run(revoke_certificates, "host-a")
+    for call in (link.register(registration("host-a")), link.read_wishes(host_id, 0, 0), link.report(host_id, [])):
+        with pytest.raises(Unauthenticated):
+            await call
     with pytest.raises(Unauthenticated):
-        await link.register(registration("host-a"))
+        await link.volume_key("x")
     with pytest.raises(Unauthenticated):
         await link.renew(make_request(new_key(), "host-a"))
     with pytest.raises(Unauthenticated):

@@ -15,7 +15,16 @@ from ostro.services.audit.anchors import Anchors
 from ostro.services.audit.events import Deed, Trail
 from ostro.services.audit.log import HELD_MOST, AuditLog
 from ostro.services.audit.verify import prune, verify
-from ostro.store.audit import Search, find_chain, list_inbox, list_records, put_record, seal_records, search_records
+from ostro.store.audit import (
+    Chain,
+    Search,
+    find_chain,
+    list_inbox,
+    list_records,
+    put_record,
+    seal_records,
+    search_records,
+)
 from ostro.store.database import Database, Tx
 from ostro.testing.clock import ManualClock
 
@@ -228,3 +237,23 @@ async def test_what_rolls_back_is_not_recorded(db: Database, log: AuditLog) -> N
     with pytest.raises(Conflict):
         await db.run(fail)
     assert not await db.read(list_inbox, 10)
+
+
+async def test_a_round_that_failed_is_made_up_for_though_nobody_comes(
+    db: Database, log: AuditLog, anchors: Anchors, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds, sealed, settle = iter((False, True)), trio.Event(), log.settle
+
+    async def fail_once() -> Chain:
+        if not next(rounds):
+            raise OSError("no space left on device")
+        chain = await settle()
+        sealed.set()
+        return chain
+
+    monkeypatch.setattr(log, "settle", fail_once)
+    await db.run(write, log, "a")
+    nursery.start_soon(log.run)
+    with trio.fail_after(60):
+        await sealed.wait()
+    assert anchors.head() is not None

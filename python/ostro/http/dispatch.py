@@ -96,8 +96,8 @@ class Endpoint:
             actor = await authenticate(self._cloud, route, raw)
             if self._bounded:
                 if actor.user_id:
-                    self._shedder.check_project(actor.project_id)
-                else:
+                    self._shedder.check_project(actor.project_id or actor.user_id)
+                if not actor.user_id or self._shows_secret(route):
                     self._shedder.check_address(raw.remote_addr or "")
             answer = await self._answer(route, raw, params, actor, version, request_id)
         except Exception as error:  # noqa: BLE001 - every error becomes an answer here, and is logged there
@@ -140,6 +140,10 @@ class Endpoint:
             if route.covers(version):
                 return route
         raise NotFound("resource", self._path, "The resource could not be found.")
+
+    def _shows_secret(self, route: Route) -> bool:
+        """Whether the route is for showing that one knows a secret, which may be another's: a token of one's own is no leave to guess."""
+        return self._service.name == "identity" and route.rule is Rule.PUBLIC and route.method == "POST"
 
     def _trail(
         self, route: Route, raw: Incoming, params: dict[str, str], actor: Actor, request_id: str, body: Any = None

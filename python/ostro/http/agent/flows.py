@@ -14,6 +14,7 @@ from ostro.model.errors import Forbidden, NotFound, Unavailable
 from ostro.model.wishes import AskWish
 from ostro.services.agents.asks import put_ask
 from ostro.services.agents.hosts import is_up
+from ostro.services.agents.joining import check_certificate
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS
 
@@ -44,6 +45,7 @@ async def show_flows(req: Request) -> Reply:
         raise Forbidden("A host sees its own flows only.")
 
     def ask_flows(tx: Tx, context: Context, ask_id: str) -> str:
+        check_certificate(tx, context, speaker)
         host = HOSTS.find(tx, name=name)
         if host is None:
             raise NotFound("host", name)

@@ -9,10 +9,11 @@ from ostro.http.agent.service import AGENT, speaker_of
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, INTEGER, STRING, array, shape
+from ostro.model.context import Context
 from ostro.model.errors import Invalid
 from ostro.model.wishes import Feed, Registration, Report
 from ostro.services.agents.hosts import check_speaker, register_host, touch_host
-from ostro.services.agents.joining import Speaker
+from ostro.services.agents.joining import Speaker, check_certificate
 from ostro.services.agents.reports import record_reports
 from ostro.store.database import Tx
 from ostro.store.hosts import host_topic
@@ -70,7 +71,7 @@ async def read_wishes(req: Request) -> Reply:
     host_id, since = req.params["host_id"], req.integer("since", 0, high=2**62)
     deadline_s = trio.current_time() + req.integer("wait_s", 0, high=WAIT_MOST_S)
     db, speaker = req.cloud.db, speaker_of(req)
-    await db.run(_greet, host_id, speaker, req.context.now_us)
+    await req.run(_greet, host_id, speaker)
     with db.doorbell.listen(host_topic(host_id)) as bell:
         while True:
             feed = await db.read(_read, host_id, since, speaker)
@@ -82,9 +83,10 @@ async def read_wishes(req: Request) -> Reply:
     return Reply(msgspec.json.encode(answer))
 
 
-def _greet(tx: Tx, host_id: str, speaker: Speaker, now_us: int) -> None:
+def _greet(tx: Tx, context: Context, host_id: str, speaker: Speaker) -> None:
+    check_certificate(tx, context, speaker)
     check_speaker(tx, host_id, speaker)
-    touch_host(tx, host_id, now_us)
+    touch_host(tx, host_id, context.now_us)
 
 
 def _read(tx: Tx, host_id: str, since: int, speaker: Speaker) -> Feed | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ostro.model.context import Context
 from ostro.model.wishes import Noun, Phase, Report
 from ostro.services.agents.hosts import check_speaker, touch_host
-from ostro.services.agents.joining import Speaker
+from ostro.services.agents.joining import Speaker, check_certificate
 from ostro.services.block.snapshots import settle_snapshot
 from ostro.services.block.volumes import settle_volume
 from ostro.services.compute.instance_actions import note_stages
@@ -47,6 +47,7 @@ SETTLERS: Mapping[Noun, Settler] = {
 
 def record_reports(tx: Tx, context: Context, host_id: str, speaker: Speaker, reports: Sequence[Report]) -> int:
     """Keep the reports that are not stale and settle their objects; how many were kept."""
+    check_certificate(tx, context, speaker)
     check_speaker(tx, host_id, speaker)
     kept = [report for report in reports if put_report(tx, host_id, report, context.now_us)]
     for report in kept:

@@ -83,6 +83,7 @@ class AuditLog:
                     await self.settle()
                 except Exception:
                     log.exception("the audit log could not be sealed")
+                    self._stir.set()  # What is left is sealed by the next round, whether or not somebody asks for something.
                 await trio.sleep(ROUND_S)
                 await self._stir.wait()
         finally:
