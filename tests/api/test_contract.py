@@ -11,7 +11,7 @@ from ostro.http.catalog import SERVICES
 from ostro.http.policy import Rule
 from ostro.http.route import Route, Service
 from ostro.http.versions import Version
-from ostro.testing.cloud import ApiClient, TestCloud
+from ostro.testing.cloud import ADMIN_PASSWORD, ApiClient, TestCloud
 
 PUBLIC = {
     "join": r".*",  # shows a join token, after the authority's certificate was asked for
@@ -114,3 +114,26 @@ async def test_roles_are_minded(cloud: TestCloud) -> None:
             assert await call(reader, service, route) == 403, f"{service.name} {name_of(route)} by a reader"
         if route.rule is Rule.ADMIN:
             assert await call(member, service, route) == 403, f"{service.name} {name_of(route)} by a member"
+
+
+async def test_only_tokens_of_projects_are_good_outside_of_identity(cloud: TestCloud) -> None:
+    """An administrator of a domain, or of the system, is not one of the cloud's servers, networks, volumes and images."""
+    user = {"name": "admin", "domain": {"id": "default"}, "password": ADMIN_PASSWORD}
+    identity = {"methods": ["password"], "password": {"user": user}}
+    role = (await cloud.as_admin.get("/identity/v3/roles?name=admin")).json["roles"][0]["id"]
+    me = (await cloud.as_admin.get("/identity/v3/users?name=admin")).json["users"][0]["id"]
+    assert (await cloud.as_admin.put(f"/identity/v3/domains/default/users/{me}/roles/{role}")).status == 204
+    for scope in ({"domain": {"id": "default"}}, {"system": {"all": True}}):
+        wanted = {"auth": {"identity": identity, "scope": scope}}
+        answer = await cloud.anonymous.post("/identity/v3/auth/tokens", wanted)
+        client = ApiClient(cloud.app, headers={"X-Auth-Token": answer.headers["X-Subject-Token"]})
+        assert (await client.get("/identity/v3/users")).status == 200
+        for service, route in ROUTES:
+            if service.projects_only and route.rule is not Rule.PUBLIC:
+                assert await call(client, service, route) == 403, f"{service.name} {name_of(route)} by {scope}"
+
+
+def test_services_of_projects_are_these() -> None:
+    assert {service.name for service in SERVICES if service.projects_only} == {
+        *("compute", "network", "image", "volume", "placement")
+    }

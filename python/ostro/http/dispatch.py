@@ -22,7 +22,7 @@ from ostro.http.exchange import Incoming, Outgoing
 from ostro.http.faults import JSON, MethodNotAllowed, UnsupportedMediaType, make_fault
 from ostro.http.idempotency import REPLAYED, Once
 from ostro.http.nouns import Kind, Noun, find_noun, show_route
-from ostro.http.policy import Rule, enforce
+from ostro.http.policy import Rule, check_scope, enforce
 from ostro.http.request import Request, SlowBody
 from ostro.http.route import Reply, Route, Service
 from ostro.http.schema import BODY_MOST_BYTES, Validator, check_size, parse_json
@@ -161,6 +161,8 @@ class Endpoint:
     ) -> Outgoing:
         cloud = self._cloud
         if route.rule is not Rule.PUBLIC:
+            if self._service.projects_only:
+                check_scope(route.policy, actor)
             enforce(cloud.policies, route.policy, route.rule, actor)
         if self._service.admit is not None:
             self._service.admit(cloud, raw)

@@ -42,6 +42,12 @@ def allows(rule: Rule, actor: Actor) -> bool:
             return rule.value in actor.roles
 
 
+def check_scope(policy: str, actor: Actor) -> None:
+    """Raise Forbidden for a token of a domain or of the system, whatever policy.yaml says: upstream's scope types can't be overridden either."""
+    if actor.domain_id or actor.system:
+        raise Forbidden(f"Policy doesn't allow {policy} to be performed.")
+
+
 def enforce(policies: Policies, policy: str, rule: Rule, actor: Actor) -> None:
     """Raise Forbidden unless the policy, or else the rule, lets the actor pass."""
     if rule is Rule.TARGET:

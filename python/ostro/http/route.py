@@ -99,6 +99,9 @@ class Service:
     """Called before every handler; what it raises is the answer."""
     project_after: str = ""
     """Below this path, clients of old put their project's id: ``/v2.1/{url_project_id}/servers`` is ``/v2.1/servers``."""
+    projects_only: bool = False
+    """Whether only tokens of projects are good here, as in every service of upstream but Identity: whoever administers a domain, or the
+    system, is nobody here until a role on a project says so."""
     routes: list[Route] = field(default_factory=list)
 
     def places(self, path: str) -> list[str]:

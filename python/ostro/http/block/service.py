@@ -33,5 +33,6 @@ BLOCK = Service(
     versions=VersionRange(LOW, HIGH, ("volume", "block-storage")),
     title="Block Storage API v3",
     check=check_project,
+    projects_only=True,
 )
 BLOCK_VERSIONS = Service("volume-versions", ("/volume",), compute_shape, title="Block Storage API versions")

@@ -37,6 +37,7 @@ COMPUTE = Service(
     id_headers=("x-openstack-request-id", "x-compute-request-id"),
     check=check_project,
     project_after="/v2.1",
+    projects_only=True,
 )
 
 LINKS = array(shape({"rel": STRING, "href": STRING}))

@@ -17,7 +17,7 @@ from ostro.store.providers import Words
 
 VERSIONS = VersionRange(Version(1, 0), Version(1, 39), ("placement",))
 ROOT = "/placement"
-PLACEMENT = Service("placement", (ROOT,), placement_shape, versions=VERSIONS, title="Placement API")
+PLACEMENT = Service("placement", (ROOT,), placement_shape, versions=VERSIONS, title="Placement API", projects_only=True)
 
 GENERATION = INTEGER
 CLASS_NAME = {"type": "string", "pattern": "^[A-Z0-9_]+$", "maxLength": 255}
