@@ -6,11 +6,13 @@ import base64
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -18,10 +20,11 @@ from ostro.agent.drivers.block import GIB, Block, Contents, Stored
 from ostro.agent.drivers.block.files import for_qemu, node_options
 from ostro.agent.drivers.block.local import LocalConfig
 from ostro.agent.drivers.block.qcow2 import overlay
-from ostro.agent.drivers.hypervisor import Disk, DomainSpec
+from ostro.agent.drivers.hypervisor import Disk, DomainSpec, Memo
 from ostro.agent.drivers.hypervisor.libvirt import Secret
 from ostro.agent.drivers.hypervisor.libvirt import open_ as open_hypervisor
 from ostro.agent.parts import libvirtd as parts
+from ostro.agent.parts.libvirtd import Listening
 from ostro.model.errors import Unavailable, Unsupported
 from ostro.model.volumes import CEPH, LOCAL
 from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
@@ -41,7 +44,7 @@ from ostro.testing.contracts.block import (
     in_chunks,
 )
 from ostro.testing.contracts.hypervisor import CLOUD, MEMO, Changes
-from ostro.testing.libvirt import TestLibvirtd, console_says
+from ostro.testing.libvirt import TestLibvirtd, console_says, serve_libvirtd
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
@@ -412,3 +415,68 @@ async def test_a_guest_runs_from_ceph(
         await block.drop_volume(VOLUME)
         await hypervisor.delete(SERVER)
     await block.drop_root(SERVER)
+
+
+@pytest.fixture
+def daemons() -> Iterator[tuple[TestLibvirtd, TestLibvirtd]]:
+    """Two that send each other domains."""
+
+    def listening(name: str) -> Listening:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            return Listening("127.0.0.1", int(listener.getsockname()[1]), name)
+
+    with serve_libvirtd(listening("one")) as one, serve_libvirtd(listening("two")) as two:
+        yield one, two
+
+
+async def test_a_guest_goes_live_and_its_disks_in_ceph_are_untouched(
+    block: RbdBlock,
+    ceph: CephCluster,
+    config: CephConfig,
+    daemons: tuple[TestLibvirtd, TestLibvirtd],
+    tiny_image: Path,
+    tmp_path: Path,
+) -> None:
+    """The other host opens the same disks by its own ceph.conf and secret; nothing of them is copied, and they are its own afterwards."""
+    data = await trio.Path(tiny_image).read_bytes()
+    await block.put_image(image_wish(data, "qcow2"), in_chunks(data))
+    root = await block.make_root(SERVER, IMAGE, 1)
+    volume = await block.make_volume(VolumeWish(VOLUME, 1))
+    write_disk(volume, "0x55")
+    disks = [Disk("vda", root.path, root.format, ceph=root.ceph)]
+    disks.append(Disk("vdb", volume.path, volume.format, VOLUME, volume.ceph))
+    secret = Secret(secret_id(config), "Ceph", base64.b64decode(find_key(config)))
+    async with (
+        on_host(config, "two", tmp_path) as other,
+        open_hypervisor(World(), daemons[0].driver(tmp_path / "one", secret)) as here,
+        open_hypervisor(World(), daemons[1].driver(tmp_path / "two", secret)) as there,
+    ):
+        here.watch(CLOUD, Changes())
+        there.watch(CLOUD, Changes())
+        spec = DomainSpec(SERVER, "tiny", "project-1", 1, 96, disks, [])
+        await here.define(spec, MEMO)
+        await here.start(SERVER)
+        await console_says(here, SERVER, "guest: ready")
+        seen = await other.find_root(SERVER)
+        assert seen is not None and seen.ceph is not None and root.ceph is not None
+        assert (seen.path, seen.ceph.conf) != (root.path, root.ceph.conf), "each host has its own files"
+        stored = {name for name in ceph.objects(POOLS.volumes) if name.startswith("rbd_header.")}
+        landed = msgspec.structs.replace(spec, disks=[msgspec.structs.replace(disk, ceph=seen.ceph) for disk in disks])
+        landing = await there.prepare_arrival(landed, Memo(0, 0, "", "m"))
+        await here.migrate(SERVER, landing, copy=False)
+        assert {name for name in ceph.objects(POOLS.volumes) if name.startswith("rbd_header.")} == stored
+        await here.delete(SERVER)
+        await block.hand_over_root(SERVER, "two")
+        await block.drop_root(SERVER)
+        # It runs on there: it hears its button, and can end what it writes.
+        await there.stop(SERVER, 120)
+        said = await there.console_log(SERVER, -1)
+        assert "guest: power button" in said and "guest: ready" not in said
+        assert read_disk(volume, tmp_path)[:4096] == b"\x55" * 4096
+        grown = await other.extend_root(SERVER, 2)
+        await there.start(SERVER)
+        assert f"guest: disk vda size_bytes={grown.size_bytes}" in await console_says(there, SERVER, "guest: ready")
+        await there.delete(SERVER)
+        await other.drop_root(SERVER)
+        await block.drop_volume(VOLUME)
+    assert leftovers(ceph, POOLS.volumes) <= {"ostro.flatten.one"}
