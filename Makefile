@@ -1,6 +1,6 @@
 # Ostro's commands. `make help` lists them. Everything is installed on the first use; see .ci/bootstrap.
 .DEFAULT_GOAL := help
-.PHONY: help build dev up demo demo-ceph test lint compat bench bench-storage bench-core bench-scale sim soak fuzz proofs api lock clean
+.PHONY: help build dev up demo demo-ceph demo-hosts test lint compat bench bench-storage bench-core bench-scale sim soak fuzz proofs api lock clean
 
 STATE   ?= .state
 LISTEN  ?= 127.0.0.1:8774
@@ -30,6 +30,10 @@ demo: build  ## boot real servers on a tenant network with the openstack command
 demo-ceph:  ## images, disks, volumes and objects in a real Ceph that it starts, and bad days for it
 	@.ci/bootstrap ceph
 	@$(VENV)/ostro demo-ceph
+
+demo-hosts:  ## three hosts on this machine, a control plane in parts, and bad days for both
+	@.ci/bootstrap hosts
+	@$(VENV)/ostro demo-hosts
 
 test: dev  ## lint and every layer of tests
 	@$(VENV)/python .ci/check

@@ -12,6 +12,7 @@ from ostro.cli.agent import agent
 from ostro.cli.audit import audit
 from ostro.cli.demo.ceph import demo_ceph
 from ostro.cli.demo.command import demo
+from ostro.cli.demo.hosts import demo_hosts
 from ostro.cli.doctor import doctor
 from ostro.cli.down import down
 from ostro.cli.flows import flows
@@ -60,6 +61,7 @@ main.add_command(audit)
 main.add_command(controller)
 main.add_command(demo)
 main.add_command(demo_ceph)
+main.add_command(demo_hosts)
 main.add_command(doctor)
 main.add_command(down)
 main.add_command(flows)

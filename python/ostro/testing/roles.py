@@ -92,9 +92,9 @@ class Roles:
             raise Bug(f"ostro {' '.join(words)}: {done.stdout}\n{done.stderr}")
         return done
 
-    def init(self, *options: str) -> None:
-        """``ostro init``, with the API at a free port of the loopback."""
-        listen = f"127.0.0.1:{free_port()}"
+    def init(self, *options: str, listen: str = "") -> None:
+        """``ostro init``, with the API at ``listen``, or at a free port of the loopback."""
+        listen = listen or f"127.0.0.1:{free_port()}"
         words = ["--database", self.database, "--state", str(self.state), "--listen", listen]
         self.ostro("init", *words, *options)
 

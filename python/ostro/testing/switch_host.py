@@ -8,7 +8,6 @@ or ``{"error": ...}``. It ends, and takes all of it away, when its input does.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from ipaddress import IPv4Interface
 
@@ -20,18 +19,7 @@ from ostro.model.errors import OstroError
 from ostro.model.wishes import Noun
 from ostro.runtime.log import configure_logging
 from ostro.testing.openvswitch import TestOpenVSwitch, serve_openvswitch
-
-UNDERLAY = "underlay"
-
-
-def lay(switch: TestOpenVSwitch, address: IPv4Interface, device: str) -> None:
-    """Put the underlay's device on a bridge that has the tunnel address."""
-    database = f"--db=unix:{switch.config.db_socket}"
-    bridge = ["add-br", UNDERLAY, "--", "set", "bridge", UNDERLAY, "datapath_type=netdev"]
-    subprocess.run(["ovs-vsctl", database, *bridge, "--", "add-port", UNDERLAY, device], check=True)
-    subprocess.run(["ip", "address", "add", str(address), "dev", UNDERLAY], check=True)
-    for name in (UNDERLAY, device):
-        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+from ostro.testing.underlay import lay
 
 
 async def carry_out(network: Network, words: list[str]) -> object:
@@ -79,7 +67,7 @@ def main() -> None:
     address, device = sys.argv[1:]
     tunnel = IPv4Interface(address)
     with serve_openvswitch(tunnel_ip=str(tunnel.ip)) as switch:
-        lay(switch, tunnel, device)
+        lay(switch.config.db_socket, tunnel, device)
         trio.run(serve, switch)
 
 

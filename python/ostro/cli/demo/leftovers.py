@@ -34,7 +34,7 @@ def find_traces(owned: Owned) -> list[str]:
         "link": _links(owned),
         "domain": _domains(owned),
         "mount": _mounts(owned),
-        "process": _processes([str(owned.state), *owned.servers]),
+        "process": find_processes([str(owned.state), *owned.servers]),
         "Open vSwitch": _switches(owned),
         "file": (str(path) for path in owned.state.rglob("*")),
     }
@@ -66,10 +66,10 @@ def _switches(owned: Owned) -> Iterator[str]:
     if str(owned.state.resolve() / "host") in users:
         yield f"in {own.root} has this cloud as a user"
     if not users:
-        yield from (f"process {process}" for process in _processes([str(own.root)]))
+        yield from (f"process {process}" for process in find_processes([str(own.root)]))
 
 
-def _processes(needles: Sequence[str]) -> Iterator[str]:
+def find_processes(needles: Sequence[str]) -> Iterator[str]:
     """Processes other than this one and its parents whose command line holds one of the needles."""
     mine = set()
     pid = os.getpid()

@@ -1,0 +1,73 @@
+"""The ``ostro demo-hosts`` command: a control plane in parts and three hosts on this machine, the steps, and all of it taken down again."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import click
+import trio
+
+from ostro.cli.demo.command import find_image, images_option
+from ostro.cli.demo.hosts_steps import HostsDemo, run_steps
+from ostro.cli.demo.leftovers import find_processes
+from ostro.cli.demo.runner import Runner, StepFailed
+from ostro.cli.up import check_user
+from ostro.model.errors import OstroError
+from ostro.testing.machines import CONTROL_IP, Lab
+from ostro.testing.postgres import PostgresServer
+from ostro.testing.roles import Roles
+
+HOSTS = ("h1", "h2", "h3")
+PORTS = (8774, 8775)
+
+
+async def _use(run: Runner, lab: Lab, roles: Roles, image: Path) -> None:
+    """Start the control plane, let the hosts join, and use them."""
+    demo = HostsDemo(run, lab, roles, image)
+    try:
+        with run.step("cloud made; two API processes, two controllers") as row:
+            roles.init("--fence", "20", listen=f"{CONTROL_IP}:{PORTS[0]}")
+            demo.apis = [roles.api(), roles.api(f"{CONTROL_IP}:{PORTS[1]}")]
+            demo.controllers = [roles.controller(), roles.controller()]
+            row.result = " and ".join(f"https://{CONTROL_IP}:{port}" for port in PORTS)
+        await run_steps(demo)
+    except (OstroError, RuntimeError) as error:
+        if not isinstance(error, StepFailed):
+            click.echo(str(error), err=True)
+        for log in sorted(roles.root.glob("*.log")):
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            click.echo(f"\nThe last lines of {log.name}:\n{tail}", err=True)
+
+
+def _nothing_left(run: Runner, folder: Path) -> None:
+    """The machines' namespaces are gone with all that was in them; what else there could be is on this side."""
+    with run.step("everything stopped, nothing left behind") as row:
+        left = list(find_processes([str(folder)]))
+        if left:
+            raise StepFailed("; ".join(left))
+        row.result = "no process, no link, no file"
+
+
+@click.command("demo-hosts")
+@images_option
+def demo_hosts(images: Path) -> None:
+    """Three hosts on this machine, PostgreSQL, a control plane in parts; use them, kill some; print a table of what held."""
+    check_user("libvirt")
+    image = find_image(images).resolve()
+    folder = Path(tempfile.mkdtemp(prefix="ostro-h-"))
+    run = Runner(folder / "controller" / "clouds.yaml")
+    try:
+        with PostgresServer() as postgres, Lab(folder, HOSTS) as lab, Roles(folder, postgres.dsn("postgres")) as roles:
+            with run.step("three hosts switched on, each with namespaces and an Open vSwitch of its own"):
+                for machine in lab.machines:
+                    machine.start()
+            trio.run(_use, run, lab, roles, image)
+    finally:
+        shutil.rmtree(folder)
+    with suppress(StepFailed):  # It is in the table.
+        _nothing_left(run, folder)
+    sys.exit(0 if run.print_table() else 1)
