@@ -218,7 +218,7 @@ class Agent:
         await self.host.reports.run(send)
 
     async def _read_feed(self, registered: Registered) -> None:
-        wait_s = max(1, int(registered.lease_s / 3))
+        wait_s = poll_wait_s(registered)
         full_at_s = trio.current_time()
         while True:
             full = trio.current_time() >= full_at_s or not self.fence.settled
@@ -278,6 +278,15 @@ class Agent:
                 delay_s = backoff.delay_s(failures, self._world.random)
                 log.warning(f"{what} failed", reason=error.message, detail=error.detail, retry_s=round(delay_s, 1))
                 await trio.sleep(delay_s)
+
+
+def poll_wait_s(registered: Registered) -> int:
+    """How long the control plane may hold a poll, so that the next sign of life is well within the lease, and the next contact within the
+    fence: a contact counts from when its request was sent, so there may be two polls between one contact and the news of the next."""
+    most_s = registered.lease_s / 3
+    if registered.fence_s:
+        most_s = min(most_s, registered.fence_s / 4)
+    return max(1, int(most_s))
 
 
 def _read_identity(path: Path) -> Registered | None:

@@ -57,6 +57,7 @@ log = structlog.get_logger()
 DATABASE_WAIT_S = 60.0
 SERVER_CERTIFICATE_S = 7 * 86_400.0
 RENEW_EVERY_S = 86_400.0
+FENCE_LEAST_S = 10.0
 AUTHORITY_FILE = "authority.pem"
 
 
@@ -214,6 +215,10 @@ def init(
 ) -> None:
     """Make a cloud whose parts run by themselves: on the first controller, once."""
     configure_logging("warning")
+    if 0 < fence_s < FENCE_LEAST_S:
+        raise Usage(
+            f"--fence must be 0 or at least {FENCE_LEAST_S:g} s, in which a host that is well surely has contact."
+        )
     directory = StateDir.make(state)
     if settings_path(directory).exists():
         settings = read_settings(directory)

@@ -9,8 +9,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from ostro.agent.agent import poll_wait_s
 from ostro.model.volumes import CEPH, LOCAL
-from ostro.model.wishes import AttachmentWish, Noun, Phase, Power, VolumeWish
+from ostro.model.wishes import AttachmentWish, Noun, Phase, Power, Registered, VolumeWish
 from ostro.testing.host import SERVER, VOLUME, SimulatedHost, open_host
 
 FENCE_S = 60.0
@@ -205,3 +206,10 @@ async def test_a_server_taken_from_another_host_is_taken_over(host: SimulatedHos
         host.wish_server(taken_from="host-a")
         await host.server_reported()
     assert host.block.taken_over == {SERVER}
+
+
+@pytest.mark.parametrize(
+    ("lease_s", "fence_s", "wait_s"), [(30, 0, 10), (30, 60, 10), (30, 20, 5), (30, 1, 1), (2, 0, 1)]
+)
+def test_polls_are_held_so_long_that_contact_is_kept(lease_s: float, fence_s: float, wait_s: int) -> None:
+    assert poll_wait_s(Registered("h", "c", lease_s, 1, fence_s)) == wait_s

@@ -105,6 +105,7 @@ def _read(handle: libvirt.virDomain, cloud_id: str) -> Domain | None:
     )
 
 
+_NO_JOB = (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_OPERATION_UNSUPPORTED, libvirt.VIR_ERR_NO_DOMAIN)
 _MIGRATIONS = (libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN, libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)
 
 
@@ -120,7 +121,8 @@ def _job_stats(handle: libvirt.virDomain) -> dict[str, Any]:
     try:
         return dict(handle.jobStats())
     except libvirt.libvirtError as error:
-        if error.get_error_code() in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN):
+        # The host that a guest goes to is refused its numbers as unsupported.
+        if error.get_error_code() in _NO_JOB:
             return {}
         raise
 
