@@ -45,7 +45,7 @@ TEMPLATE = """\
 {certificate_s}
 
 # A ceph.conf: images, objects, disks and volumes are kept in that Ceph. Empty: images and objects are files below `files`, which all API processes
-# then must share, and disks are files of the hosts.
+# and controllers then must share, by a file system that has flock, and disks are files of the hosts.
 {ceph_conf}
 {ceph_user}
 {ceph_pools}

@@ -106,7 +106,8 @@ def build_cloud(
 
     Raises Invalid for an operator's file that can't be read as what it should be.
     """
-    grace_s = UPLOAD_MOST_S * 1.5 if ceph is not None and db.shared else 0.0
+    shared = not config.alone or (ceph is not None and db.shared)
+    grace_s = UPLOAD_MOST_S * 1.5 if shared else 0.0
     chunks = Collector(world, db, _chunk_store(world, config, ceph), grace_s)
     db.doorbell.watch(world.metrics)
     identity = read_identity(config.state_dir)

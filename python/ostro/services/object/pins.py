@@ -2,8 +2,8 @@
 
 A writer pins a chunk before it relies on it and lets go when the index refers to it (or never will). Whoever deletes condemns a chunk
 first, which fails while it is pinned, then asks the index whether it is free, then deletes it. A writer that wants to pin a
-condemned chunk waits until that is over, and finds the chunk gone or saved. All of it happens on the trio thread; the directory of
-chunks belongs to this process, so nobody else has to know.
+condemned chunk waits until that is over, and finds the chunk gone or saved. All of it happens on the trio thread. Other
+processes that share the chunks are told apart by marks: see the collector.
 """
 
 from __future__ import annotations

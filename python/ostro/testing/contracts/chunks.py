@@ -41,9 +41,6 @@ async def marked(store: ChunkStore, chunk_id: str) -> Mark:
 class ChunkStoreContract:
     """What every chunk store must do."""
 
-    versions_re_use = True
-    """Whether writing a chunk again changes its mark."""
-
     async def damage(self, store: ChunkStore, chunk_id: str) -> None:
         """Change a byte of the chunk behind the store's back."""
         raise NotImplementedError
@@ -93,8 +90,6 @@ class ChunkStoreContract:
         assert await store.read(name, len(DATA), 0, 10) == DATA[:10]
 
     async def test_a_chunk_that_was_re_used_is_not_deleted_by_an_older_mark(self, store: ChunkStore) -> None:
-        if not self.versions_re_use:
-            return
         name = await keep(store, DATA)
         mark = await marked(store, name)
         await keep(store, DATA)

@@ -1,16 +1,22 @@
 """Chunks as files: ``ab/cd/abcd...`` below one directory, drafts in ``drafts/``.
 
 A draft is flushed and then renamed to its name, and the directory is flushed, so a file under a chunk's name is whole even after a crash.
-A rename onto a file that is there replaces it by the same bytes. A file that is found damaged is set aside as ``<name>.damaged``. The
-directory belongs to one process at a time.
+A file that is found damaged is set aside as ``<name>.damaged``.
+
+Any number of processes may share the directory, also by a network file system that has ``flock`` and one clock within hours. Giving a chunk its
+name, using it again and deleting it happen under the lock of its first two digits, a file in ``locks/``. Using it again gives it another time, which
+is its mark's version, so it isn't deleted by an older mark. A draft is locked by who writes it, and lost by who died, so only those of the
+dead are discarded.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ostro._core import Hasher
@@ -37,7 +43,7 @@ class LocalDraft:
         self._store = store
         self._path = path
         self._lock = threading.Lock()
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._file = _create_locked(path)
 
     def write(self, data: memoryview) -> None:
         with self._lock:
@@ -50,14 +56,15 @@ class LocalDraft:
         await self._store.threads.run(FLUSHES, self._commit, chunk_id, deadline_s=FLUSH_MOST_S)
 
     def _commit(self, chunk_id: str) -> None:
-        if self._store.path(chunk_id).exists():
+        if self._store.use_again(chunk_id):
             self.discard()
             return
         with self._lock:
             assert self._file >= 0, "a draft is committed once"
             os.fdatasync(self._file)
-            self._close()
+            # It stays open, and so locked, until it has its name.
             self._store.take_in(self._path, chunk_id)
+            self._close()
 
     def discard(self) -> None:
         with self._lock:
@@ -71,7 +78,7 @@ class LocalDraft:
 
 
 class LocalChunks:
-    """See ``ChunkStore``. Files are never marked as re-used: the directory is one process's, whose pins say all."""
+    """See ``ChunkStore``."""
 
     piece_bytes = READ_BYTES
 
@@ -80,9 +87,10 @@ class LocalChunks:
         self._world = world
         self._root = root
         self._drafts = root / "drafts"
+        self._locks = root / "locks"
         self._number = 0
-        # Tells this instance's drafts from those of an earlier process, which may have had the same number.
-        self._mark = f"{os.getpid()}-{time.monotonic_ns()}-"
+        # Tells this instance's drafts from those of other processes, which may have the same number on other machines.
+        self._mark = f"{os.getpid()}-{time.monotonic_ns()}-{world.random.getrandbits(64):016x}-"
         self._lock = threading.Lock()
         self._verified = Verified()
         self._made: set[str] = set()
@@ -98,14 +106,55 @@ class LocalChunks:
             name = f"{self._mark}{self._number}"
             if self._number == 1:
                 self._drafts.mkdir(parents=True, exist_ok=True)
+                self._locks.mkdir(exist_ok=True)
         return LocalDraft(self, self._drafts / name)
 
     def take_in(self, draft: Path, chunk_id: str) -> None:
-        """Give a flushed draft its name, durably."""
+        """Give a flushed draft its name, durably, or drop it when another has come first."""
         path = self.path(chunk_id)
         self._make_folder(chunk_id)
-        os.rename(draft, path)
-        _sync(path.parent)
+        with self._locked(chunk_id):
+            if self._touch(path):
+                draft.unlink()
+                return
+            self._touch(draft)
+            os.rename(draft, path)
+            _sync(path.parent)
+
+    def use_again(self, chunk_id: str) -> bool:
+        """Give a chunk that is there another mark; whether it is there."""
+        path = self.path(chunk_id)
+        if not path.exists():
+            return False
+        with self._locked(chunk_id):
+            return self._touch(path)
+
+    def _touch(self, path: Path) -> bool:
+        """Give the file a time that it hasn't had; whether it is there."""
+        try:
+            before_ns = path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return False
+        now_ns = max(self._world.now_us() * 1000, before_ns + 1000)
+        os.utime(path, ns=(now_ns, now_ns))
+        return True
+
+    @contextmanager
+    def _locked(self, chunk_id: str) -> Iterator[None]:
+        """No other thread or process writes or deletes this chunk meanwhile."""
+        try:
+            file = self._open_lock(chunk_id)
+        except FileNotFoundError:
+            self._locks.mkdir(parents=True, exist_ok=True)
+            file = self._open_lock(chunk_id)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(file)
+
+    def _open_lock(self, chunk_id: str) -> int:
+        return os.open(self._locks / chunk_id[:2], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _make_folder(self, chunk_id: str) -> None:
         """The two levels above a chunk, durable before anything is in them."""
@@ -147,7 +196,7 @@ class LocalChunks:
         if chunk_id not in self._verified or len(data) != size_bytes:
             hasher = Hasher("blake3")
             hasher.update(data)
-            self._judge(chunk_id, hasher)
+            self._judge(file, chunk_id, hasher)
         return data
 
     def _verify(self, file: int, chunk_id: str) -> None:
@@ -156,14 +205,20 @@ class LocalChunks:
         while data := os.pread(file, READ_BYTES, offset):
             hasher.update(data)
             offset += len(data)
-        self._judge(chunk_id, hasher)
+        self._judge(file, chunk_id, hasher)
 
-    def _judge(self, chunk_id: str, hasher: Hasher) -> None:
+    def _judge(self, file: int, chunk_id: str, hasher: Hasher) -> None:
         if not self._verified.judge(chunk_id, hasher):
             # Out of the way, so that writing the same bytes again heals every object that has them.
-            path = self.path(chunk_id)
-            path.rename(path.with_suffix(DAMAGED))
+            self._set_aside(file, chunk_id)
             raise ChunkDamaged("A part of the object is damaged.", detail=f"{chunk_id} has other bytes")
+
+    def _set_aside(self, file: int, chunk_id: str) -> None:
+        """Do so unless another has meanwhile, or has healed it."""
+        path = self.path(chunk_id)
+        with self._locked(chunk_id):
+            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+                path.rename(path.with_suffix(DAMAGED))
 
     async def mark(self, chunk_id: str) -> Mark | None:
         return await self.threads.run(DELETES, self._mark_of, chunk_id)
@@ -176,11 +231,15 @@ class LocalChunks:
         return Mark(found.st_mtime_ns, max(0.0, self._world.now_us() / 1e6 - found.st_mtime))
 
     async def delete(self, chunk_id: str, mark: Mark) -> bool:
-        return await self.threads.run(DELETES, self._delete, chunk_id)
+        return await self.threads.run(DELETES, self._delete, chunk_id, mark)
 
-    def _delete(self, chunk_id: str) -> bool:
+    def _delete(self, chunk_id: str, mark: Mark) -> bool:
         self._verified.forget(chunk_id)
-        self.path(chunk_id).unlink(missing_ok=True)
+        path = self.path(chunk_id)
+        with self._locked(chunk_id):
+            if path.exists() and path.stat().st_mtime_ns != mark.version:
+                return False
+            path.unlink(missing_ok=True)
         return True
 
     async def pages(self) -> AsyncGenerator[list[str], None]:
@@ -202,10 +261,42 @@ class LocalChunks:
     def _discard_drafts(self) -> int:
         if not self._drafts.is_dir():
             return 0
-        paths = [entry.path for entry in os.scandir(self._drafts) if not entry.name.startswith(self._mark)]
-        for path in paths:
-            os.unlink(path)
-        return len(paths)
+        others = [entry.path for entry in os.scandir(self._drafts) if not entry.name.startswith(self._mark)]
+        return sum(_unlink_abandoned(path) for path in others)
+
+
+def _create_locked(path: Path) -> int:
+    """A new file that is ours, open and locked."""
+    while True:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file).st_nlink:
+                return file
+        except BaseException:
+            os.close(file)
+            raise
+        # A sweep came between creating and locking, and took it for one of the dead.
+        os.close(file)
+
+
+def _unlink_abandoned(path: str) -> bool:
+    """Remove a draft unless a process has it open; whether that was done."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another sweep may have removed it, or its writer may have given it its name and let go of it, since it was opened.
+        if not os.path.exists(path):
+            return False
+        os.unlink(path)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(file)
+    return True
 
 
 def _sync(folder: Path) -> None:
