@@ -223,6 +223,28 @@ async def test_the_key_of_an_encrypted_volume_is_for_its_host_while_it_needs_it(
     assert key not in str(rows)
 
 
+async def test_the_key_is_also_for_the_host_that_a_server_is_moving_to(cloud: TestCloud, host: SimHost) -> None:
+    await make_encrypted(cloud)
+    traits = [storage_trait(CEPH), storage_trait(LOCAL)]
+    target, other = [await add_host(cloud, name, traits=traits) for name in ("host-b", "host-c")]
+    volume_id = (await make_volume(cloud.as_admin, volume_type="secret")).json["volume"]["id"]
+    admin = cloud.as_admin.with_headers(OpenStack_API_Version="compute 2.89")
+    made = await boot(cloud.as_admin, imageRef=IMAGE_ID, availability_zone="nova:host-a")
+    await converge(cloud, host, target, other)
+    server = f"/compute/v2.1/servers/{made.json['server']['id']}"
+    attached = await admin.post(f"{server}/os-volume_attachments", {"volumeAttachment": {"volumeId": volume_id}})
+    assert attached.status == 200, attached.body
+    await converge(cloud, host, target, other)
+
+    async def ask(of: SimHost) -> int:
+        return (await of.client.get(f"/agent/v1/hosts/{of.host_id}/volumes/{volume_id}/key")).status
+
+    assert [await ask(of) for of in (host, target, other)] == [200, 409, 409]
+    moved = await admin.post(f"{server}/action", {"os-migrateLive": {"host": "host-b", "block_migration": "auto"}})
+    assert moved.status == 202, moved.body
+    assert [await ask(of) for of in (host, target, other)] == [200, 200, 409]
+
+
 async def test_a_copy_is_encrypted_as_its_source_is(cloud: TestCloud, host: SimHost) -> None:
     await make_encrypted(cloud)
     await make_encrypted(cloud, "longer", key_size=512)

@@ -187,6 +187,10 @@ def _nic_steps(have: Domain, wish: ServerWish, macs: Mapping[str, str]) -> list[
     return out + [Plug(port_id) for port_id in wish.ports if macs.get(port_id, "").lower() not in have.nics]
 
 
+def _volumes_of(wish: ServerWish) -> set[str]:
+    return {wish.root_volume_id, *(attachment.volume_id for attachment in wish.attachments)} - {""}
+
+
 def found_report(held: Held, have: Domain | None) -> Report:
     """What to report of a server whose wish is carried out."""
     power, reboots, attached = Power.UNKNOWN, 0, list[str]()
@@ -207,7 +211,7 @@ class Servers:
         self._reconciler = host.loop("servers", self._reconcile, width, Noun.SERVER)
         self._taken: dict[str, int] = {}
         self._awaiting: dict[str, set[Noun]] = {}
-        self._moves = Moves(host, self._spec, lambda wish: self._awaited(wish, [Define()]))
+        self._moves = Moves(host, self._make_arrival, lambda wish: self._awaited(wish, [Define()]))
 
     def wake(self, keys: Iterable[Key]) -> None:
         self._reconciler.wake(id_ for _noun, id_ in keys)
@@ -342,8 +346,16 @@ class Servers:
         """Have the keys of the encrypted volumes at hand that the steps will open."""
         opened = {step.attachment.volume_id for step in steps if isinstance(step, Attach)}
         if Start() in steps:
-            opened |= {wish.root_volume_id, *(attachment.volume_id for attachment in wish.attachments)}
-        for volume_id in sorted(opened - {""}):
+            opened |= _volumes_of(wish)
+        await self._keep_keys_of(opened)
+
+    async def _make_arrival(self, wish: ServerWish) -> DomainSpec:
+        """What a guest that comes here will be, with the keys of its volumes at hand: nobody starts it here but the other host."""
+        await self._keep_keys_of(_volumes_of(wish))
+        return await self._spec(wish)
+
+    async def _keep_keys_of(self, volume_ids: Iterable[str]) -> None:
+        for volume_id in sorted(volume_ids):
             if self._is_encrypted(volume_id):
                 await self._host.hypervisor.keep_key(volume_id, await self._host.link.volume_key(volume_id))
 

@@ -12,7 +12,18 @@ import pytest
 import trio
 import trio.testing
 
-from ostro.model.wishes import ComingWish, GoingWish, MigrationState, Noun, Phase, Power, Report
+from ostro.model.wishes import (
+    AttachmentWish,
+    ComingWish,
+    EncryptionWish,
+    GoingWish,
+    MigrationState,
+    Noun,
+    Phase,
+    Power,
+    Report,
+    VolumeWish,
+)
 from ostro.runtime.faults import CrashAt, Faults
 from ostro.testing.crashes import has_crash
 from ostro.testing.host import SERVER, WAIT_S, SimulatedHost, open_host
@@ -248,3 +259,13 @@ async def test_a_server_goes_cold_and_comes_back(hosts: Pair) -> None:
         a.rewish_server()
         await a.server_reported()
         assert await running(a, b) == ["a"]
+
+
+async def test_the_keys_of_encrypted_volumes_are_at_hand_before_the_guest_comes(hosts: Pair) -> None:
+    _, b = hosts
+    volume = VolumeWish("volume", 1, encryption=EncryptionWish("luks", "aes-xts-plain64", 256))
+    async with agents(b):
+        b.control.wish(Noun.VOLUME, volume.id, volume)
+        b.wish_server(coming=COMING, attachments=[AttachmentWish("attachment", volume.id, "vdb")])
+        await until(b, lambda report: bool(report.landing))
+        assert b.hypervisor.keys == {volume.id}

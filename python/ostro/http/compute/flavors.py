@@ -11,6 +11,7 @@ from ostro.http.request import Reply, Request
 from ostro.http.schema import BOOLEAN, INTEGER, STRING, array, nullable, shape, strict, wrapped
 from ostro.http.versions import Version
 from ostro.model.errors import Invalid
+from ostro.model.numbers import whole_number
 from ostro.services.compute import flavors
 from ostro.services.compute.flavors import NewFlavor
 from ostro.store.flavors import Flavor
@@ -120,9 +121,10 @@ def _brief(req: Request, flavor: Flavor) -> dict[str, Any]:
 
 def _least(req: Request, name: str) -> int:
     text = req.query.get(name, "0")
-    if not text.isdigit():
+    least = whole_number(text)
+    if least is None:
         raise Invalid(f"Invalid {name} filter [{text}]")
-    return int(text)
+    return least
 
 
 def _page(req: Request) -> Page:

@@ -15,6 +15,7 @@ from ostro.http.paging import parse_page
 from ostro.http.request import Request
 from ostro.http.schema import make_matcher
 from ostro.model.errors import Invalid
+from ostro.model.numbers import whole_number
 from ostro.model.times import parse_iso
 from ostro.services.block.volumes import VolumeDraft
 from ostro.services.compute.creation import ServerSpec
@@ -199,9 +200,10 @@ def _snapshot_volume(item: Mapping[str, Any], boot_index: int) -> VolumeSource:
 
 def _volume_size(item: Mapping[str, Any]) -> int:
     value = item.get("volume_size") or 0
-    if not str(value).isdecimal():
+    size_gb = whole_number(str(value))
+    if size_gb is None:
         raise Invalid(f"Block Device Mapping is Invalid: volume_size {value} is not a number.")
-    return int(value)
+    return size_gb
 
 
 def _boot_index(value: Any) -> int:
@@ -382,10 +384,10 @@ def _state_filters(req: Request) -> list[Filter | Where]:
     wide = req.context.is_admin or req.at_least(2, 83)
     if "power_state" in q and wide:
         text = q["power_state"].lower()
-        number = POWER_NUMBERS.get(text, text)
-        if not number.isdigit():
+        number = whole_number(POWER_NUMBERS.get(text, text))
+        if number is None:
             raise Invalid(f"Invalid filter value for power_state: {text}")
-        filters.append(Where("servers.power_state = ?", (int(number),)))
+        filters.append(Where("servers.power_state = ?", (number,)))
     if "config_drive" in q and wide and truth(q["config_drive"]):
         filters.append(Where("1 = 0"))
     return filters

@@ -10,6 +10,7 @@ from typing import Any
 
 from ostro.http.request import Request
 from ostro.http.schema import nullable, strict
+from ostro.model.numbers import whole_number
 from ostro.services.network.errors import NetworkInvalid, bad_value
 
 BULK_MOST = 1000
@@ -87,9 +88,10 @@ def expected_revision(req: Request) -> int | None:
     if not text.startswith("revision_number="):
         return None
     number = text.removeprefix("revision_number=")
-    if not number.isdecimal():
+    revision = whole_number(number)
+    if revision is None:
         raise NetworkInvalid(
             "BadRequest",
             "Bad if-match request: Revision number etag must be in the format of revision_number=<int>.",
         )
-    return int(number)
+    return revision

@@ -18,6 +18,7 @@ from ostro.http.paging import cut
 from ostro.http.request import Reply, Request
 from ostro.http.schema import STRING
 from ostro.model.errors import Invalid
+from ostro.model.numbers import whole_number
 from ostro.model.times import parse_iso
 from ostro.services.network.errors import NetworkInvalid
 from ostro.store.paging import Filter, Op, Page, Sort, Where, escape_like
@@ -122,8 +123,8 @@ class Listing(Generic[T]):
 
     def _limit(self, req: Request) -> int:
         text = req.query.get("limit", "0")
-        limit = int(text) if text.isdecimal() else -1
-        if limit < 0:
+        limit = whole_number(text)
+        if limit is None:
             raise NetworkInvalid(
                 "BadRequest", f"Bad limit request: Limit must be an integer 0 or greater and not '{text}'."
             )

@@ -13,6 +13,7 @@ from ostro.http.network.service import NETWORK, V2
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import BOOLEAN, INTEGER, STRING, UUID, array, nullable, shape
+from ostro.model.numbers import whole_number
 from ostro.model.times import iso_z
 from ostro.services.network import security_group_rules as service
 from ostro.services.network.errors import NetworkInvalid
@@ -114,7 +115,7 @@ def _protocol(value: Any) -> str | None:
     if value is None or str(value).lower() == "any":
         return None
     text = str(value).lower()
-    if text in PROTOCOLS or (text.isdecimal() and int(text) <= 255):
+    if text in PROTOCOLS or ((number := whole_number(text)) is not None and number <= 255):
         return text
     raise NetworkInvalid(
         "SecurityGroupRuleInvalidProtocol",
@@ -136,9 +137,9 @@ def _ethertype(value: Any) -> str:
 def _port(value: Any) -> int | None:
     if value is None:
         return None
-    text = str(value)
-    if text.isdecimal() and int(text) <= 65535:
-        return int(text)
+    number = whole_number(str(value))
+    if number is not None and number <= 65535:
+        return number
     raise NetworkInvalid("SecurityGroupInvalidPortValue", f"Invalid value for port {value}")
 
 

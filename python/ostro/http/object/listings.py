@@ -12,6 +12,7 @@ from ostro.http.object.headers import PLAIN
 from ostro.http.request import Reply, Request
 from ostro.http.route import Headers
 from ostro.http.schema import STRING
+from ostro.model.numbers import DIGITS_MOST
 from ostro.services.object.errors import FailedPrecondition
 from ostro.services.object.limits import LISTING_MOST
 from ostro.services.object.listings import Query
@@ -29,7 +30,7 @@ View = Callable[[T], dict[str, Any]]
 def read_query(req: Request, *, paths: bool) -> Query:
     """What a listing shall show. Raises FailedPrecondition for a limit that is too large."""
     text = req.query.get("limit", "")
-    limit = int(text) if text.isascii() and text.isdigit() else LISTING_MOST
+    limit = int(text[: DIGITS_MOST + 1]) if text.isascii() and text.isdigit() else LISTING_MOST
     if limit > LISTING_MOST:
         raise FailedPrecondition(f"Maximum limit is {LISTING_MOST}")
     path = req.query.get("path") if paths else None

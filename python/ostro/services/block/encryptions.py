@@ -18,6 +18,8 @@ from ostro.model.volumes import LUKS
 from ostro.services.block.types import get_type, is_used
 from ostro.store.attachments import ATTACHMENTS
 from ostro.store.database import Tx
+from ostro.store.server_migrations import SERVER_MIGRATIONS
+from ostro.store.servers import SERVERS
 from ostro.store.volume_keys import VOLUME_KEYS, VolumeKey
 from ostro.store.volume_types import TYPE_ENCRYPTIONS, TypeEncryption
 from ostro.store.volumes import VOLUMES, Volume
@@ -174,13 +176,21 @@ def find_key(tx: Tx, volume_id: str) -> VolumeKey | None:
     return VOLUME_KEYS.find(tx, volume_id=volume_id)
 
 
+def _comes_to(tx: Tx, volume_id: str, host_id: str) -> bool:
+    """Whether a server that has the volume plugged in is on its way to the host, which must open it before the server runs there."""
+    servers = [SERVERS.find(tx, id=attachment.server_id) for attachment in ATTACHMENTS.list(tx, volume_id=volume_id)]
+    moving = [server.migration_id for server in servers if server is not None and server.migration_id]
+    return any(SERVER_MIGRATIONS.count(tx, uuid=id_, target_host_id=host_id) for id_ in moving)
+
+
 def get_key_for_host(tx: Tx, volume_id: str, host_id: str) -> VolumeKey:
-    """The key for a host that has to make the volume or has it plugged in. Raises NotFound, Conflict for any other."""
+    """The key for a host that has to make the volume, or has it plugged in or soon will. Raises NotFound, Conflict for any other."""
     key, volume = VOLUME_KEYS.find(tx, volume_id=volume_id), VOLUMES.find(tx, id=volume_id)
     if key is None or volume is None:
         raise NotFound("volume key", volume_id)
     makes_it = volume.host_id == host_id and not volume.built
-    if not makes_it and not ATTACHMENTS.count(tx, volume_id=volume_id, host_id=host_id):
+    plugged_in = ATTACHMENTS.count(tx, volume_id=volume_id, host_id=host_id)
+    if not makes_it and not plugged_in and not _comes_to(tx, volume_id, host_id):
         raise Conflict(f"Volume {volume_id} is not for this host now.")
     return key
 

@@ -18,6 +18,7 @@ import msgspec
 from ostro.model.context import Context
 from ostro.model.errors import Forbidden, Invalid, NoCapacity, NotFound
 from ostro.model.images import ImageStatus
+from ostro.model.numbers import whole_number
 from ostro.model.quotas import DISK_GB, MEMORY_MB, VCPU
 from ostro.model.servers import DEFAULT_ZONE, PowerState, TaskState, VmState
 from ostro.model.volumes import storage_trait
@@ -236,8 +237,8 @@ def _host_request(tx: Tx, context: Context, spec: ServerSpec, flavor: Flavor, di
     for key, value in flavor.extra_specs.items():
         if key.startswith("trait:"):
             required.append(key[6:] if value == "required" else f"!{key[6:]}")
-        elif key.startswith("resources:") and str(value).isdigit():
-            asked[key[10:]] = int(value)
+        elif key.startswith("resources:") and (amount := whole_number(str(value))) is not None:
+            asked[key[10:]] = amount
     asked["DISK_GB"] = asked.get("DISK_GB", 0) + volumes_gb
     only = _named_hosts(tx, context, spec)
     for host_id in bound_to:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ostro.model.context import Context
 from ostro.model.errors import Conflict, Invalid, NotFound
 from ostro.model.ids import new_uuid
+from ostro.model.numbers import whole_number
 from ostro.model.servers import TaskState, VmState
 from ostro.model.wishes import MigrationReport, MigrationState, Noun, Phase, Report
 from ostro.runtime.world import World
@@ -99,10 +100,15 @@ def _copies_disks(tx: Tx, server: Server, source_name: str, *, block: bool | Non
 # ---- what can be done meanwhile ------------------------------------------------------------------------------------
 
 
+def _find(tx: Tx, server_id: str, number: str) -> ServerMigration | None:
+    id_ = whole_number(number)
+    return None if id_ is None else SERVER_MIGRATIONS.find(tx, server_id=server_id, id=id_)
+
+
 def get_live_migration(tx: Tx, context: Context, server_id: str, number: str) -> ServerMigration:
     """A live migration of the server that is under way. Raises NotFound with Compute's words."""
     get_server(tx, context, server_id)
-    found = SERVER_MIGRATIONS.find(tx, server_id=server_id, id=int(number)) if number.isdigit() else None
+    found = _find(tx, server_id, number)
     if found is None:
         raise NotFound("migration", number, f"Migration {number} for server {server_id} could not be found.")
     if found.kind is not Kind.LIVE or found.status not in UNDER_WAY:
@@ -118,7 +124,7 @@ def _under_way(tx: Tx, context: Context, server_id: str, number: str, statuses: 
         raise Conflict(
             f"Cannot 'force_complete' instance {server_id} while it is in task_state {server.task_state or None}"
         )
-    found = SERVER_MIGRATIONS.find(tx, server_id=server_id, id=int(number)) if number.isdigit() else None
+    found = _find(tx, server_id, number)
     if found is None:
         raise NotFound("migration", number, f"Migration {number} for server {server_id} could not be found.")
     if found.status not in statuses or found.kind is not Kind.LIVE:

@@ -19,6 +19,7 @@ import msgspec
 from ostro.model.context import Context
 from ostro.model.errors import Invalid, NotFound
 from ostro.model.ids import new_uuid
+from ostro.model.numbers import whole_number
 from ostro.model.quotas import DISK_GB, MEMORY_MB, VCPU
 from ostro.model.servers import TaskState, VmState
 from ostro.model.wishes import Noun, Phase, Power, Report
@@ -128,8 +129,8 @@ def _resources(shape: Mapping[str, Any]) -> dict[str, int]:
         "DISK_GB": shape["disk_gb"] + int(view.get("ephemeral", 0)),
     }
     for key, value in view.get("extra_specs", {}).items():
-        if key.startswith("resources:") and str(value).isdigit():
-            asked[key.removeprefix("resources:")] = int(value)
+        if key.startswith("resources:") and (amount := whole_number(str(value))) is not None:
+            asked[key.removeprefix("resources:")] = amount
     return {name: amount for name, amount in asked.items() if amount > 0}
 
 

@@ -344,6 +344,8 @@ class FakeHypervisor:
 
     async def prepare_arrival(self, spec: DomainSpec, memo: Memo) -> str:
         await self._reach()
+        for disk in spec.disks:
+            self._open(disk)
         landing = _Landing(str(self._config.state_dir / f"arrival-{memo.move}.json"), spec, memo)
         self._expected[spec.server_id] = landing
         return msgspec.json.encode(landing).decode()
