@@ -52,7 +52,7 @@ async def until(check: Callable[[], Awaitable[bool]]) -> None:
 
 
 def files_below(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "locks"]
 
 
 class Upload:

@@ -120,7 +120,7 @@ async def test_the_life_of_a_server(host: RealHost) -> None:
         await control.reported(Noun.VOLUME, VOLUME, Phase.ABSENT, volume)
         assert await hypervisor.domains() == []
     left = {path.name for path in host.state_dir.rglob("*") if path.is_file()}
-    assert left == {f"{IMAGE}.qcow2", "host.json"}
+    assert left == {f"{IMAGE}.qcow2", "fence.json", "host.json"}
 
 
 async def test_what_happens_while_no_agent_runs_is_found_by_the_next(host: RealHost) -> None:

@@ -172,6 +172,7 @@ def test_guest_that_powers_off_is_shutoff(lab: Lab) -> None:
 
 def test_too_large_for_every_host_is_an_error_with_its_reason(lab: Lab) -> None:
     flavor = lab.conn.compute.create_flavor(name="whale", vcpus=1, ram=1 << 24, disk=1)
+    lab.conn.set_compute_quotas("admin", ram=-1)
     try:
         server = lab.conn.compute.create_server(
             name="whale", image_id=lab.image.id, flavor_id=flavor.id, networks=[{"uuid": lab.network.id}]
@@ -182,4 +183,5 @@ def test_too_large_for_every_host_is_an_error_with_its_reason(lab: Lab) -> None:
         assert "No valid host" in shown.fault["message"]
         assert "MEMORY_MB" in shown.fault["message"]
     finally:
+        lab.conn.delete_compute_quotas("admin")
         lab.conn.compute.delete_flavor(flavor.id)

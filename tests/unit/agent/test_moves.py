@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from ostro.model.wishes import (
     AttachmentWish,
@@ -34,7 +35,13 @@ Pair = tuple[SimulatedHost, SimulatedHost]
 
 
 @pytest.fixture
-async def hosts(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> AsyncIterator[Pair]:
+def clock() -> MockClock:
+    """Virtual time. A test must ask for it by itself, or pytest-trio doesn't use it."""
+    return MockClock(autojump_threshold=0)
+
+
+@pytest.fixture
+async def hosts(tmp_path: Path) -> AsyncIterator[Pair]:
     async with open_host(tmp_path / "a", seed=1) as a, open_host(tmp_path / "b", seed=2) as b:
         yield a, b
 
@@ -127,7 +134,7 @@ async def check_stayed(a: SimulatedHost, b: SimulatedHost) -> None:
     assert (await a.hypervisor.console_log(SERVER, -1)).count(": on\n") == 1
 
 
-async def test_a_server_goes_from_one_agent_to_another(hosts: Pair) -> None:
+async def test_a_server_goes_from_one_agent_to_another(hosts: Pair, clock: MockClock) -> None:
     a, b = hosts
     a.wish_server()
     async with agents(a, b):
@@ -143,7 +150,7 @@ async def test_a_server_goes_from_one_agent_to_another(hosts: Pair) -> None:
 
 @pytest.mark.parametrize("point", ["expected", "going", "sent"])
 @pytest.mark.parametrize("who", ["a", "b"])
-async def test_an_agent_dies_on_the_way(hosts: Pair, who: str, point: str) -> None:
+async def test_an_agent_dies_on_the_way(hosts: Pair, who: str, point: str, clock: MockClock) -> None:
     a, b = hosts
     a.wish_server()
     async with trio.open_nursery() as nursery:
@@ -162,7 +169,7 @@ async def test_an_agent_dies_on_the_way(hosts: Pair, who: str, point: str) -> No
         nursery.cancel_scope.cancel()
 
 
-async def test_a_slow_migration_is_told_aborted_and_tried_once(hosts: Pair) -> None:
+async def test_a_slow_migration_is_told_aborted_and_tried_once(hosts: Pair, clock: MockClock) -> None:
     a, b = hosts
     a.wish_server()
     a.hypervisor.slow_down(1000.0)
@@ -179,7 +186,7 @@ async def test_a_slow_migration_is_told_aborted_and_tried_once(hosts: Pair) -> N
         await check_stayed(a, b)
 
 
-async def test_a_slow_migration_is_forced(hosts: Pair) -> None:
+async def test_a_slow_migration_is_forced(hosts: Pair, clock: MockClock) -> None:
     a, b = hosts
     a.wish_server()
     a.hypervisor.slow_down(1000.0)
@@ -193,7 +200,7 @@ async def test_a_slow_migration_is_forced(hosts: Pair) -> None:
         await check_gone(a, b)
 
 
-async def test_a_migration_that_takes_too_long_is_broken_off(hosts: Pair) -> None:
+async def test_a_migration_that_takes_too_long_is_broken_off(hosts: Pair, clock: MockClock) -> None:
     a, b = hosts
     a.wish_server()
     a.hypervisor.slow_down(10_000.0)
@@ -204,7 +211,7 @@ async def test_a_migration_that_takes_too_long_is_broken_off(hosts: Pair) -> Non
         await check_stayed(a, b)
 
 
-async def test_an_agent_that_died_in_the_midst_lets_the_migration_go_on(hosts: Pair) -> None:
+async def test_an_agent_that_died_in_the_midst_lets_the_migration_go_on(hosts: Pair, clock: MockClock) -> None:
     a, b = hosts
     a.wish_server()
     a.hypervisor.slow_down(100.0)
@@ -219,7 +226,7 @@ async def test_an_agent_that_died_in_the_midst_lets_the_migration_go_on(hosts: P
             await check_gone(a, b)
 
 
-async def test_a_wish_without_the_migration_ends_it(hosts: Pair) -> None:
+async def test_a_wish_without_the_migration_ends_it(hosts: Pair, clock: MockClock) -> None:
     a, b = hosts
     a.wish_server()
     a.hypervisor.slow_down(1000.0)
@@ -237,7 +244,7 @@ async def test_a_wish_without_the_migration_ends_it(hosts: Pair) -> None:
 # ---- cold ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_server_goes_cold_and_comes_back(hosts: Pair) -> None:
+async def test_a_server_goes_cold_and_comes_back(hosts: Pair, clock: MockClock) -> None:
     a, b = hosts
     a.wish_server()
     async with agents(a, b):
@@ -261,7 +268,7 @@ async def test_a_server_goes_cold_and_comes_back(hosts: Pair) -> None:
         assert await running(a, b) == ["a"]
 
 
-async def test_the_keys_of_encrypted_volumes_are_at_hand_before_the_guest_comes(hosts: Pair) -> None:
+async def test_the_keys_of_encrypted_volumes_are_at_hand_before_the_guest_comes(hosts: Pair, clock: MockClock) -> None:
     _, b = hosts
     volume = VolumeWish("volume", 1, encryption=EncryptionWish("luks", "aes-xts-plain64", 256))
     async with agents(b):
