@@ -138,8 +138,8 @@ class Tokens:
 
     @property
     def has_keys(self) -> bool:
-        """Whether the keys have been read."""
-        return self._fernet is not None
+        """Whether the keys have been read. What is forgotten is read again by whoever needs it next."""
+        return self._signer is not None
 
     async def load_keys(self) -> MultiFernet:
         """Read the keys; the first time ever, make one."""
