@@ -57,11 +57,6 @@ class Machine:
         self._shell: subprocess.Popen[str] | None = None
         self._pid = 0
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether it has power."""
-        return self._shell is not None and self._shell.poll() is None
-
     def start(self) -> None:
         """Switch it on, with an Open vSwitch that has the underlay. Raises RuntimeError."""
         self.state.mkdir(parents=True, exist_ok=True)
@@ -109,14 +104,6 @@ class Machine:
             return subprocess.Popen(
                 self._inside(words), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-
-    def cut_off(self) -> None:
-        """Pull its cable out."""
-        _call("ip", "link", "set", f"to-{self.name}", "down")
-
-    def connect(self) -> None:
-        """Plug the cable in again."""
-        _call("ip", "link", "set", f"to-{self.name}", "up")
 
     def kill(self) -> None:
         """Cut its power. Idempotent."""
