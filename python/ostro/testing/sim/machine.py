@@ -11,7 +11,7 @@ import trio
 
 from ostro.agent.agent import Agent
 from ostro.agent.config import AgentConfig
-from ostro.agent.drivers.block.fake import FakeBlock
+from ostro.agent.drivers.block.fake import FakeBlock, FakePool
 from ostro.agent.drivers.block.fake import FakeConfig as FakeBlockConfig
 from ostro.agent.drivers.hypervisor import Domain
 from ostro.agent.drivers.hypervisor import fake as fake_hypervisor
@@ -21,6 +21,7 @@ from ostro.agent.drivers.network.fake import FakeNetwork
 from ostro.agent.link import HttpLink, LinkConfig
 from ostro.agent.opening import Drivers
 from ostro.model.ids import new_uuid
+from ostro.model.volumes import CEPH, LOCAL
 from ostro.model.wishes import Power
 from ostro.runtime.threads import InlineThreads
 from ostro.runtime.world import TrioClock, World
@@ -40,14 +41,22 @@ class Machine:
     """One host. `open` it before `run`."""
 
     def __init__(
-        self, trace: Trace, wire: Wire, seed: int, number: int, state_dir: Path, incarnations: Incarnations
+        self,
+        trace: Trace,
+        wire: Wire,
+        seed: int,
+        number: int,
+        state_dir: Path,
+        incarnations: Incarnations,
+        pool: FakePool | None = None,
     ) -> None:
         self.name = f"host-{number:04}"
         self.fuse = Fuse(trace, self.name)
         self.agent: Agent | None = None
         self.domains: dict[str, Domain] = {}
         """What is defined on the hypervisor, as it changes."""
-        self.block = FakeBlock(FakeBlockConfig(disk_gb=DISK_GB))
+        backends = (LOCAL,) if pool is None else (CEPH, LOCAL)
+        self.block = FakeBlock(FakeBlockConfig(DISK_GB, backends, pool, self.name))
         self.network = FakeNetwork(FakeNetworkConfig(tunnel_ip=f"192.0.{number // 250}.{number % 250 + 1}"))
         self.hypervisor: FakeHypervisor
         self._trace = trace
@@ -65,8 +74,8 @@ class Machine:
         """Switch the host on; it starts without an agent."""
         self._dir.mkdir()
         world = World(TrioClock(), self._rng, InlineThreads())
-        start_s = self._rng.choice((0.0, 0.05, 0.5, 3.0))
-        config = fake_hypervisor.FakeConfig(self._dir, vcpus=VCPUS, ram_mb=RAM_MB, start_s=start_s)
+        start_s, migrate_s = self._rng.choice((0.0, 0.05, 0.5, 3.0)), self._rng.choice((0.0, 0.5, 5.0, 40.0))
+        config = fake_hypervisor.FakeConfig(self._dir, VCPUS, RAM_MB, start_s, migrate_s)
         self.hypervisor = await stack.enter_async_context(fake_hypervisor.open_(world, config))
         self.hypervisor.observe(self._domain_changed)
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from ostro.testing.sim.machine import Machine
+from ostro.testing.sim.operator import Operator
 from ostro.testing.sim.plane import Plane
 from ostro.testing.sim.trace import Trace
 from ostro.testing.sim.wire import CALM, Weather, Wire
@@ -25,11 +26,14 @@ HOSTS_AT_ONCE = 0.05
 class Nemesis:
     """Strikes until `rest`, which mends everything."""
 
-    def __init__(self, trace: Trace, wire: Wire, plane: Plane, machines: Sequence[Machine], seed: int) -> None:
+    def __init__(
+        self, trace: Trace, wire: Wire, plane: Plane, machines: Sequence[Machine], operator: Operator, seed: int
+    ) -> None:
         self._trace = trace
         self._wire = wire
         self._plane = plane
         self._machines = machines
+        self._operator = operator
         self._rng = random.Random(f"{seed}/nemesis")
         self._acts: list[tuple[Callable[[], Awaitable[None]], int]] = [
             (self._kill_plane, 6),
@@ -42,6 +46,7 @@ class Nemesis:
             (self._take_power, 8),
             (self._upset_guests, 10),
             (self._stop_hypervisors, 5),
+            (self._lose_a_host, 10),
         ]
 
     async def run(self) -> None:
@@ -117,6 +122,23 @@ class Nemesis:
         await trio.sleep(self._lasting_s())
         for machine in victims:
             machine.regain_power()
+
+    async def _lose_a_host(self) -> None:
+        """For so long that the operator has its servers started elsewhere."""
+        machine = self._rng.choice(self._machines)
+        there, back, powerless = self._rng.choice(
+            ((True, True, False), (False, True, False), (True, False, False), (False, False, True))
+        )
+        self._trace.note("lost", machine.name, there, back, powerless)
+        if powerless:
+            machine.lose_power()
+        else:
+            self._wire.cut(machine.name, there=there, back=back)
+        await trio.sleep(self._rng.uniform(*SHORT_S))
+        await self._operator.give_up(machine.name)
+        await trio.sleep(self._rng.uniform(*LONG_S))
+        self._wire.mend(machine.name)
+        machine.regain_power()
 
     async def _upset_guests(self) -> None:
         for machine in self._victims():

@@ -15,6 +15,7 @@ from ostro.http.gate import Gate
 from ostro.runtime.threads import InlineThreads
 from ostro.runtime.world import TrioClock, World
 from ostro.saga.engine import Engine
+from ostro.services.block.types import ensure_ceph_type
 from ostro.services.cloud import Cloud, CloudConfig, build_cloud
 from ostro.services.identity.bootstrap import Administrator, bootstrap, is_bootstrapped
 from ostro.services.identity.catalog import seed_catalog, seed_limits
@@ -34,6 +35,7 @@ P = ParamSpec("P")
 AGENT_KEY = "sim-agent-key"
 ADMIN_PASSWORD = "correct horse"
 RESTART_S = (0.5, 6.0)
+FENCE_S = 20.0
 HASH_KIB = 64
 """What a password costs: nobody attacks this cloud."""
 
@@ -50,7 +52,7 @@ class _Life:
 class Plane:
     """See the module. ``state_dir`` should be in memory."""
 
-    def __init__(self, trace: Trace, seed: int, state_dir: Path, *, check_replies: bool) -> None:
+    def __init__(self, trace: Trace, seed: int, state_dir: Path, *, check_replies: bool, shared: bool) -> None:
         self.fuse = Fuse(trace, "control")
         self.rng = random.Random(f"{seed}/plane")
         self.held_down = False
@@ -59,6 +61,7 @@ class Plane:
         self._seed = seed
         self._state_dir = state_dir
         self._check_replies = check_replies
+        self._shared = shared
         self._starts = 0
         self._life: _Life | None = None
         self._scope = trio.CancelScope()
@@ -116,10 +119,14 @@ class Plane:
         db = SqliteDatabase(world, str(self._state_dir / "ostro.db"), durable=False)
         try:
             async with trio.open_nursery() as nursery:
-                config = CloudConfig(state_dir=self._state_dir, agent_key=AGENT_KEY, password_memory_kib=HASH_KIB)
+                config = CloudConfig(
+                    state_dir=self._state_dir, agent_key=AGENT_KEY, password_memory_kib=HASH_KIB, fence_s=FENCE_S
+                )
                 cloud = build_cloud(world, db, config)
                 await nursery.start(db.serve)
                 await _prepare(world, cloud)
+                if self._shared:
+                    await db.run(ensure_ceph_type, world.now_us())
                 nursery.start_soon(Engine(world, db, make_sagas(cloud)).run)
                 nursery.start_soon(run_sweeps, cloud)
                 self._life = _Life(cloud, Gate(cloud, check_replies=self._check_replies), nursery)

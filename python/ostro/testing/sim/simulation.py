@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import trio
 
+from ostro.agent.drivers.block.fake import FakePool
 from ostro.model.wishes import Noun, Power
 from ostro.runtime.beside import beside
 from ostro.runtime.threads import InlineThreads
@@ -24,6 +25,7 @@ from ostro.testing.images import put_image
 from ostro.testing.leaks import find_leaks
 from ostro.testing.sim.machine import Machine
 from ostro.testing.sim.nemesis import Nemesis
+from ostro.testing.sim.operator import Operator
 from ostro.testing.sim.plane import Plane
 from ostro.testing.sim.tenants import COMPUTE, VOLUME, Caller, Tenant, furnish
 from ostro.testing.sim.trace import Trace, Violation
@@ -45,7 +47,7 @@ TENANTS_LEAST = 3
 
 @dataclass(frozen=True)
 class SimConfig:
-    """``steps`` are the things that tenants want in all. ``check_replies`` holds answers against their schemas; every event is written to ``trace``."""
+    """``steps`` are the things that tenants and the operator want in all. Hosts share storage, or have only their own, as the seed says. ``check_replies`` holds answers against their schemas; every event is written to ``trace``."""
 
     seed: int
     hosts: int = 5
@@ -81,16 +83,21 @@ class Simulation:
         self.config = config
         self.trace = Trace(config.trace)
         self.incarnations = Incarnations(lambda complaint: self.trace.complain("incarnations", complaint))
-        self.plane = Plane(self.trace, seed, state_dir, check_replies=config.check_replies)
+        pool = FakePool() if seed % 2 else None
+        self.plane = Plane(
+            self.trace, seed, state_dir, check_replies=config.check_replies, shared=pool is not None
+        )
         self.wire = Wire(self.trace, random.Random(f"{seed}/wire"), self.plane)
         self.machines = [
-            Machine(self.trace, self.wire, seed, number, state_dir, self.incarnations) for number in range(config.hosts)
+            Machine(self.trace, self.wire, seed, number, state_dir, self.incarnations, pool)
+            for number in range(config.hosts)
         ]
         self._during_calm = during_calm
         tenants = max(TENANTS_LEAST, config.hosts // HOSTS_PER_TENANT)
         self.tenants = [Tenant(self.wire, self.trace, seed, number) for number in range(tenants)]
         self.admin = Caller(self.wire, self.trace, "admin")
-        self.nemesis = Nemesis(self.trace, self.wire, self.plane, self.machines, seed)
+        self.operator = Operator(self.admin, self.trace, seed, self.incarnations)
+        self.nemesis = Nemesis(self.trace, self.wire, self.plane, self.machines, self.operator, seed)
         self._rng = random.Random(f"{seed}/simulation")
         self._steps = config.steps
         self._world = World(TrioClock(), self._rng, InlineThreads())
@@ -127,7 +134,10 @@ class Simulation:
                 await tenant.move_in(self.admin)
             nursery.start_soon(self._check_often)
             await self._turbulence()
+            await self.operator.make_up()
             await self._come_to_rest("after the misfortunes")
+            await self.operator.confirm_all()
+            await self._come_to_rest("after the last move")
             if self._during_calm is not None:
                 self._during_calm(self)
             await self._check()
@@ -140,15 +150,15 @@ class Simulation:
             if self.config.misfortunes:
                 nursery.start_soon(self.nemesis.run)
             async with trio.open_nursery() as busy:
-                for tenant in self.tenants:
-                    busy.start_soon(self._be_busy, tenant)
+                for who in (*self.tenants, self.operator):
+                    busy.start_soon(self._be_busy, who)
             nursery.cancel_scope.cancel()
         self.nemesis.rest()
 
-    async def _be_busy(self, tenant: Tenant) -> None:
+    async def _be_busy(self, who: Tenant | Operator) -> None:
         while self._steps > 0:
             self._steps -= 1
-            await tenant.want()
+            await who.want()
             await trio.sleep(self._rng.expovariate(1 / TENANT_PAUSE_S))
 
     # ---- checking --------------------------------------------------------------------------------------------------

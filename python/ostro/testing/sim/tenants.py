@@ -24,7 +24,7 @@ VOLUME = "/volume/v3"
 ANSWER_S = 60.0
 PATIENCE = 100
 EXPECTED_5XX = frozenset((503, 504))
-FLAVORS = {"small": (1, 64, 1), "large": (3, 512, 4)}
+FLAVORS = {"small": (1, 64, 1), "medium": (2, 128, 1), "large": (3, 512, 4)}
 
 
 class Caller:
@@ -118,6 +118,8 @@ class Tenant:
             (self._change_rules, 5),
             (self._change_network, 2),
             (self._read_console, 2),
+            (self._resize, 6),
+            (self._end_resize, 8),
         ]
 
     async def move_in(self, admin: Caller) -> None:
@@ -182,6 +184,16 @@ class Tenant:
         if server_id := await self._some(await self._servers("ACTIVE", "SHUTOFF", "ERROR")):
             body = {act: {"type": kind} if act == "reboot" else None}
             await self.caller.call("POST", f"{COMPUTE}/servers/{server_id}/action", body)
+
+    async def _resize(self) -> None:
+        if server_id := await self._some(await self._servers("ACTIVE", "SHUTOFF")):
+            body = {"resize": {"flavorRef": self._rng.choice(list(FLAVORS))}}
+            await self.caller.call("POST", f"{COMPUTE}/servers/{server_id}/action", body)
+
+    async def _end_resize(self) -> None:
+        act = self._rng.choice(("confirmResize", "revertResize"))
+        if server_id := await self._some(await self._servers("VERIFY_RESIZE")):
+            await self.caller.call("POST", f"{COMPUTE}/servers/{server_id}/action", {act: None})
 
     async def _read_console(self) -> None:
         if server_id := await self._some(await self._servers("ACTIVE")):

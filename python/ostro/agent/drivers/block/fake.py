@@ -20,12 +20,28 @@ from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 from ostro.runtime.world import World
 
 
+ROOT, VOLUME, SNAPSHOT = "server-", "volume-", "snapshot-"
+
+
+class FakePool:
+    """Storage that several fake hosts share, as they would a Ceph. Each disk has an owner, who alone deletes it."""
+
+    def __init__(self) -> None:
+        self.disks: dict[str, Stored] = {}
+        self.owners: dict[str, str] = {}
+
+
 @dataclass(frozen=True)
 class FakeConfig:
-    """``disk_gb`` is how much the volumes may take together, ``backends`` the kinds of storage that are pretended, the preferred one first."""
+    """``disk_gb`` is how much the volumes may take together, ``backends`` the kinds of storage that are pretended, the preferred one first.
+
+    What is in Ceph is in ``pool``, where this host is known by its ``name``; without a pool nobody shares it.
+    """
 
     disk_gb: int = 100_000
     backends: tuple[str, ...] = (LOCAL,)
+    pool: FakePool | None = None
+    name: str = "fake"
 
 
 @asynccontextmanager
@@ -40,9 +56,9 @@ class FakeBlock:
     def __init__(self, config: FakeConfig) -> None:
         self._config = config
         self._images: dict[str, ImageWish] = {}
-        self._roots: dict[str, Stored] = {}
-        self._volumes: dict[str, Stored] = {}
-        self._snapshots: dict[str, Stored] = {}
+        self._disks: dict[str, Stored] = {}
+        self._pool = config.pool or FakePool()
+        self._kept: set[str] = set()
         self.taken_over: set[str] = set()
         """What was taken over from other hosts."""
 
@@ -52,9 +68,40 @@ class FakeBlock:
 
     async def contents(self) -> Contents:
         await trio.lowlevel.checkpoint()
+        keys = {*self._disks, *self._kept}
+        kinds = (ROOT, VOLUME, SNAPSHOT)
         return Contents(
-            frozenset(self._images), frozenset(self._roots), frozenset(self._volumes), frozenset(self._snapshots)
+            frozenset(self._images),
+            *(frozenset(key.removeprefix(kind) for key in keys if key.startswith(kind)) for kind in kinds),
         )
+
+    # ---- disks, wherever they are ----------------------------------------------------------------------------------
+
+    def _find(self, key: str) -> Stored | None:
+        return self._disks.get(key) or self._pool.disks.get(key)
+
+    def _put(self, key: str, stored: Stored) -> Stored:
+        """Keep a disk where it says it is, and as this host's own."""
+        if stored.backend == CEPH:
+            self._disks.pop(key, None)
+            self._pool.disks[key], self._pool.owners[key] = stored, self._config.name
+            self._kept.add(key)
+        else:
+            self._drop(key)
+            self._disks[key] = stored
+        return stored
+
+    def _change(self, key: str, stored: Stored) -> None:
+        """Change a disk, whoever's it is."""
+        (self._disks if key in self._disks else self._pool.disks)[key] = stored
+
+    def _drop(self, key: str) -> None:
+        """Delete a disk of this host's; another host's is only forgotten."""
+        if self._disks.pop(key, None) is None and self._pool.owners.get(key) == self._config.name:
+            del self._pool.disks[key], self._pool.owners[key]
+        self._kept.discard(key)
+
+    # ---- images and root disks -------------------------------------------------------------------------------------
 
     async def put_image(self, image: ImageWish, chunks: AsyncIterable[bytes]) -> None:
         await trio.lowlevel.checkpoint()
@@ -66,10 +113,11 @@ class FakeBlock:
 
     async def make_root(self, server_id: str, image_id: str, size_gb: int) -> Stored:
         await trio.lowlevel.checkpoint()
-        if server_id not in self._roots:
+        found = self._find(ROOT + server_id)
+        if found is None:
             size_bytes = self._fit(image_id, size_gb)
-            self._roots[server_id] = self._stored(f"servers/{server_id}", "qcow2", size_bytes, self._preferred)
-        return self._roots[server_id]
+            found = self._stored(f"servers/{server_id}", "qcow2", size_bytes, self._preferred)
+        return self._put(ROOT + server_id, found)
 
     async def take_over(self, server_id: str, volume_ids: Sequence[str]) -> None:
         await trio.lowlevel.checkpoint()
@@ -77,16 +125,20 @@ class FakeBlock:
 
     async def find_root(self, server_id: str) -> Stored | None:
         await trio.lowlevel.checkpoint()
-        # There is nothing in it, so it is as good anywhere.
-        return self._roots.setdefault(server_id, Stored(f"/fake/servers/{server_id}", "qcow2", GIB))
+        found = self._find(ROOT + server_id)
+        if found is None and self._config.pool is None:
+            # There is nothing in it, so it is as good anywhere.
+            return self._put(ROOT + server_id, Stored(f"/fake/servers/{server_id}", "qcow2", GIB))
+        return found
 
     async def extend_root(self, server_id: str, size_gb: int) -> Stored:
         await trio.lowlevel.checkpoint()
-        found = self._roots.get(server_id)
+        found = self._find(ROOT + server_id)
         if found is None:
             raise NotFound("root disk", server_id)
-        self._roots[server_id] = msgspec.structs.replace(found, size_bytes=max(found.size_bytes, size_gb * GIB))
-        return self._roots[server_id]
+        grown = msgspec.structs.replace(found, size_bytes=max(found.size_bytes, size_gb * GIB))
+        self._change(ROOT + server_id, grown)
+        return grown
 
     async def root_file(self, server_id: str) -> str:
         """There is nothing in it."""
@@ -97,22 +149,28 @@ class FakeBlock:
         content = b"".join([chunk async for chunk in chunks])
         if image_id and image_id not in self._images:
             raise NotFound("image", image_id, f"Image {image_id} is not kept on this host.")
-        self._roots.setdefault(server_id, Stored(f"/fake/servers/{server_id}", "qcow2", len(content)))
-        return self._roots[server_id]
+        found = self._find(ROOT + server_id)
+        return found or self._put(
+            ROOT + server_id, Stored(f"/fake/servers/{server_id}", "qcow2", len(content), backend=LOCAL)
+        )
 
     async def hand_over_root(self, server_id: str, heir: str) -> None:
         await trio.lowlevel.checkpoint()
-        if self._config.backends[0] == CEPH:
-            self._roots.pop(server_id, None)
+        if self._pool.owners.get(ROOT + server_id) == self._config.name:
+            self._pool.owners[ROOT + server_id] = heir
+        self._kept.discard(ROOT + server_id)
 
     async def drop_root(self, server_id: str) -> None:
         await trio.lowlevel.checkpoint()
-        self._roots.pop(server_id, None)
+        self._drop(ROOT + server_id)
+
+    # ---- volumes and snapshots -------------------------------------------------------------------------------------
 
     async def make_volume(self, volume: VolumeWish, passphrase: str = "") -> Stored:
         await trio.lowlevel.checkpoint()
         check_backend(volume, self.facts)
-        if volume.id not in self._volumes:
+        found = self._find(VOLUME + volume.id)
+        if found is None:
             self._check_source(volume)
             size_bytes = self._fit(volume.image_id, volume.size_gb)
             self._check_room(size_bytes)
@@ -120,49 +178,51 @@ class FakeBlock:
             copied = volume.source_snapshot_id or volume.source_volume_id
             assert format_ == "raw" or copied or passphrase, "an encrypted volume is made with its passphrase"
             made = self._stored(f"volumes/{volume.id}", format_, size_bytes, self._preferred)
-            self._volumes[volume.id] = msgspec.structs.replace(made, limits=dict(volume.limits))
-        found, backend = self._volumes[volume.id], volume.backend or self._preferred
+            found = msgspec.structs.replace(made, limits=dict(volume.limits))
+        backend = volume.backend or self._preferred
         moved = self._stored(f"volumes/{volume.id}", found.format, found.size_bytes, backend)
-        self._volumes[volume.id] = msgspec.structs.replace(moved, limits=found.limits)
-        return self._volumes[volume.id]
+        return self._put(VOLUME + volume.id, msgspec.structs.replace(moved, limits=found.limits))
 
     async def find_volume(self, volume_id: str) -> Stored | None:
         await trio.lowlevel.checkpoint()
-        return self._volumes.get(volume_id)
+        return self._find(VOLUME + volume_id)
 
     async def extend_volume(self, volume_id: str, size_gb: int) -> None:
         await trio.lowlevel.checkpoint()
-        found = self._volumes.get(volume_id)
+        found = self._find(VOLUME + volume_id)
         if found is None:
             raise NotFound("volume", volume_id)
         size_bytes = size_gb * GIB
         if size_bytes > found.size_bytes:
             self._check_room(size_bytes - found.size_bytes)
-            self._volumes[volume_id] = msgspec.structs.replace(found, size_bytes=size_bytes)
+            self._change(VOLUME + volume_id, msgspec.structs.replace(found, size_bytes=size_bytes))
 
     async def limit_volume(self, volume_id: str, limits: Mapping[str, int]) -> None:
         await trio.lowlevel.checkpoint()
-        if volume_id not in self._volumes:
+        found = self._find(VOLUME + volume_id)
+        if found is None:
             raise NotFound("volume", volume_id)
-        self._volumes[volume_id] = msgspec.structs.replace(self._volumes[volume_id], limits=dict(limits))
+        self._change(VOLUME + volume_id, msgspec.structs.replace(found, limits=dict(limits)))
 
     async def drop_volume(self, volume_id: str) -> None:
         await trio.lowlevel.checkpoint()
-        self._volumes.pop(volume_id, None)
+        self._drop(VOLUME + volume_id)
 
     async def make_snapshot(self, snapshot: SnapshotWish) -> None:
         await trio.lowlevel.checkpoint()
-        if snapshot.volume_id not in self._volumes:
+        volume = self._find(VOLUME + snapshot.volume_id)
+        if volume is None:
             raise NotFound("volume", snapshot.volume_id)
-        self._snapshots.setdefault(snapshot.id, self._volumes[snapshot.volume_id])
+        if self._find(SNAPSHOT + snapshot.id) is None:
+            self._put(SNAPSHOT + snapshot.id, volume)
 
     async def find_snapshot(self, snapshot_id: str) -> Stored | None:
         await trio.lowlevel.checkpoint()
-        return self._snapshots.get(snapshot_id)
+        return self._find(SNAPSHOT + snapshot_id)
 
     async def drop_snapshot(self, snapshot_id: str) -> None:
         await trio.lowlevel.checkpoint()
-        self._snapshots.pop(snapshot_id, None)
+        self._drop(SNAPSHOT + snapshot_id)
 
     @property
     def _preferred(self) -> str:
@@ -175,9 +235,9 @@ class FakeBlock:
     def _check_source(self, volume: VolumeWish) -> None:
         """Raise NotFound unless what the volume is made from is there."""
         if volume.source_snapshot_id:
-            if volume.source_snapshot_id not in self._snapshots:
+            if self._find(SNAPSHOT + volume.source_snapshot_id) is None:
                 raise NotFound("snapshot", volume.source_snapshot_id)
-        elif volume.source_volume_id and volume.source_volume_id not in self._volumes:
+        elif volume.source_volume_id and self._find(VOLUME + volume.source_volume_id) is None:
             raise NotFound("volume", volume.source_volume_id)
 
     def _fit(self, image_id: str, size_gb: int) -> int:
@@ -191,7 +251,10 @@ class FakeBlock:
             raise Invalid(f"The image needs {image.size_bytes} bytes, the disk has {size_gb * GIB}.")
         return size_gb * GIB or image.size_bytes
 
+    def _volumes(self) -> set[str]:
+        return {key for key in (*self._disks, *self._kept) if key.startswith(VOLUME)}
+
     def _check_room(self, size_bytes: int) -> None:
-        used_bytes = sum(volume.size_bytes for volume in self._volumes.values())
+        used_bytes = sum(found.size_bytes for key in self._volumes() if (found := self._find(key)) is not None)
         if used_bytes + size_bytes > self._config.disk_gb * GIB:
             raise NoCapacity("The fake host's disk is full.")

@@ -153,6 +153,11 @@ class _Journal:
         os.close(self._fd)
 
 
+def _is_expected(landing: str) -> bool:
+    """Whether the other hypervisor still waits for the guest."""
+    return Path(msgspec.json.decode(landing, type=_Landing).path).with_suffix(".expected").exists()
+
+
 def _hand_over(landing: str, guest: _Guest) -> None:
     """Put the guest where the other hypervisor finds it, whole or not at all."""
     path = Path(msgspec.json.decode(landing, type=_Landing).path)
@@ -262,6 +267,7 @@ class FakeHypervisor:
         state = self._find(server_id)
         if state is None or state.power is Power.OFF:
             return
+        self._end_sending(server_id, "The domain was switched off.")
         if not self._config.obeys_button and state.power is Power.ON:
             await trio.sleep(grace_s)
         state.power = Power.OFF
@@ -270,7 +276,7 @@ class FakeHypervisor:
 
     async def delete(self, server_id: str) -> None:
         await self._reach()
-        self._expected.pop(server_id, None)
+        self._forget_expected(server_id)
         self._end_sending(server_id, "The domain was deleted.")
         if self._find(server_id) is None:
             return
@@ -346,7 +352,9 @@ class FakeHypervisor:
         await self._reach()
         for disk in spec.disks:
             self._open(disk)
-        landing = _Landing(str(self._config.state_dir / f"arrival-{memo.move}.json"), spec, memo)
+        path = self._config.state_dir / f"arrival-{memo.move}.json"
+        path.with_suffix(".expected").touch()
+        landing = _Landing(str(path), spec, memo)
         self._expected[spec.server_id] = landing
         return msgspec.json.encode(landing).decode()
 
@@ -389,6 +397,9 @@ class FakeHypervisor:
         sending = self._sending.get(server_id)
         if sending is None or trio.current_time() < sending.at_s:
             return
+        if not _is_expected(sending.landing):
+            self._end_sending(server_id, "The other host does not expect the guest.")
+            return
         state = self._get(server_id)
         guest = _Guest(msgspec.json.decode(sending.landing, type=_Landing).memo.move, state.power, state.console)
         state.power, state.sent_to = Power.OFF, sending.landing
@@ -416,8 +427,13 @@ class FakeHypervisor:
             state.say(f"fake guest {state.name}: arrived")
             self._states[server_id] = state
             self._save(state)
-            del self._expected[server_id]
-            path.unlink()
+            self._forget_expected(server_id)
+
+    def _forget_expected(self, server_id: str) -> None:
+        landing = self._expected.pop(server_id, None)
+        if landing is not None:
+            for suffix in (".expected", ".json"):
+                Path(landing.path).with_suffix(suffix).unlink(missing_ok=True)
 
     def _found(self, state: _State) -> Domain:
         return msgspec.structs.replace(state.found(), moving=state.server_id in self._sending)
@@ -431,8 +447,13 @@ class FakeHypervisor:
         self._happen(server_id, Power.CRASHED)
 
     def lose_host_power(self) -> None:
-        """The host stops and starts: every domain is off, and the boot is another."""
+        """The host stops and starts: every domain is off, none comes or goes any more, and the boot is another."""
         self._boot_id = new_uuid(self._world.random)
+        self._welcome()
+        for server_id in list(self._expected):
+            self._forget_expected(server_id)
+        for server_id in list(self._sending):
+            self._end_sending(server_id, "The host lost power.")
         for state in self._states.values():
             state.power = Power.OFF
             self._observer(state.server_id, state.found())
@@ -458,6 +479,7 @@ class FakeHypervisor:
         state = self._get(server_id)
         state.power = power
         self._save(state)
+        self._end_sending(server_id, "The domain is off.")
         self._changed(server_id)
 
     def _open(self, disk: Disk) -> None:
