@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from ostro.model.wishes import MigrationState, Noun, ServerWish
+from ostro.model.volumes import CEPH, storage_trait
+from ostro.model.wishes import MigrationState, Noun, Power, ServerWish
+from ostro.services.block.types import ensure_ceph_type
 from ostro.services.sweeps import confirm_resizes
 from ostro.store.hosts import HOSTS
 from ostro.store.inventories import count_wrong_sums
@@ -278,6 +280,20 @@ async def test_a_target_that_fails_or_falls_silent_before_anything_is_sent(lab: 
     await lab.check_whole()
 
 
+async def test_a_guest_that_goes_off_before_anything_is_sent_is_found_off(lab: Lab) -> None:
+    source = lab.hosts[await lab.where()]
+    await lab.migrate_live()
+    assert await lab.state() == ("MIGRATING", "migrating")
+    source.powers[lab.id] = Power.OFF
+    source.wished[Noun.SERVER, lab.id] = source.known[Noun.SERVER, lab.id]
+    await source.sync()
+    [migration] = await lab.migrations()
+    target = lab.hosts[migration["dest_compute"]]
+    target.failing[lab.id] = "No such image."
+    await lab.settle()
+    assert (await lab.where(), await lab.state()) == (source.name, ("SHUTOFF", None))
+
+
 @pytest.mark.parametrize("syncs", range(4))
 async def test_a_server_is_deleted_on_its_way(lab: Lab, syncs: int) -> None:
     await lab.migrate_live()
@@ -438,6 +454,45 @@ async def test_an_evacuation_overtakes_a_migration_and_ends_in_error_when_the_ta
     await lab.settle()
     assert (await lab.where(), await lab.state()) == (migration["dest_compute"], ("ACTIVE", None))
     assert lost.name == source
+
+
+async def test_an_evacuation_is_asked_for_again_before_anything_is_placed(lab: Lab) -> None:
+    source = await lab.where()
+    lost = await lose(lab, source)
+    for _twice in range(2):
+        assert (await lab.act("evacuate", {}, "2.94")).status == 200
+    assert await lab.where() == source and sum((await lab.used()).values()) == 3
+    lab.hosts[source] = lost
+    await lost.register()
+    await lab.settle()
+    assert await lab.where() != source and await lab.state() == ("ACTIVE", None)
+    await lab.check_whole()
+
+
+async def test_a_host_that_is_left_keeps_no_loan_of_a_volume(lab: Lab) -> None:
+    """Whether it lets go of the server before that is placed elsewhere, or is fenced and comes back later."""
+    await lab.cloud.db.run(ensure_ceph_type, 1)
+    for host in lab.hosts.values():
+        await host.register(traits=[storage_trait(CEPH)])
+    answer = await lab.client.post("/volume/v3/volumes", {"volume": {"size": 1}})
+    volume_id = answer.json["volume"]["id"]
+    await lab.settle()
+    body = {"volumeAttachment": {"volumeId": volume_id}}
+    assert (await lab.client.post(f"{COMPUTE}/servers/{lab.id}/os-volume_attachments", body)).status == 200
+    await lab.settle()
+    for long in (False, True):
+        source = await lab.where()
+        lost = await lose(lab, source, long=long)
+        assert (await lab.act("evacuate", {}, "2.94")).status == 200
+        if long:
+            lost.running.discard(lab.id)  # its fence has seen to that
+            await lab.settle()
+        lab.hosts[source] = lost
+        await lost.register(traits=[storage_trait(CEPH)])
+        await lab.settle()
+        assert await lab.where() != source and await lab.state() == ("ACTIVE", None)
+        wishes = {name: host.things.get((Noun.VOLUME, volume_id)) for name, host in lab.hosts.items()}
+        assert {name for name, wish in wishes.items() if wish and wish["borrowed"]} <= {await lab.where()}
 
 
 async def test_a_server_is_deleted_while_it_is_evacuated(lab: Lab) -> None:

@@ -13,6 +13,7 @@ from ostro.agent.drivers.block import GIB, Block, fake, local
 from ostro.agent.drivers.block.local import LocalBlock, LocalConfig
 from ostro.agent.drivers.block.qcow2 import CLUSTER_BYTES, HEADER_BYTES, overlay, read_header
 from ostro.model.errors import Invalid, NotFound, Unsupported
+from ostro.model.volumes import CEPH, LOCAL
 from ostro.model.wishes import ImageWish
 from ostro.runtime.world import World
 from ostro.testing.contracts.block import DATA, EMPTY, IMAGE, SERVER, BlockContract, image_wish, in_chunks
@@ -40,6 +41,35 @@ class TestFakeBlock(BlockContract):
 
     def chunks_of_too_large(self) -> AsyncIterator[bytes]:
         return in_chunks(b"")
+
+
+class TestFakeBlockInPool(BlockContract):
+    """What several fake hosts share."""
+
+    @pytest.fixture
+    def pool(self) -> fake.FakePool:
+        return fake.FakePool()
+
+    @pytest.fixture
+    async def block(self, pool: fake.FakePool) -> AsyncIterator[Block]:
+        async with fake.open_(World(), fake.FakeConfig(1000, (CEPH, LOCAL), pool, "one")) as driver:
+            yield driver
+
+    def too_large_for_1_gb(self) -> ImageWish:
+        return ImageWish(IMAGE, "raw", 2 * GIB, "")
+
+    def chunks_of_too_large(self) -> AsyncIterator[bytes]:
+        return in_chunks(b"")
+
+    async def test_a_disk_is_deleted_by_its_owner_alone(self, block: Block, pool: fake.FakePool) -> None:
+        other = fake.FakeBlock(fake.FakeConfig(1000, (CEPH, LOCAL), pool, "two"))
+        made = await block.make_root(SERVER, "", 1)
+        await block.hand_over_root(SERVER, "two")
+        await block.drop_root(SERVER)
+        assert await other.find_root(SERVER) == made and await block.contents() == EMPTY
+        assert await other.make_root(SERVER, "", 1) == made
+        await other.drop_root(SERVER)
+        assert await block.find_root(SERVER) is None
 
 
 class TestLocalBlock(BlockContract):

@@ -110,6 +110,17 @@ def test_a_server_that_runs_twice_is_seen() -> None:
     assert complaints == ["server s runs on a, b"]
 
 
+def test_a_server_that_is_evacuated_may_run_twice_on_disks_of_its_hosts() -> None:
+    complaints: list[str] = []
+    book = Incarnations(complaints.append)
+    book.excuse("s")
+    book.see("a", "s", running("s"))
+    book.see("b", "s", running("s"))
+    assert complaints == []
+    book.see("b", "s", msgspec.structs.replace(running("s"), shared=True))
+    assert complaints == ["server s runs on a, b"]
+
+
 def test_a_volume_with_two_writers_is_seen() -> None:
     complaints: list[str] = []
     book = Incarnations(complaints.append)

@@ -26,8 +26,9 @@ from ostro.services.compute.moves import (
     make_target_ready,
     open_migration,
     settle_on,
+    take_back_loans,
 )
-from ostro.services.compute.servers import ABANDON, lock_free, put_wish, refresh_status
+from ostro.services.compute.servers import ABANDON, lock_free, put_wish, refresh_status, settle_again
 from ostro.services.compute.visibility import get_server
 from ostro.services.placement.engine import PlacementEngine
 from ostro.store.allocations import list_by_provider
@@ -68,7 +69,8 @@ def begin_evacuation(
     finish(tx, server.id, EVERY_ACTION, context.now_us, error="The server's host is down.")
     break_off(tx, context.new_id(), server, context.now_us, "The server's host is down.", heir=server.host_name)
     server = SERVERS.get(tx, server.id)
-    held = list_by_provider(tx, server.id).get(server.host_id, {})
+    # On its host; or on the target of an evacuation before this one, which has not come to that.
+    (held,) = list_by_provider(tx, server.id).values()
     migration_id = context.new_id()
     request = host_request(tx, server, held, server.flavor, only)
     target = claim_target(tx, context, engine, server, request, migration_id)
@@ -112,6 +114,7 @@ def place(tx: Tx, run: Run) -> None:
     power = Power.OFF if run.params["stay_off"] else server.power
     changes = {"taken_from": server.host_name, "moving": TaskState.REBUILD_SPAWNING, "power": power}
     placed = settle_on(tx, server, target, run.now_us, **changes, failed=False, fault=None)
+    take_back_loans(tx, migration.source_host_id)
     change_migration(tx, migration, run.now_us, status="pre-migrating")
     put_wish(tx, placed)
     refresh_status(tx, server.id, run.now_us)
@@ -140,7 +143,7 @@ def _end(tx: Tx, run: Run, status: str, **changes: object) -> None:
     over = "completed" if status == "done" and not migration.leaving_host_id else status
     change_migration(tx, migration, run.now_us, status=over, reason=run.fault)
     finish(tx, server.id, (ACTION,), run.now_us, error=run.fault or None)
-    refresh_status(tx, server.id, run.now_us)
+    settle_again(tx, server.id, run.now_us)
 
 
 def give_up(tx: Tx, run: Run) -> None:

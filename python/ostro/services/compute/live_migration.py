@@ -35,7 +35,7 @@ from ostro.services.compute.moves import (
     open_migration,
     settle_on,
 )
-from ostro.services.compute.servers import lock_free, put_wish, refresh_status, require_state, settle_server
+from ostro.services.compute.servers import lock_free, put_wish, refresh_status, require_state, settle_again
 from ostro.services.compute.visibility import get_server
 from ostro.services.network.binding import stop_expecting_nics
 from ostro.services.placement.claims import swap_claims
@@ -296,9 +296,7 @@ def end_move(tx: Tx, run: Run) -> None:
         return
     SERVERS.update(tx, server.id, moving=TaskState.NONE)
     finish(tx, server.id, LIVE_ACTIONS, run.now_us)
-    report = find_current_report(tx, server.host_id, Noun.SERVER, server.id)
-    if report is not None:
-        settle_server(tx, server.host_id, report, run.now_us)
+    settle_again(tx, server.id, run.now_us)
 
 
 def live_migration_saga(world: World) -> Saga:
@@ -325,7 +323,7 @@ def live_migration_saga(world: World) -> Saga:
         stop_expecting_nics(tx, server.id, run.now_us)
         put_wish(tx, SERVERS.get(tx, server.id))
         finish(tx, server.id, LIVE_ACTIONS, run.now_us, error=run.fault)
-        refresh_status(tx, server.id, run.now_us)
+        settle_again(tx, server.id, run.now_us)
         status = "cancelled" if migration.abort_asked else "error"
         saga_id = new_uuid(world.random)
         left = {"status": status, "reason": run.fault}

@@ -19,7 +19,7 @@ from ostro.model.context import Context
 from ostro.model.errors import Conflict, Invalid, NoCapacity
 from ostro.model.servers import TaskState
 from ostro.model.volumes import CEPH, storage_trait
-from ostro.model.wishes import GoingWish, MigrationState, Noun, Power
+from ostro.model.wishes import GoingWish, MigrationState, Noun, Power, VolumeWish
 from ostro.saga.engine import Await, Outcome, Ready, Run, Saga, Waiting, Write, start_saga
 from ostro.services.agents.hosts import is_up
 from ostro.services.block.attachments import is_shared
@@ -46,7 +46,7 @@ from ostro.store.server_migrations import (
 )
 from ostro.store.servers import SERVERS, Server
 from ostro.store.volumes import VOLUMES, Volume
-from ostro.store.wishes import set_wish, wish_absence
+from ostro.store.wishes import list_wished, set_wish, wish_absence
 
 LEAVE = "server.leave"
 LEAVE_S = 3600.0
@@ -292,6 +292,7 @@ def leave_saga(engine: PlacementEngine) -> Saga:
         if migration is None:
             return
         release_claim(tx, migration.uuid, run.now_us, engine)
+        take_back_loans(tx, migration.leaving_host_id)
         for hold in HOLDS.list(tx, host_id=migration.leaving_host_id, holder_id=migration.server_id):
             drop_image(tx, migration.leaving_host_id, hold.image_id, migration.server_id)
         status = "completed" if migration.kind is Kind.EVACUATION and migration.status == "done" else migration.status
@@ -305,6 +306,30 @@ def leave_saga(engine: PlacementEngine) -> Saga:
             Await("clear", is_clear, LEAVE_S, "unreachable: the clock stands still"),
             Write("left", give_back),
         ),
+    )
+
+
+def take_back_loans(tx: Tx, host_id: str) -> None:
+    """Take back every volume that was lent to the host for a server that has neither its home there nor a move under way that may end there.
+
+    What was plugged in when a move began may have been pulled out before its end, so who has left says nothing about which these are.
+    """
+    for wish in list_wished(tx, host_id, (Noun.VOLUME,)):
+        if wish.body is None or not msgspec.json.decode(wish.body, type=VolumeWish).borrowed:
+            continue
+        volume = VOLUMES.find(tx, id=wish.id)
+        if volume is None or not _needs(tx, volume, host_id):
+            wish_absence(tx, host_id, Noun.VOLUME, wish.id)
+
+
+def _needs(tx: Tx, volume: Volume, host_id: str) -> bool:
+    """Whether a server on the host has the volume, or one that may come to be there."""
+    if ATTACHMENTS.count(tx, volume_id=volume.id, host_id=host_id):
+        return True
+    owners = [SERVERS.find(tx, id=device.server_id) for device in BLOCK_DEVICES.list(tx, volume_id=volume.id)]
+    moves = [SERVER_MIGRATIONS.get(tx, owner.migration_id) for owner in owners if owner and owner.migration_id]
+    return any(
+        host_id in (move.source_host_id, move.target_host_id) for move in moves if move.kind is not Kind.EVACUATION
     )
 
 

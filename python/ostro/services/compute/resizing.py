@@ -43,7 +43,7 @@ from ostro.services.compute.moves import (
     settle_on,
 )
 from ostro.services.compute.quotas import check_growth
-from ostro.services.compute.servers import lock_free, put_wish, refresh_status, require_state, settle_server
+from ostro.services.compute.servers import lock_free, put_wish, refresh_status, require_state, settle_again
 from ostro.services.compute.visibility import get_server
 from ostro.services.network.binding import expect_nics, stop_expecting_nics
 from ostro.services.placement.claims import release_claim, swap_claims
@@ -319,15 +319,7 @@ def end_resize(tx: Tx, run: Run) -> None:
     change_migration(tx, moving.migration, run.now_us, status="finished")
     SERVERS.update(tx, moving.server.id, moving=TaskState.NONE, resized=True)
     finish(tx, moving.server.id, _ACTIONS, run.now_us)
-    _settle(tx, moving.server, run.now_us)
-
-
-def _settle(tx: Tx, server: Server, now_us: int) -> None:
-    """What the host has said of the server while it moved counts now."""
-    report = find_current_report(tx, server.host_id, Noun.SERVER, server.id)
-    if report is not None:
-        settle_server(tx, server.host_id, report, now_us)
-    refresh_status(tx, server.id, now_us)
+    settle_again(tx, moving.server.id, run.now_us)
 
 
 def has_let_go(tx: Tx, run: Run) -> Outcome:
@@ -353,7 +345,7 @@ def resize_sagas(world: World, engine: PlacementEngine) -> tuple[Saga, ...]:
         stop_expecting_nics(tx, server.id, run.now_us)
         _give_back(tx, moving, run, "error")
         finish(tx, server.id, _ACTIONS, run.now_us, error=run.fault)
-        _settle(tx, SERVERS.get(tx, server.id), run.now_us)
+        settle_again(tx, server.id, run.now_us)
         assert migration.source_host_id == server.host_id, "it has not changed over"
 
     def take_back(tx: Tx, run: Run) -> None:
@@ -383,9 +375,7 @@ def resize_sagas(world: World, engine: PlacementEngine) -> tuple[Saga, ...]:
 
     def end_revert(tx: Tx, run: Run) -> None:
         finish(tx, run.object_id, ("revertResize",), run.now_us)
-        server = SERVERS.find(tx, id=run.object_id)
-        if server is not None and not server.deleted_at_us:
-            _settle(tx, server, run.now_us)
+        settle_again(tx, run.object_id, run.now_us)
 
     late = f"It took longer than {STEP_S:g} s."
     return (

@@ -30,7 +30,7 @@ from ostro.services.network.binding import detach_nic, list_server_ports
 from ostro.store.attachments import Attachment
 from ostro.store.block_devices import BLOCK_DEVICES
 from ostro.store.database import Tx
-from ostro.store.reports import find_report
+from ostro.store.reports import find_current_report, find_report
 from ostro.store.sagas import SAGAS
 from ostro.store.server_migrations import SERVER_MIGRATIONS
 from ostro.store.servers import SERVER_STARTS, SERVERS, Fault, Server
@@ -190,6 +190,17 @@ def settle_server(tx: Tx, host_id: str, report: Report, now_us: int) -> None:
         elif current and report.phase is Phase.FAILED and server.launched_at_us:
             server = _settle_failed(tx, server, report, now_us)
     _write_states(tx, server, report, now_us)
+
+
+def settle_again(tx: Tx, server_id: str, now_us: int) -> None:
+    """A move of the server is over: what its host has said of it meanwhile counts now, unless something else has been wished since. Idempotent."""
+    server = SERVERS.find(tx, id=server_id)
+    if server is None or server.deleted_at_us:
+        return
+    report = find_current_report(tx, server.host_id, Noun.SERVER, server_id) if server.host_id else None
+    if report is not None:
+        settle_server(tx, server.host_id, report, now_us)
+    refresh_status(tx, server_id, now_us)
 
 
 def _settle_ready(tx: Tx, server: Server, report: Report, now_us: int) -> Server:

@@ -16,7 +16,8 @@ OWNERLESS = (
     " WHERE s.id IS NULL AND v.id IS NULL AND m.uuid IS NULL ORDER BY a.consumer_id"
 )
 SERVERS = (
-    "SELECT s.id, s.host_id, s.vcpus, s.ram_mb, s.disk_gb, a.provider_id, a.resource_class, a.used FROM servers s"
+    "SELECT s.id, CASE WHEN s.deleting = 1 AND s.host_id <> '' THEN a.provider_id ELSE s.host_id END,"
+    " s.vcpus, s.ram_mb, s.disk_gb, a.provider_id, a.resource_class, a.used FROM servers s"
     " LEFT JOIN allocations a ON a.consumer_id = s.id WHERE s.deleted_at_us = 0 AND (s.migration_id = '' OR s.resized = 1)"
     " ORDER BY s.id"
 )
@@ -33,7 +34,10 @@ def check_claims(tx: Tx, now_us: int) -> list[str]:
 
 
 def _check_servers(tx: Tx) -> list[str]:
-    """A server that stays on a host holds there what it takes, and one without holds nothing."""
+    """A server that stays on a host holds there what it takes, and one without holds nothing.
+
+    One that is deleted in the midst of an evacuation may hold it on the host where it would have gone.
+    """
     wanted: dict[str, dict[tuple[str, str], int]] = {}
     held: dict[str, dict[tuple[str, str], int]] = {}
     for id_, host_id, vcpus, ram_mb, disk_gb, provider_id, name, used in tx.all(SERVERS):

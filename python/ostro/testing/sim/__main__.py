@@ -17,7 +17,25 @@ import structlog
 from ostro.testing.sim.simulation import Outcome, SimConfig, simulate
 
 IN_MEMORY = Path("/dev/shm")
-SHOWN_KINDS = ("answer", "broken", "repeated", "domain", "control down", "agent down", "crash", "power lost", "cut")
+MOVES = (
+    "live-migration completed",
+    "migration confirmed",
+    "resize confirmed",
+    "resize reverted",
+    "evacuation completed",
+)
+SHOWN_KINDS = (
+    "answer",
+    "broken",
+    "repeated",
+    "domain",
+    "control down",
+    "agent down",
+    "crash",
+    "power lost",
+    "cut",
+    *MOVES,
+)
 
 
 def run_once(config: SimConfig) -> tuple[Outcome, float]:

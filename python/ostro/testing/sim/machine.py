@@ -92,6 +92,11 @@ class Machine:
         """Whether the host has power."""
         return self._powered.is_set()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether its agent runs, and knows what is its own."""
+        return self.agent is not None and self.agent.fence.settled
+
     def kill_agent(self) -> None:
         """End the agent's process; it comes back soon."""
         self._scope.cancel()

@@ -130,10 +130,9 @@ class Nemesis:
             ((True, True, False), (False, True, False), (True, False, False), (False, False, True))
         )
         self._trace.note("lost", machine.name, there, back, powerless)
-        if powerless:
+        if powerless and machine.is_powered:
             machine.lose_power()
-        else:
-            self._wire.cut(machine.name, there=there, back=back)
+        self._wire.cut(machine.name, there=there, back=back)
         await trio.sleep(self._rng.uniform(*SHORT_S))
         await self._operator.give_up(machine.name)
         await trio.sleep(self._rng.uniform(*LONG_S))

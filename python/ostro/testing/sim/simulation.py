@@ -16,6 +16,8 @@ from ostro.model.wishes import Noun, Power
 from ostro.runtime.beside import beside
 from ostro.runtime.threads import InlineThreads
 from ostro.runtime.world import TrioClock, World
+from ostro.store.database import Tx
+from ostro.store.server_migrations import SERVER_MIGRATIONS
 from ostro.store.sqlite import SqliteDatabase
 from ostro.testing.checkers import ROW_CHECKERS
 from ostro.testing.checkers.flows import check_flows
@@ -84,9 +86,7 @@ class Simulation:
         self.trace = Trace(config.trace)
         self.incarnations = Incarnations(lambda complaint: self.trace.complain("incarnations", complaint))
         pool = FakePool() if seed % 2 else None
-        self.plane = Plane(
-            self.trace, seed, state_dir, check_replies=config.check_replies, shared=pool is not None
-        )
+        self.plane = Plane(self.trace, seed, state_dir, check_replies=config.check_replies, shared=pool is not None)
         self.wire = Wire(self.trace, random.Random(f"{seed}/wire"), self.plane)
         self.machines = [
             Machine(self.trace, self.wire, seed, number, state_dir, self.incarnations, pool)
@@ -142,6 +142,8 @@ class Simulation:
                 self._during_calm(self)
             await self._check()
             await self._compare()
+            for kind, status in await self.look(_list_moves):
+                self.trace.note(f"{kind} {status}")
             await self._end()
             nursery.cancel_scope.cancel()
 
@@ -195,6 +197,7 @@ class Simulation:
         while trio.current_time() < until_s:
             await trio.sleep(LOOK_EVERY_S)
             unrest = await self.look(find_unrest)
+            unrest += [f"{machine.name} has no contact" for machine in self.machines if not machine.is_settled]
             if not unrest:
                 self.trace.note("rest", when)
                 return
@@ -245,3 +248,8 @@ class Simulation:
 
     async def _all(self, target: str, key: str) -> Iterable[str]:
         return [thing["id"] for thing in await self.admin.listed(target, key)]
+
+
+def _list_moves(tx: Tx) -> list[tuple[str, str]]:
+    """Kind and status of every move, in the order in which they began."""
+    return [(move.kind, move.status) for move in SERVER_MIGRATIONS.list(tx, order="id")]

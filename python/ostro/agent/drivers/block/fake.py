@@ -14,11 +14,10 @@ import trio
 
 from ostro.agent.drivers.block import GIB, BlockFacts, CephAccess, Contents, Stored
 from ostro.agent.drivers.block.files import check_backend, volume_format
-from ostro.model.errors import Invalid, NoCapacity, NotFound
+from ostro.model.errors import Invalid, NoCapacity, NotFound, Unsupported
 from ostro.model.volumes import CEPH, LOCAL
 from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 from ostro.runtime.world import World
-
 
 ROOT, VOLUME, SNAPSHOT = "server-", "volume-", "snapshot-"
 
@@ -147,12 +146,14 @@ class FakeBlock:
 
     async def receive_root(self, server_id: str, image_id: str, chunks: AsyncIterable[bytes]) -> Stored:
         content = b"".join([chunk async for chunk in chunks])
+        found = self._find(ROOT + server_id)
+        if found is not None:
+            return found
+        if image_id and self._preferred == CEPH:
+            raise Unsupported("This host keeps images in Ceph, and the other one's root disk stands on a file.")
         if image_id and image_id not in self._images:
             raise NotFound("image", image_id, f"Image {image_id} is not kept on this host.")
-        found = self._find(ROOT + server_id)
-        return found or self._put(
-            ROOT + server_id, Stored(f"/fake/servers/{server_id}", "qcow2", len(content), backend=LOCAL)
-        )
+        return self._put(ROOT + server_id, Stored(f"/fake/servers/{server_id}", "qcow2", len(content)))
 
     async def hand_over_root(self, server_id: str, heir: str) -> None:
         await trio.lowlevel.checkpoint()
