@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,15 +152,15 @@ class Simulation:
             if self.config.misfortunes:
                 nursery.start_soon(self.nemesis.run)
             async with trio.open_nursery() as busy:
-                for who in (*self.tenants, self.operator):
-                    busy.start_soon(self._be_busy, who)
+                for want in (*(tenant.want for tenant in self.tenants), self.operator.want):
+                    busy.start_soon(self._be_busy, want)
             nursery.cancel_scope.cancel()
         self.nemesis.rest()
 
-    async def _be_busy(self, who: Tenant | Operator) -> None:
+    async def _be_busy(self, want: Callable[[], Awaitable[None]]) -> None:
         while self._steps > 0:
             self._steps -= 1
-            await who.want()
+            await want()
             await trio.sleep(self._rng.expovariate(1 / TENANT_PAUSE_S))
 
     # ---- checking --------------------------------------------------------------------------------------------------
