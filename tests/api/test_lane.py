@@ -9,15 +9,16 @@ import orjson
 import pytest
 import trio
 
-from ostro.http import lane
+from ostro.http import wire
 from ostro.http.app import serve
 from ostro.http.faults import identity_shape
 from ostro.http.gate import Gate
-from ostro.http.lane import Lane, Wire
+from ostro.http.lane import Lane
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.route import Service
 from ostro.http.schema import ANY_OBJECT
+from ostro.http.wire import Wire
 from ostro.testing.cloud import Answer, TestCloud
 from ostro.testing.served import PATIENCE_S, Served, head, serve_cloud
 
@@ -221,7 +222,7 @@ async def test_a_handler_that_waits_ends_when_its_client_goes(cloud: TestCloud) 
 async def test_a_large_answer_is_read_slowly_or_given_up(cloud: TestCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serve_probe(cloud, Probe()) as served:
         assert len((await ask(served, "GET", "/probe/large", Connection="close")).body) == LARGE_BYTES
-        monkeypatch.setattr(lane, "PIECE_MOST_S", 0.0)
+        monkeypatch.setattr(wire, "PIECE_MOST_S", 0.0)
         async with serve_probe(cloud, Probe()) as hasty, hasty.connect() as client:
             await client.send(head("GET", "/probe/large", {}))
             assert len(await client.everything()) < LARGE_BYTES
