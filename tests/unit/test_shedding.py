@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ostro.http.shedding import KNOWN_MOST, Buckets, Queue, Shedder
+from ostro.http.shedding import BUSY, KNOWN_MOST, TOO_MANY_WAITING, Buckets, HeldStream, Places, Queue, Shedder
 from ostro.model.errors import Invalid, TooManyRequests
 from ostro.services.shedding import Shedding, read_shedding
 
@@ -165,3 +167,37 @@ def test_an_operator_sets_the_bounds(tmp_path: object) -> None:
         (folder / "api.yaml").write_text(bad)
         with pytest.raises(Invalid):
             read_shedding(folder)
+
+
+async def test_places_are_bounded_for_each_key_and_in_all() -> None:
+    places = Places(active_most=3, each_most=2)
+    await places.enter("a")
+    await places.enter("a")
+    for key, message in (("a", TOO_MANY_WAITING), ("b", ""), ("c", BUSY)):
+        if not message:
+            await places.enter(key)
+            continue
+        with pytest.raises(TooManyRequests) as refused:
+            await places.enter(key)
+        assert refused.value.message == message and refused.value.retry_after_s > 0
+    places.leave("a")
+    await places.enter("c")
+    for key in ("a", "b", "c"):
+        places.leave(key)
+    assert (places.active, places.refused, places._held) == (0, 2, {})
+
+
+async def test_a_place_is_given_back_once_however_its_stream_ends() -> None:
+    left: list[str] = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"a"
+
+    whole = HeldStream(parts(), lambda: left.append("whole"))
+    assert [part async for part in whole] == [b"a"]
+    await whole.aclose()
+    closed = HeldStream(parts(), lambda: left.append("closed"))
+    await closed.aclose()
+    unread = HeldStream(parts(), lambda: left.append("unread"))
+    del unread
+    assert left == ["whole", "closed", "unread"]

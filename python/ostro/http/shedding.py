@@ -6,8 +6,8 @@
 - **A bucket of failures for each address.** Whoever fails to log in again and again from one address is refused before any password is looked
   at; who has a token, or logs in rightly, never pays. (How many passwords are hashed at once, and how many wait for that, `Passwords` bounds.)
 
-Hosts and health have a lane of their own: they neither wait nor count. Requests that stream or wait on purpose have other places, and more of them, because
-they take hardly any time of ours and as much of their client's as it likes.
+Hosts and health have a lane of their own: they neither wait nor count. Requests that stream, wait or watch on purpose have other places, and more of them,
+because they take hardly any time of ours and as much of their client's as it likes; of those a project can't have all. A watch keeps its place until it ends.
 
 All of it is per process, and the numbers are ``api.yaml``'s. Refusals are 429 with Retry-After, in the service's own shape.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 
 KNOWN_MOST = 10_000
 """Buckets that are remembered; the one that was used longest ago is forgotten, which is to say full again."""
-PATIENT_MOST = 4096
-"""Requests that stream or wait on purpose. None waits for its turn to wait."""
+PATIENT_RETRY_S = 5
 OWN_LANE = frozenset(("agent", "health"))
 """Services whose requests always pass."""
 BUSY = "The service is busy: try again later."
 TOO_FAST = "Too many requests of this project: slow down."
+TOO_MANY_WAITING = "This project has too many requests that stream, wait or watch: end some first."
 TOO_MANY_FAILURES = "Too many requests from this address have failed: slow down."
 
 
@@ -120,8 +121,8 @@ class Queue:
         if not waiter.granted:
             raise self._refusal()
 
-    def leave(self) -> None:
-        """Give a place back: to the next in line, or to nobody."""
+    def leave(self, key: str = "") -> None:
+        """Give a place back: to the next in line, or to nobody. Whose it was makes no difference."""
         if not self._lines:
             self.active -= 1
             return
@@ -158,6 +159,69 @@ class Queue:
         return TooManyRequests(BUSY, retry_after_s=1)
 
 
+class Places:
+    """Places that are held for as long as their holder likes: so many in all, and so many for each key. Nobody waits for one."""
+
+    def __init__(self, active_most: int, each_most: int) -> None:
+        self._active_most = active_most
+        self._each_most = each_most
+        self._held: dict[str, int] = {}
+        self.active = 0
+        self.waiting = 0
+        self.refused = 0
+
+    async def enter(self, key: str) -> None:
+        """Return with a place, which ``leave`` gives back. Raises TooManyRequests. Never a checkpoint."""
+        held = self._held.get(key, 0)
+        if held >= self._each_most or self.active >= self._active_most:
+            self.refused += 1
+            message = TOO_MANY_WAITING if held >= self._each_most else BUSY
+            raise TooManyRequests(message, retry_after_s=PATIENT_RETRY_S)
+        self._held[key] = held + 1
+        self.active += 1
+
+    def leave(self, key: str) -> None:
+        """Give a place back."""
+        self.active -= 1
+        self._held[key] -= 1
+        if not self._held[key]:
+            del self._held[key]
+
+
+class HeldStream:
+    """The parts of an answer that holds a place until its last one, however it ends: also when nobody ever reads it."""
+
+    def __init__(self, parts: AsyncIterable[bytes], leave: Callable[[], None]) -> None:
+        self._parts = aiter(parts)
+        self._leave: Callable[[], None] | None = leave
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._parts)
+        except BaseException:
+            self._end()
+            raise
+
+    async def aclose(self) -> None:
+        """End it."""
+        try:
+            if hasattr(self._parts, "aclose"):
+                await self._parts.aclose()
+        finally:
+            self._end()
+
+    def __del__(self) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        if self._leave is not None:
+            leave, self._leave = self._leave, None
+            leave()
+
+
 class Shedder:
     """The bounds of one process."""
 
@@ -169,7 +233,7 @@ class Shedder:
         self.projects = Buckets(settings.project_rate_per_s, settings.project_burst)
         self.failures = Buckets(settings.failure_rate_per_s, settings.failure_burst)
 
-        self.patient = Queue(PATIENT_MOST, 0, 0.0)
+        self.patient = Places(settings.patient_most, settings.patient_project_most)
 
     def watch(self, metrics: Metrics) -> None:
         """Show how full each lane is."""
@@ -181,7 +245,7 @@ class Shedder:
     def _figure(self, lane: str, name: str) -> int:
         return int(getattr(getattr(self, lane), name))
 
-    def choose(self, *, stranger: bool, patient: bool) -> Queue:
+    def choose(self, *, stranger: bool, patient: bool) -> Queue | Places:
         """Where a request takes its place."""
         if patient:
             return self.patient

@@ -23,10 +23,16 @@ class Shedding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failure_rate_per_s: float = 20.0
     failure_burst: int = 200
     """Failed logins from one address. Behind a proxy all have its address."""
+    patient_most: int = 4096
+    """Requests that stream, wait or watch on purpose."""
+    patient_project_most: int = 1024
+    """So many of them may be one project's, or one address's of who has no token."""
     metrics_key: str = ""
     """What Prometheus shows as a bearer token at ``/metrics``; without one only this machine and administrators may look."""
 
     def __post_init__(self) -> None:
+        if min(self.patient_most, self.patient_project_most) < 1:
+            raise ValueError("patient_most and patient_project_most must be at least 1")
         if self.active_most < 1 or self.project_burst < 1 or self.failure_burst < 1:
             raise ValueError("active_most and bursts must be at least 1")
 

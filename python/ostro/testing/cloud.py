@@ -25,7 +25,7 @@ from ostro.model.context import Actor, Context
 from ostro.model.ids import new_hex
 from ostro.runtime.certificates import Authority
 from ostro.runtime.faults import Faults, NoFaults
-from ostro.runtime.world import World
+from ostro.runtime.world import Clock, SystemClock, World
 from ostro.saga.engine import Engine
 from ostro.services.cloud import Cloud, CloudConfig, build_cloud
 from ostro.services.identity.bootstrap import Administrator, bootstrap
@@ -222,9 +222,10 @@ async def open_cloud(
     db: Database | None = None,
     ceph: Ceph | None = None,
     authority: Authority | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[TestCloud]:
     """A bootstrapped cloud below ``state_dir``; on SQLite unless ``db`` is given. Hosts may join it where it has an ``authority``."""
-    world = World(random=random.Random(seed), faults=faults or NoFaults())
+    world = World(clock or SystemClock(), random.Random(seed), faults=faults or NoFaults())
     database = db or SqliteDatabase(world, str(state_dir / "ostro.db"), durable=False)
     cloud = build_cloud(
         world,
