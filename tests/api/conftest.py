@@ -1,4 +1,4 @@
-"""``--record-proofs``: which test of this layer saw which operation succeed, for ``api/reference/proofs.txt``.
+"""Fixtures of federation, and ``--record-proofs``: which test of this layer saw which operation succeed, for ``api/reference/proofs.txt``.
 
 Of an operation's tests the one with the fewest operations is kept, the first by name of several. One that is noted already stays while it still
 proves it, and so does that of a test that did not run, so that the file changes only where it must.
@@ -8,19 +8,49 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from ostro.http.catalog import SERVICES
 from ostro.http.conformance import Operation, read_notes, write_notes
 from ostro.http.request import Request
 from ostro.http.route import Handler, Reply, Route, Service
+from ostro.testing.cloud import TestCloud
+from ostro.testing.federated import DASHBOARD, add_provider
+from ostro.testing.oidc import OidcServer
 
 PROOFS = Path(__file__).parents[2] / "api" / "reference" / "proofs.txt"
 SEEN: dict[str, set[str]] = {}
 RAN: set[str] = set()
 FAILED: set[str] = set()
+
+
+@pytest.fixture(scope="session")
+def oidc() -> Iterator[OidcServer]:
+    """A running provider."""
+    with OidcServer() as server:
+        yield server
+
+
+@pytest.fixture
+def settings(oidc: OidcServer, tmp_path: Path) -> dict[str, Any]:
+    """What the operator wrote down before the start."""
+    oidc.set()
+    provider = {"issuer": oidc.issuer, "client_id": "ostro", "client_secret": "hush"}
+    federation = {"trusted_dashboards": [DASHBOARD], "providers": [provider]}
+    (tmp_path / "identity.yaml").write_text(yaml.safe_dump({"federation": federation}))
+    return federation
+
+
+@pytest.fixture
+async def federation(settings: dict[str, Any], cloud: TestCloud, oidc: OidcServer) -> TestCloud:
+    """A cloud that knows the provider as ``acme``."""
+    await add_provider(cloud, "acme", [oidc.issuer])
+    return cloud
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

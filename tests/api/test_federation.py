@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ostro.testing import federated
 from ostro.testing.cloud import TestCloud
 
 V3 = "/identity/v3"
@@ -49,3 +52,37 @@ async def test_service_providers(cloud: TestCloud) -> None:
     assert changed.json["service_provider"]["description"] == "d"
     assert len((await admin.get(f"{ROOT}/service_providers")).json["service_providers"]) == 1
     assert (await admin.delete(one)).status == 204
+
+
+async def test_mappings_are_checked_when_they_are_given(federation: TestCloud) -> None:
+    def broken(**changes: Any) -> dict[str, Any]:
+        return {"mapping": {"rules": [{"local": [{"user": {"name": "{0}"}}], "remote": [{"type": "a"}], **changes}]}}
+
+    bad = [
+        broken(local=[{"user": {"name": "{1}"}}]),
+        broken(local=[{"nonsense": {}}]),
+        broken(local=[{"group": {"name": "x"}}]),
+        broken(local=[{"user": {"type": "other"}}]),
+        broken(remote=[]),
+        broken(remote=[{"type": "a", "any_one_of": ["x"], "whitelist": ["y"]}]),
+        broken(remote=[{"any_one_of": ["x"]}]),
+        broken(remote=[{"type": "a"}, {"type": "b", "any_one_of": ["("], "regex": True}]),
+        broken(extra=1),
+        {"mapping": {"rules": []}},
+        {"mapping": {"rules": federated.RULES, "schema_version": "3.0"}},
+    ]
+    for body in bad:
+        assert (await federation.as_admin.put(f"{ROOT}/mappings/bad", body)).status == 400, body
+        assert (await federation.as_admin.patch(f"{ROOT}/mappings/acme", body)).status == 400, body
+    assert (await federation.as_admin.get(f"{ROOT}/mappings/acme")).json["mapping"]["rules"] == federated.RULES
+
+
+async def test_service_providers_are_shown_in_tokens(cloud: TestCloud) -> None:
+    one = f"{ROOT}/service_providers/east"
+    given = {"auth_url": "https://east/v3", "sp_url": "https://east/sp", "enabled": True}
+    await cloud.as_admin.put(one, {"service_provider": given})
+    headers = {"X-Subject-Token": cloud.as_admin.token}
+    token = (await cloud.as_admin.get(f"{V3}/auth/tokens", headers=headers)).json["token"]
+    assert token["service_providers"] == [{"id": "east", "auth_url": "https://east/v3", "sp_url": "https://east/sp"}]
+    await cloud.as_admin.patch(one, {"service_provider": {"enabled": False}})
+    assert "service_providers" not in (await cloud.as_admin.get(f"{V3}/auth/tokens", headers=headers)).json["token"]

@@ -228,8 +228,12 @@ class Oidc:
     async def _fetch(self, provider: OidcProvider, url: str, known: _Known) -> Mapping[str, Any]:
         if known.failed_at_s + FAILED_S > trio.current_time():
             raise Unavailable(f"{provider.issuer} does not answer.", retry_after_s=5, detail="nor did it a moment ago")
-        known.failed_at_s = trio.current_time()
-        answer = await self._web.call("GET", url, ca_file=provider.ca_file)
+        try:
+            answer = await self._web.call("GET", url, ca_file=provider.ca_file)
+        except Unavailable:
+            # Only this: a fetch whose client went away says nothing of the provider.
+            known.failed_at_s = trio.current_time()
+            raise
         known.failed_at_s = float("-inf")
         if answer.status != 200 or not isinstance(answer.json, dict):
             raise Unavailable(f"{provider.issuer} does not answer.", retry_after_s=5, detail=f"{url}: {answer.status}")
