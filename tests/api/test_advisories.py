@@ -4,7 +4,10 @@ Elsewhere: CVE-2013-2157 (an LDAP bind without a password) in ``test_directories
 outlive themselves) in ``test_trusts``; CVE-2020-12689, CVE-2020-12690 and CVE-2020-12691 (restricted credentials that make others, roles of
 OAuth ignored, credentials given to others) in ``test_application_credentials``, ``test_oauth1`` and ``test_credentials``; CVE-2020-12692
 (old signatures) in ``test_signatures``; CVE-2021-38155 (users found out by lockout) in ``test_logins``; CVE-2018-14432 (projects of others
-listed by federation) in ``test_federated``; CVE-2025-65073 (signatures exchanged by anybody) in ``test_credentials``.
+listed by federation) in ``test_federated_refusals``; CVE-2025-65073 (signatures exchanged by anybody) in ``test_credentials``; CVE-2018-20170
+(users found out by time) in ``test_logins``; CVE-2017-2673 (roles of others by federation) in ``test_federated``; CVE-2026-44394 (federated tokens
+that renew themselves) in ``test_federated_refusals``; CVE-2013-0270 (huge requests) in ``test_bounds``. Of this year, and about keys and
+trusts: ``test_advisories_delegation``. CVE-2013-2255 and CVE-2014-7144 (certificates that nobody checked) in ``test_tls`` and ``test_directories``.
 """
 
 from __future__ import annotations
@@ -104,3 +107,96 @@ async def test_cve_2022_2447_a_token_does_not_outlive_its_credential(cloud: Test
     answer = await cloud.anonymous.post(TOKENS, {"auth": auth})
     payload = await cloud.cloud.tokens.read(answer.headers["X-Subject-Token"])
     assert payload.expires_at_us == in_a_minute
+
+
+def login(name: str, **more: Any) -> dict[str, Any]:
+    user = {"name": name, "domain": {"id": "default"}, "password": name}
+    return {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, **more}}
+
+
+async def test_cve_2012_3542_nobody_joins_a_project_alone(cloud: TestCloud) -> None:
+    ann = await cloud.add_user("ann", "blue")
+    await cloud.add_user("bob", "red")
+    user, red = await find(cloud, "users?name=ann"), await find(cloud, "projects?name=red")
+    for given in ({"default_project_id": red}, {"tenantId": red}, {"roles": ["admin"]}):
+        assert (await ann.patch(f"{V3}/users/{user}", {"user": given})).status == 403
+    await cloud.as_admin.patch(f"{V3}/users/{user}", {"user": {"default_project_id": red}})
+    answer = await cloud.anonymous.post(TOKENS, login("ann"))
+    assert "project" not in answer.json["token"], "a default project is no role"
+    assert (await cloud.anonymous.post(TOKENS, login("ann", scope={"project": {"id": red}}))).status == 401
+
+
+async def test_cve_2012_4457_no_token_for_what_is_disabled(cloud: TestCloud) -> None:
+    await cloud.add_user("ann", "blue")
+    project, user = await find(cloud, "projects?name=blue"), await find(cloud, "users?name=ann")
+    scoped = login("ann", scope={"project": {"id": project}})
+    assert (await cloud.anonymous.post(TOKENS, scoped)).status == 201
+    await cloud.as_admin.patch(f"{V3}/projects/{project}", {"project": {"enabled": False}})
+    assert (await cloud.anonymous.post(TOKENS, scoped)).status == 401
+    assert (await cloud.anonymous.post(TOKENS, login("ann"))).status == 201
+    await cloud.as_admin.patch(f"{V3}/users/{user}", {"user": {"enabled": False}})
+    assert (await cloud.anonymous.post(TOKENS, login("ann"))).status == 401
+
+
+async def test_cve_2012_5563_no_token_outlives_the_one_it_came_from_and_cve_2016_4911_says_which(
+    cloud: TestCloud,
+) -> None:
+    ann = await cloud.add_user("ann", "blue")
+    first = await cloud.cloud.tokens.read(ann.token)
+    token, project = ann.token, await find(cloud, "projects?name=blue")
+    for scope in ({"project": {"id": project}}, "unscoped", {"project": {"id": project}}):
+        auth = {"identity": {"methods": ["token"], "token": {"id": token}}, "scope": scope}
+        answer = await cloud.anonymous.post(TOKENS, {"auth": auth})
+        token = answer.headers["X-Subject-Token"]
+        payload = await cloud.cloud.tokens.read(token)
+        assert payload.expires_at_us == first.expires_at_us
+        assert payload.audit_ids[-1] == first.audit_ids[-1], "the chain begins where the first login was"
+
+
+async def test_cve_2013_2059_a_deleted_users_tokens_end(cloud: TestCloud) -> None:
+    ann = await cloud.add_user("ann", "blue")
+    user = await find(cloud, "users?name=ann")
+    assert (await cloud.as_admin.delete(f"{V3}/users/{user}")).status == 204
+    assert not await is_good(ann)
+    shown = await cloud.as_admin.get(TOKENS, headers={"X-Subject-Token": ann.token})
+    assert shown.status == 404
+
+
+async def test_cve_2013_4477_taking_what_nobody_has_gives_nothing(cloud: TestCloud) -> None:
+    await cloud.add_user("ann", "blue")
+    user, role, project = [await find(cloud, q) for q in ("users?name=ann", "roles?name=admin", "projects?name=blue")]
+    path = f"{V3}/projects/{project}/users/{user}/roles/{role}"
+    assert (await cloud.as_admin.delete(path)).status == 404
+    assert (await cloud.as_admin.get(path)).status == 404
+
+
+async def test_cve_2014_2828_a_method_counts_once(cloud: TestCloud) -> None:
+    await cloud.add_user("ann", "blue")
+    body = login("ann")
+    body["auth"]["identity"]["methods"] = ["password"] * 1000
+    answer = await cloud.anonymous.post(TOKENS, body)
+    assert answer.status == 400 or answer.json["token"]["methods"] == ["password"]
+
+
+async def test_cve_2014_3621_a_catalogue_tells_no_settings(cloud: TestCloud) -> None:
+    service = await find(cloud, "services?type=image")
+    for name in ("admin_token", "admin_password", "connection", "self.__class__", "secret"):
+        url = f"http://127.0.0.1:9/%({name})s/$({name})s"
+        given = {"endpoint": {"service_id": service, "interface": "public", "url": url}}
+        answer = await cloud.as_admin.post(f"{V3}/endpoints", given)
+        assert answer.status in (201, 400)
+    catalog = (await cloud.as_admin.get(f"{V3}/auth/catalog")).json["catalog"]
+    urls = [endpoint["url"] for entry in catalog for endpoint in entry["endpoints"] if ":9/" in endpoint["url"]]
+    assert all("%(" in url and "$(" in url for url in urls), "what isn't known stays as it was written"
+
+
+async def test_cve_2014_5251_and_5252_what_came_before_a_change_ends_and_what_comes_after_is_good(
+    cloud: TestCloud,
+) -> None:
+    """Though both were within the same second."""
+    ann = await cloud.add_user("ann", "blue")
+    change = {"user": {"original_password": "ann", "password": "anew"}}
+    user = await find(cloud, "users?name=ann")
+    assert (await cloud.anonymous.post(f"{V3}/users/{user}/password", change)).status == 204
+    assert not await is_good(ann)
+    assert await is_good(await cloud.login("ann", "anew", "blue"))

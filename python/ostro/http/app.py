@@ -10,10 +10,10 @@ import ssl
 from collections.abc import Sequence
 from functools import partial
 
-import quart
 import trio
 from hypercorn.config import Config
 from quart import Response
+from quart.globals import request_ctx
 from quart_trio import QuartTrio
 from werkzeug.routing import BaseConverter
 
@@ -47,7 +47,7 @@ def make_app(gate: Gate) -> QuartTrio:
     app.url_map.converters["any"] = AnyConverter
 
     async def answer(path: str) -> Response:
-        raw = quart.request
+        raw = request_ctx.request  # Not its proxy, which is of no use to an answer that is still being sent.
         return to_response(await gate.answer(raw, gate.find(raw.path)))  # type: ignore[arg-type]
 
     app.add_url_rule("/<any:path>", endpoint="any", view_func=answer, methods=METHODS, provide_automatic_options=False)

@@ -52,6 +52,11 @@ class Actor(msgspec.Struct, frozen=True):
     protocol_id: str = ""
     group_ids: tuple[str, ...] = ()
 
+    @property
+    def is_delegated(self) -> bool:
+        """Whether the token came from a trust, an application credential or OAuth: it speaks for one project and no further."""
+        return bool(self.trust_id or self.application_credential_id or self.access_token_id)
+
 
 NOBODY = Actor(user_id="", user_name="", user_domain_id="", user_domain_name="")
 

@@ -11,7 +11,7 @@ from typing import Any
 from ostro.model.context import Context
 from ostro.model.errors import Conflict, Forbidden, Invalid
 from ostro.services.identity.access import missing, need_user
-from ostro.services.identity.credentials import check_not_delegated, check_unrestricted
+from ostro.services.identity.credentials import check_not_delegated, check_not_lent, check_unrestricted
 from ostro.store.application_credentials import (
     ACCESS_RULES,
     APPLICATION_CREDENTIALS,
@@ -106,6 +106,7 @@ def _reach(tx: Tx, context: Context, user_id: str, id_: str, verb: str) -> Appli
     policy = f"identity:{verb}_application_credential"
     context.enforce(policy, user_id=user_id)
     context.enforce(policy, user_id=row.user_id if row else user_id)
+    check_not_lent(context)
     if row is None or row.user_id != user_id:
         raise missing("application credential", id_)
     return row
@@ -121,6 +122,7 @@ def list_application_credentials(
 ) -> tuple[list[ApplicationCredential], list[Full]]:
     """One page of a user's, and the same with their roles and rules."""
     context.enforce("identity:list_application_credentials", user_id=user_id)
+    check_not_lent(context)
     need_user(tx, user_id)
     rows = list_page(tx, APPLICATION_CREDENTIALS, page.with_filters(Filter("user_id", user_id)))
     return rows, _full(tx, rows)
@@ -136,6 +138,7 @@ def delete_application_credential(tx: Tx, context: Context, user_id: str, id_: s
 
 def _reach_rule(tx: Tx, context: Context, user_id: str, id_: str, verb: str) -> AccessRule:
     context.enforce(f"identity:{verb}_access_rule", target__user__id=user_id)
+    check_not_lent(context)
     row = ACCESS_RULES.find(tx, id=id_, user_id=user_id)
     if row is None:
         raise missing("access rule", id_)
@@ -150,6 +153,7 @@ def get_access_rule(tx: Tx, context: Context, user_id: str, id_: str) -> AccessR
 def list_access_rules(tx: Tx, context: Context, user_id: str, page: Page) -> list[AccessRule]:
     """One page of a user's access rules."""
     context.enforce("identity:list_access_rules", target__user__id=user_id)
+    check_not_lent(context)
     return list_page(tx, ACCESS_RULES, page.with_filters(Filter("user_id", user_id)))
 
 

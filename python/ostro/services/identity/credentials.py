@@ -1,6 +1,7 @@
 """Credentials: secrets that Identity keeps for users, sealed; EC2 keys among them. Sealing happens outside, by the caller.
 
-A token of a restricted application credential, or of OAuth, makes, changes and ends none: it could outlive its own limits by them.
+A token of a restricted application credential, or of OAuth, makes, changes and ends none: it could outlive its own limits by them. And no
+delegated token reaches any but those of its own project: neither another project's keys nor what guards the user's logins is its business.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ostro.model.errors import Conflict, Forbidden, Invalid
 from ostro.services.identity.access import missing, need_project, need_user, reach_user
 from ostro.store.credentials import CREDENTIALS, Credential
 from ostro.store.database import Tx
-from ostro.store.paging import Page, list_page
+from ostro.store.paging import Filter, Page, list_page
 
 EC2 = "ec2"
 FETCH_MOST = 1000
@@ -33,6 +34,22 @@ def check_not_delegated(context: Context) -> None:
     check_unrestricted(context)
     if context.actor.trust_id:
         raise Forbidden("This method is not allowed with a token of a trust.")
+
+
+def check_not_lent(context: Context) -> None:
+    """Raise Forbidden for a token of a trust or of OAuth: what the user made for itself is not among what was lent."""
+    if context.actor.trust_id or context.actor.access_token_id:
+        raise Forbidden("This method is not allowed with a token of a trust or of OAuth.")
+
+
+def _is_within(context: Context, row: Credential) -> bool:
+    """Whether a delegated token may have to do with the credential at all."""
+    return not context.actor.is_delegated or row.project_id == context.project_id
+
+
+def _check_within(context: Context, row: Credential) -> None:
+    if not _is_within(context, row):
+        raise Forbidden("The credential's project is not the one that the token was delegated for.")
 
 
 def digest_of(access: str) -> str:
@@ -53,6 +70,8 @@ def create_credential(
     check_not_delegated(context)
     need_user(tx, user_id)
     project_id = given.get("project_id") or ""
+    if context.actor.is_delegated and project_id != context.project_id:
+        raise Forbidden("The credential's project is not the one that the token was delegated for.")
     if given["type"] == EC2 and not project_id:
         raise Invalid("A credential of type ec2 needs a project_id.")
     if project_id and given["type"] == EC2:
@@ -69,6 +88,7 @@ def _reach(tx: Tx, context: Context, id_: str, verb: str) -> Credential:
     context.enforce(f"identity:{verb}_credential", **(_target(row.user_id) if row else {}))
     if row is None:
         raise missing("credential", id_)
+    _check_within(context, row)
     return row
 
 
@@ -80,6 +100,8 @@ def get_credential(tx: Tx, context: Context, id_: str) -> Credential:
 def list_credentials(tx: Tx, context: Context, page: Page) -> list[Credential]:
     """One page of those that the actor may see."""
     context.enforce("identity:list_credentials", **_target(context.user_id))
+    if context.actor.is_delegated:
+        page = page.with_filters(Filter("project_id", context.project_id))
     rows = list_page(tx, CREDENTIALS, page)
     return [row for row in rows if context.may("identity:get_credential", **_target(row.user_id))]
 
@@ -94,6 +116,7 @@ def update_credential(
     context.enforce("identity:update_credential", **_target(user_id))
     type_ = given.get("type", row.type)
     project_id = given["project_id"] or "" if "project_id" in given else row.project_id
+    _check_within(context, msgspec.structs.replace(row, project_id=project_id))
     if type_ == EC2 and not project_id:
         raise Invalid("A credential of type ec2 needs a project_id.")
     if EC2 in (type_, row.type) and (user_id, project_id) != (row.user_id, row.project_id) and not context.is_admin:
@@ -120,13 +143,15 @@ def create_ec2(tx: Tx, context: Context, user_id: str, project_id: str, access: 
     need_user(tx, user_id)
     need_project(tx, project_id)
     row = Credential(digest_of(access), user_id, project_id, EC2, sealed_blob, {})
+    _check_within(context, row)
     return CREDENTIALS.insert(tx, row)
 
 
 def list_ec2(tx: Tx, context: Context, user_id: str) -> list[Credential]:
     """A user's EC2 keys."""
     reach_user(tx, context, user_id, "identity:ec2_list_credentials")
-    return CREDENTIALS.list(tx, user_id=user_id, type=EC2, order="id", limit=FETCH_MOST)
+    rows = CREDENTIALS.list(tx, user_id=user_id, type=EC2, order="id", limit=FETCH_MOST)
+    return [row for row in rows if _is_within(context, row)]
 
 
 def _reach_ec2(tx: Tx, context: Context, user_id: str, access: str, verb: str) -> Credential:
@@ -135,6 +160,7 @@ def _reach_ec2(tx: Tx, context: Context, user_id: str, access: str, verb: str) -
         raise missing("credential", access)
     # By its owner, whatever user the path names: upstream looks keys up by themselves.
     context.enforce(f"identity:ec2_{verb}_credential", **_target(row.user_id))
+    _check_within(context, row)
     need_user(tx, user_id)
     return row
 

@@ -183,6 +183,7 @@ def verify_access_token(tx: Tx, signed: Signed, sealer: Sealer, now_us: int) -> 
 def _own(context: Context, user_id: str, policy: str) -> None:
     """Users see and end what they gave, and nobody else's. A delegated token sees nothing."""
     context.enforce(policy)
+    check_not_delegated(context)
     if context.actor.access_token_id:
         raise Forbidden("Cannot list request tokens with a token issued via delegation.")
     if context.user_id != user_id:

@@ -33,6 +33,13 @@ def _target(trust: Trust | None) -> dict[str, object]:
     }
 
 
+def _check_own(context: Context) -> None:
+    """Raise Forbidden for a token of an application credential or of OAuth: a trust made or used by it would lead out of its bounds. CVE-2026-43000."""
+    check_unrestricted(context)
+    if context.actor.application_credential_id:
+        raise Forbidden("Trusts are not managed with an application credential.")
+
+
 def create_trust(
     tx: Tx, context: Context, given: Mapping[str, Any], extra: Mapping[str, Any], expires_at_us: int
 ) -> Trust:
@@ -40,7 +47,7 @@ def create_trust(
     actor = context.actor
     if not context.may("identity:create_trust", target__trust__trustor_user_id=given["trustor_user_id"]):
         raise forbidden("The authenticated user should match the trustor")
-    check_unrestricted(context)
+    _check_own(context)
     project_id = given.get("project_id") or ""
     role_ids = _role_ids(tx, given.get("roles") or ())
     if project_id and not role_ids:
@@ -126,6 +133,7 @@ def _reach(tx: Tx, context: Context, id_: str, policy: str) -> Trust:
     if trust is None or _is_over(trust, context.now_us):
         raise missing("trust", id_)
     context.enforce(policy, **_target(trust))
+    _check_own(context)
     return trust
 
 
@@ -137,6 +145,7 @@ def get_trust(tx: Tx, context: Context, id_: str, policy: str = "identity:get_tr
 
 def list_trusts(tx: Tx, context: Context, page: Page, trustor_id: str, trustee_id: str) -> list[Trust]:
     """One page of trusts: all, or those of a trustor or a trustee. Those that are over are not shown."""
+    _check_own(context)
     if not trustor_id and not trustee_id:
         context.enforce("identity:list_trusts")
     if trustor_id:
@@ -156,7 +165,6 @@ def list_trusts(tx: Tx, context: Context, page: Page, trustor_id: str, trustee_i
 def delete_trust(tx: Tx, context: Context, id_: str) -> None:
     """End a trust, and those that were made from it."""
     trust = _reach(tx, context, id_, "identity:delete_trust")
-    check_unrestricted(context)
     if context.actor.trust_id:
         raise Forbidden("A trust is not ended by a token of a trust.")
     for below in list_below(tx, trust.id):
