@@ -17,6 +17,7 @@ from ostro.services.object.containers import find_container
 from ostro.services.object.errors import FailedPrecondition
 from ostro.services.object.objects import Place
 from ostro.store.database import Tx
+from ostro.store.projects import DEFAULT_DOMAIN_ID, PROJECTS
 
 
 def check_path(req: Request) -> None:
@@ -82,4 +83,6 @@ def _is_let_in(tx: Tx, context: Context, access: Access, project_id: str, name: 
     container = find_container(tx, context, project_id, name)
     if container is None:
         return False
-    return is_allowed(Visitor(context.actor, referer), access, container.read_acl, container.write_acl)
+    account = PROJECTS.find(tx, id=project_id)
+    by_name = account is not None and account.domain_id == DEFAULT_DOMAIN_ID
+    return is_allowed(Visitor(context.actor, referer, by_name), access, container.read_acl, container.write_acl)

@@ -1,7 +1,8 @@
 """Who may read and write containers besides the account's owners: Swift's access lists.
 
 A read list holds referrers (``.r:*``, ``.r:.example.com``, ``.r:-bad.example.com``) and ``.rlistings``; both lists hold ``project:user`` with
-ids, either of which may be ``*``, and names of roles. Source: Swift's documentation "Access Control Lists (ACLs)".
+ids, either of which may be ``*``, and names of roles. Names are good instead of ids only of the default domain, because elsewhere anybody may be called
+anything. Roles count on a project: whoever has one on a domain or on the system is nobody's owner here. Source: Swift's documentation "Access Control Lists (ACLs)".
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from urllib.parse import urlsplit
 
 from ostro.model.context import Actor
 from ostro.model.errors import Invalid
+from ostro.store.projects import DEFAULT_DOMAIN_ID
 
 READERS = frozenset(("reader",))
 OWNERS = frozenset(("member", "admin"))
 RESELLERS = frozenset(("reselleradmin",))
-"""Roles that own every account, as upstream ships (``ResellerAdmin``; roles are compared in lower case)."""
+"""Roles that own every account when they are on a project, as upstream ships (``ResellerAdmin``; roles are compared in lower case)."""
 
 
 class Access(Enum):
@@ -41,13 +43,17 @@ class Visitor:
 
     actor: Actor
     referer: str = ""
+    by_name: bool = True
+    """Whether the account is of the default domain, so that names in its lists are that domain's."""
 
 
 def is_owner(actor: Actor, project_id: str, access: Access) -> bool:
     """Whether the account's own project may do this by its roles; resellers may do anything to any account."""
+    if not (actor.user_id and actor.project_id):
+        return False
     if actor.roles & RESELLERS:
         return True
-    if not actor.user_id or actor.project_id != project_id:
+    if actor.project_id != project_id:
         return False
     if actor.roles & OWNERS:
         return True
@@ -57,27 +63,32 @@ def is_owner(actor: Actor, project_id: str, access: Access) -> bool:
 def is_allowed(visitor: Visitor, access: Access, read_acl: str, write_acl: str) -> bool:
     """Whether a container's lists let a visitor in."""
     if access is Access.WRITE:
-        return _names(visitor.actor, write_acl.split(","))
+        return _names(visitor, write_acl.split(","))
     if access not in (Access.LIST, Access.READ):
         return False
     entries = read_acl.split(",") if read_acl else []
-    if _names(visitor.actor, entries):
+    if _names(visitor, entries):
         return True
     if not _refers(visitor.referer, entries):
         return False
     return access is Access.READ or ".rlistings" in entries
 
 
-def _names(actor: Actor, entries: Sequence[str]) -> bool:
+def _names(visitor: Visitor, entries: Sequence[str]) -> bool:
     """Whether an entry names the actor, its project or a role of it."""
+    actor = visitor.actor
     if not actor.user_id:
         return False
+    projects, users = {"*", actor.project_id} - {""}, {"*", actor.user_id}
+    if visitor.by_name and actor.project_domain_id == DEFAULT_DOMAIN_ID == actor.user_domain_id:
+        projects.add(actor.project_name)
+        users.add(actor.user_name)
     for entry in entries:
         project, colon, user = entry.partition(":")
         if not colon:
-            if entry and entry in actor.roles:
+            if entry and actor.project_id and entry in actor.roles:
                 return True
-        elif project in ("*", actor.project_id, actor.project_name) and user in ("*", actor.user_id, actor.user_name):
+        elif project in projects and user in users:
             return True
     return False
 
