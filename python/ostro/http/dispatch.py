@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -27,7 +28,8 @@ from ostro.http.request import Request, SlowBody
 from ostro.http.route import Reply, Route, Service
 from ostro.http.schema import BODY_MOST_BYTES, Validator, check_size, parse_json
 from ostro.http.settling import answer_preferred
-from ostro.http.shedding import OWN_LANE, Shedder
+from ostro.http.shedding import OWN_LANE, HeldStream, Shedder
+from ostro.http.targets import authorize
 from ostro.http.versions import Version
 from ostro.http.watch import watch
 from ostro.model.context import NOBODY, Actor, Context
@@ -104,7 +106,7 @@ class Endpoint:
             answer = error_answer(self._cloud, service, error, request_id, raw, version)
             if answer.status == UNAUTHORIZED and self._bounded and route is not None and route.rule is Rule.PUBLIC:
                 self._shedder.note_failure(raw.remote_addr or "")
-            if route is not None and answer.status in REFUSALS:
+            if route is not None and answer.status in REFUSALS and service.name not in UNRECORDED:
                 self._cloud.audit.hold(self._trail(route, raw, params, actor, request_id), answer.status)
         if version is not None and service.versions is not None:
             answer.headers += service.versions.response_headers(version)
@@ -189,17 +191,25 @@ class Endpoint:
             self._service.check(request)
         if not self._bounded:
             return await self._respond(request)
-        patient = route.streams or route.waits or "wait" in raw.headers.get("Prefer", "")
+        patient = route.streams or route.waits or (id(route) in self._nouns and _is_patient(raw))
         queue = self._shedder.choose(stranger=not actor.user_id, patient=patient)
-        await queue.enter(actor.project_id or actor.user_id or raw.remote_addr or "")
+        key = actor.project_id or actor.user_id or raw.remote_addr or ""
+        await queue.enter(key)
+        held = False
         try:
-            return await self._respond(request)
+            answer = await self._respond(request)
+            if patient and answer.live and not isinstance(answer.body, bytes):
+                answer.body, held = HeldStream(answer.body, partial(queue.leave, key)), True
+            return answer
         finally:
-            queue.leave()
+            if not held:
+                queue.leave(key)
 
     async def _respond(self, request: Request) -> Outgoing:
         """Answer what has passed everything else, in the way that its client prefers."""
         route, raw = request.route, request.raw
+        if route.policy in request.cloud.policies.overrides:
+            await authorize(request, route.policy, route.rule)
         found = self._nouns.get(id(route))
         if found is None:
             return await self._handle(request)
@@ -269,6 +279,11 @@ class Endpoint:
         value = parse_json(bytes(data))
         validator.check(value)
         return value
+
+
+def _is_patient(raw: Incoming) -> bool:
+    """Whether a request wants to wait for what becomes of an object."""
+    return "wait" in raw.headers.get("Prefer", "") or b"watch=" in raw.query_string
 
 
 async def authenticate(cloud: Cloud, route: Route, raw: Incoming) -> Actor:

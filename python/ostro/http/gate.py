@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
+
 from ostro.http.catalog import SERVICES
 from ostro.http.dispatch import Endpoint, error_answer
 from ostro.http.docs import make_docs
 from ostro.http.exchange import Incoming, Outgoing
+from ostro.http.reference import declare_policies
 from ostro.http.route import Service
 from ostro.http.router import Router
 from ostro.http.shedding import Shedder
 from ostro.model.errors import NotFound
 from ostro.model.ids import new_uuid
 from ostro.services.cloud import Cloud
+
+log = structlog.get_logger()
 
 OBJECT_PREFIX = "/object-store/v1/"
 OBJECT_SLASHES = 6
@@ -38,6 +43,9 @@ class Gate:
         self._router: Router[Endpoint] = Router()
         self.shedder = Shedder(cloud.shedding)
         self.shedder.watch(cloud.world.metrics)
+        declare_policies(cloud.policies, self._services)
+        for name in cloud.policies.unknown():
+            log.warning("policy.yaml names no policy of ours", policy=name)
         for service in self._services:
             self._mount(service, check_replies)
 

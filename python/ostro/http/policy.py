@@ -17,14 +17,19 @@ from ostro.model.policy import Policies
 
 
 class Rule(StrEnum):
-    """The default rules. Roles are expanded by implication, so an admin is a member and a member is a reader."""
+    """The default rules. Roles are expanded by implication: an admin is a manager, a manager a member, a member a reader. A service is none of these."""
 
     PUBLIC = "public"
     """No token is needed."""
     AUTHENTICATED = "authenticated"
     READER = "reader"
     MEMBER = "member"
+    MANAGER = "manager"
+    """Who looks after a project: may move its servers between hosts, but not choose the host."""
     ADMIN = "admin"
+    SERVICE = "service"
+    """Another service, by its own role, or an administrator."""
+    READER_OR_SERVICE = "reader or service"
     POLICY = "policy"
     """The policy's own rule, in upstream's language."""
     TARGET = "target"
@@ -38,8 +43,12 @@ def allows(rule: Rule, actor: Actor) -> bool:
             return True
         case Rule.POLICY:
             return False
-        case Rule.READER | Rule.MEMBER | Rule.ADMIN:
+        case Rule.READER | Rule.MEMBER | Rule.MANAGER | Rule.ADMIN:
             return rule.value in actor.roles
+        case Rule.SERVICE:
+            return "service" in actor.roles or "admin" in actor.roles
+        case Rule.READER_OR_SERVICE:
+            return "service" in actor.roles or "reader" in actor.roles
 
 
 def check_scope(policy: str, actor: Actor) -> None:

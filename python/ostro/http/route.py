@@ -65,6 +65,10 @@ class Route:
     """The handler reads the body itself, as a stream of any length and type."""
     waits: bool = False
     """The handler may wait for something to happen; it is cancelled when the client goes away."""
+    actions: Mapping[str, tuple[str, Rule]] = field(default_factory=dict)
+    """What a body may ask for, by its key: the policy and rule that the handler minds for it besides the route's."""
+    also: Mapping[str, Rule] = field(default_factory=dict)
+    """Further policies that decide about parts of it, such as whether hosts are shown."""
 
     def covers(self, version: Version | None) -> bool:
         """Whether the route is there at this microversion."""
@@ -130,6 +134,8 @@ class Service:
         body_most_bytes: int = BODY_MOST_BYTES,
         streams: bool = False,
         waits: bool = False,
+        actions: Mapping[str, tuple[str, Rule]] | None = None,
+        also: Mapping[str, Rule] | None = None,
     ) -> Callable[[Handler], Handler]:
         """Declare a route for the decorated handler. ``path`` is relative to the prefix, with ``{name}`` or ``{name:path}``."""
 
@@ -152,6 +158,8 @@ class Service:
                     body_most_bytes=body_most_bytes,
                     streams=streams,
                     waits=waits,
+                    actions=dict(actions or {}),
+                    also=dict(also or {}),
                 )
             )
             return handler

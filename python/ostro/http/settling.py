@@ -16,9 +16,9 @@ import trio
 
 from ostro.http.exchange import Outgoing
 from ostro.http.nouns import Kind, Noun
-from ostro.http.policy import enforce
 from ostro.http.request import Request
 from ostro.http.route import Route
+from ostro.http.targets import authorize
 from ostro.model.errors import Invalid, NotFound, Unavailable
 from ostro.services.changes import one
 from ostro.store.changes import find_reached
@@ -129,7 +129,6 @@ class _Wait:
 async def show_one(request: Request, noun: Noun, show: Route, id_: str) -> dict[str, Any]:
     """The object as its own GET shows it to whoever asks. Raises what that raises."""
     context = request.context
-    enforce(request.cloud.policies, show.policy, show.rule, context.actor)
     asked = replace(
         request,
         context=replace(context, now_us=request.cloud.world.now_us()),
@@ -139,6 +138,7 @@ async def show_one(request: Request, noun: Noun, show: Route, id_: str) -> dict[
         body=None,
         trail=None,
     )
+    await authorize(asked, show.policy, show.rule)
     view = noun.view_in((await show.handler(asked)).body)
     assert view is not None, "a GET of one object shows it"
     return view

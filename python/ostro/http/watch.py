@@ -190,7 +190,7 @@ class Watcher:
         noun = self._noun
         try:
             view = await show_one(self._request, noun, self._show, change.id)
-        except NotFound:
+        except (NotFound, Forbidden):  # An operator's rule may hide what is another user's.
             return _event("deleted", {"revision": change.revision, noun.name: {"id": change.id}})
         return _event("changed", {"revision": change.revision, noun.name: view})
 

@@ -11,6 +11,9 @@ Evaluation is three-valued. Before the target is known (a request whose object h
 nor false: ``may`` then tells whether anything could still allow the call, ``allows`` decides once the target is there. That way nobody
 learns of an object's existence, and no body is parsed, for a call that would be refused whatever the object.
 
+What an operator put into policy.yaml counts also under the names by which upstream's services have it in files of their own (``get_network``,
+where we say ``network:get_network``), and under names that upstream has deprecated, as long as the policy's present name isn't there too.
+
 Source: oslo.policy's documentation. Checks by HTTP (``http:``) are refused when a file is read.
 """
 
@@ -18,7 +21,7 @@ from __future__ import annotations
 
 import re
 from ast import literal_eval
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +36,7 @@ Verdict = bool | None
 Attributes = Mapping[str, object]
 
 _PLACE = re.compile(r"%\(([^)]*)\)s")
+_RULE_NAMES = re.compile(r"rule:([^\s()]+)")
 _DEPTH_MOST = 32
 _WORDS = ("and", "or", "not")
 
@@ -228,7 +232,7 @@ def attributes_of(actor: Actor) -> dict[str, object]:
         "token.project.id": project_id,
         "token.project.domain.id": project_domain_id,
         "token.user.id": actor.user_id,
-        "is_admin": False,
+        "is_admin": "admin" in actor.roles,
         "is_admin_project": True,
     }
 
@@ -257,11 +261,33 @@ class Policies:
     def __init__(self, defaults: Mapping[str, Default], overrides: Mapping[str, str] | None = None) -> None:
         self.defaults = dict(defaults)
         self.overrides = dict(overrides or {})
+        self._used: set[str] = set()
+        self._judged = self.defaults.keys() | self.overrides.keys()
         texts = {name: default.rule for name, default in self.defaults.items()} | self.overrides
         self._rules: dict[str, Check] = {name: parse_rule(text) for name, text in texts.items()}
 
+    def declare(
+        self, defaults: Mapping[str, Default], prefixes: Sequence[str] = (), deprecated: Mapping[str, str] | None = None
+    ) -> None:
+        """Make further policies known, so that overrides may name them: by ``rule:``, without one of the prefixes, or by a deprecated name."""
+        for name, default in defaults.items():
+            self._rules.setdefault(name, parse_rule(default.rule))
+            self.defaults.setdefault(name, default)
+            for other in _other_names(name, prefixes, deprecated or {}):
+                if other in self.overrides and name not in self.overrides:
+                    self.overrides[name] = self.overrides[other]
+                    self._rules[name] = self._rules[other]
+                    self._judged.add(name)
+                    self._used.add(other)
+
     def __contains__(self, name: str) -> bool:
-        return name in self._rules
+        """Whether a policy is judged by its rule in this language, and not by its route's."""
+        return name in self._judged
+
+    def unknown(self) -> list[str]:
+        """Names in the operator's file that are no policy, and that no rule there mentions: most likely slips of the pen."""
+        named = {match for text in self.overrides.values() for match in _RULE_NAMES.findall(text)}
+        return sorted(self.overrides.keys() - self.defaults.keys() - self._used - named)
 
     def judge(self, name: str, actor: Actor, target: Target | None) -> Verdict:
         """The verdict of a policy; None when it depends on a target that isn't given. Raises Bug for a name that nobody declared."""
@@ -282,15 +308,40 @@ class Policies:
         return self.judge(name, actor, target) is True
 
 
+def _other_names(name: str, prefixes: Sequence[str], deprecated: Mapping[str, str]) -> list[str]:
+    """By what else a policy may be called, the best first."""
+    out = [name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)]
+    return [*out, deprecated[name]] if name in deprecated else out
+
+
 def read_overrides(data: Any) -> dict[str, str]:
     """The rules of a parsed policy.yaml. Raises Invalid for what is not a rule, so that a mistake opens nothing."""
     if data is None:
         return {}
-    if not isinstance(data, dict) or not all(isinstance(k, str) and isinstance(v, str) for k, v in data.items()):
+    if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
         raise Invalid("A policy file maps names of policies to rules, both texts.")
-    for rule in data.values():
-        parse_rule(rule)
-    return data
+    texts = {name: _text_of(rule) for name, rule in data.items()}
+    for text in texts.values():
+        parse_rule(text)
+    return texts
+
+
+def _text_of(rule: Any) -> str:
+    """A rule as a text. The oldest files have lists: any of these, where one that is a list is all of its own."""
+    match rule:
+        case str():
+            return rule
+        case list():
+            return " or ".join(_text_of_part(part) for part in rule) or "@"
+        case _:
+            raise Invalid("A policy file maps names of policies to rules, both texts.")
+
+
+def _text_of_part(part: Any) -> str:
+    parts = [part] if isinstance(part, str) else part
+    if not isinstance(parts, list) or not all(isinstance(one, str) for one in parts):
+        raise Invalid("A policy file's list holds checks, or lists of checks.")
+    return f"({' and '.join(parts) or '@'})"
 
 
 NO_POLICIES = Policies({})

@@ -9,6 +9,7 @@ import msgspec
 from ostro.model.servers import PowerState, TaskState, VmState
 from ostro.model.wishes import Power
 from ostro.store.database import Tx
+from ostro.store.server_migrations import SERVER_MIGRATIONS, Kind, ServerMigration, Stage
 from ostro.store.servers import SERVERS, Server
 
 SERVER = Server(
@@ -61,3 +62,41 @@ SERVER = Server(
 def put_server(tx: Tx, /, **changes: Any) -> Server:
     """Add a running server of 2 vCPUs and 64 MB, with ``changes``."""
     return SERVERS.insert(tx, msgspec.structs.replace(SERVER, **changes))
+
+
+def put_migration(tx: Tx, uuid: str, server_id: str, project_id: str) -> ServerMigration:
+    """Add a cold migration from host ``a`` to host ``b`` that is over."""
+    return SERVER_MIGRATIONS.insert(
+        tx,
+        ServerMigration(
+            uuid=uuid,
+            id=int(uuid.removeprefix("m")),
+            server_id=server_id,
+            project_id=project_id,
+            user_id="u",
+            kind=Kind.COLD,
+            status="confirmed",
+            source_host_id="ha",
+            source_host="a",
+            target_host_id="hb",
+            target_host="b",
+            leaving_host_id="",
+            disk_copied=False,
+            stage=Stage.OVER,
+            landing="",
+            reason="",
+            request_id="req-1",
+            abort_asked=False,
+            force_asked=False,
+            old_shape={},
+            new_shape={},
+            memory_total=0,
+            memory_processed=0,
+            memory_remaining=0,
+            disk_total=0,
+            disk_processed=0,
+            disk_remaining=0,
+            created_at_us=1,
+            updated_at_us=1,
+        ),
+    )

@@ -8,9 +8,10 @@ from typing import Any
 from ostro.http.block.schemas import FLAG, METADATA, REFERENCE, TEXT, is_true
 from ostro.http.block.service import BLOCK
 from ostro.http.paging import cut, link_to, parse_page
-from ostro.http.policy import Rule, enforce
+from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, INTEGER, NAME, STRING, array, shape, strict, wrapped
+from ostro.http.targets import authorize
 from ostro.model.errors import Invalid
 from ostro.model.times import iso_micro
 from ostro.services.block import snapshots as service
@@ -207,6 +208,7 @@ _ACTIONS: dict[str, tuple[_Action, str, dict[str, Any]]] = {
         "maxProperties": 1,
         "properties": {name: schema for name, (_action, _policy, schema) in _ACTIONS.items()},
     },
+    actions={name: (policy, Rule.ADMIN) for name, (_action, policy, _schema) in _ACTIONS.items()},
     summary="Do something with a snapshot; each action has a policy of its own",
 )
 async def act_on_snapshot(req: Request) -> Reply:
@@ -214,6 +216,6 @@ async def act_on_snapshot(req: Request) -> Reply:
     if name not in _ACTIONS:
         raise Invalid(f"There is no such action: {name}")
     action, policy, _schema = _ACTIONS[name]
-    enforce(req.cloud.policies, policy, Rule.ADMIN, req.context.actor)
+    await authorize(req, policy, Rule.ADMIN)
     await action(req, req.params["snapshot_id"], given)
     return Reply()

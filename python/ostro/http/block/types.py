@@ -7,9 +7,10 @@ from typing import Any
 from ostro.http.block.schemas import FLAG, is_true
 from ostro.http.block.service import BLOCK
 from ostro.http.paging import cut, next_links, parse_page
-from ostro.http.policy import Rule, enforce
+from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, STRING, array, nullable, shape, strict, wrapped
+from ostro.http.targets import authorize
 from ostro.model.errors import Invalid
 from ostro.services.block import types as service
 from ostro.store.paging import Sort
@@ -258,6 +259,12 @@ async def list_volume_type_access(req: Request) -> Reply:
     return Reply({"volume_type_access": [{"volume_type_id": kind, "project_id": project} for kind, project in pairs]})
 
 
+ACCESS_POLICIES = {
+    action: (f"volume_extension:volume_type_access:{action}", Rule.ADMIN)
+    for action in ("addProjectAccess", "removeProjectAccess")
+}
+
+
 @BLOCK.route(
     "POST",
     "/types/{type_id}/action",
@@ -265,11 +272,12 @@ async def list_volume_type_access(req: Request) -> Reply:
     rule=Rule.ADMIN,
     status=202,
     body=ACTION,
+    actions=ACCESS_POLICIES,
     summary="Give or take a project's access to a volume type",
 )
 async def change_volume_type_access(req: Request) -> Reply:
     [(action, given)] = req.body.items()
-    enforce(req.cloud.policies, f"volume_extension:volume_type_access:{action}", Rule.ADMIN, req.context.actor)
+    await authorize(req, *ACCESS_POLICIES[action])
     change = service.add_type_access if action == "addProjectAccess" else service.remove_type_access
     await req.run(change, req.params["type_id"], given["project"])
     return Reply()

@@ -7,9 +7,10 @@ from typing import Any
 
 from ostro.http.block.schemas import FLAG, METADATA, SIZE, is_true, to_size
 from ostro.http.block.service import BLOCK
-from ostro.http.policy import Rule, enforce
+from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import STRING, nullable, strict
+from ostro.http.targets import authorize
 from ostro.model.errors import Invalid, Unsupported
 from ostro.services.block import attachments, metadata, volumes
 
@@ -85,7 +86,7 @@ async def _roll_detaching(req: Request, volume_id: str, given: Any) -> Reply:
 
 
 async def _detach(req: Request, volume_id: str, given: Any) -> Reply:
-    await req.run(attachments.detach_by_hand, volume_id, given.get("attachment_id") or "")
+    await req.run(attachments.detach_by_hand, volume_id, (given or {}).get("attachment_id") or "")
     return ACCEPTED
 
 
@@ -179,6 +180,7 @@ BODY = {
     status=202,
     body=BODY,
     response=strict({"metadata": {"type": "object"}}),
+    actions={name: (policy, rule) for name, (_action, rule, policy, _schema) in _ACTIONS.items()},
     summary="Do something with a volume; each action has a policy of its own",
 )
 async def act_on_volume(req: Request) -> Reply:
@@ -188,5 +190,5 @@ async def act_on_volume(req: Request) -> Reply:
     if name not in _ACTIONS:
         raise Invalid(f"There is no such action: {name}")
     action, rule, policy, _schema = _ACTIONS[name]
-    enforce(req.cloud.policies, policy, rule, req.context.actor)
+    await authorize(req, policy, rule)
     return await action(req, req.params["volume_id"], given)

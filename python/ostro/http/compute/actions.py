@@ -10,11 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from ostro.http.asks import await_answer
-from ostro.http.compute.moving_actions import confirm_resize, evacuate, migrate, migrate_live, resize, revert_resize
+from ostro.http.compute.moving_actions import (
+    CHOOSING,
+    confirm_resize,
+    evacuate,
+    migrate,
+    migrate_live,
+    resize,
+    revert_resize,
+)
 from ostro.http.compute.service import COMPUTE
-from ostro.http.policy import Rule, enforce
+from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, STRING, Validator, nullable, strict
+from ostro.http.targets import authorize
 from ostro.model.context import Context
 from ostro.model.errors import Invalid, Unsupported
 from ostro.services.compute import consoles, power
@@ -111,9 +120,9 @@ ACTIONS: dict[str, Action] = {
         strict({"state": {"enum": ["active", "error"]}}, ("state",)),
         _reset_state,
     ),
-    "os-migrateLive": _action("os-migrate-server:migrate_live", Rule.ADMIN, ANYTHING, migrate_live),
+    "os-migrateLive": _action("os-migrate-server:migrate_live", Rule.MANAGER, ANYTHING, migrate_live),
     "evacuate": _action("os-evacuate", Rule.ADMIN, ANYTHING, evacuate),
-    "migrate": _action("os-migrate-server:migrate", Rule.ADMIN, ANYTHING, migrate),
+    "migrate": _action("os-migrate-server:migrate", Rule.MANAGER, ANYTHING, migrate),
     "resize": _action("servers:resize", Rule.MEMBER, ANYTHING, resize),
     "confirmResize": _action("servers:confirm_resize", Rule.MEMBER, ANYTHING, confirm_resize),
     "revertResize": _action("servers:revert_resize", Rule.MEMBER, ANYTHING, revert_resize),
@@ -169,7 +178,9 @@ BODY = {
     status=202,
     body=BODY,
     response=ANY_OBJECT,
-    summary="Do something with a server",
+    actions={name: (action.policy, action.rule) for name, action in ACTIONS.items()},
+    also=CHOOSING,
+    summary="Do something with a server; each action has a policy of its own",
 )
 async def act_on_server(req: Request) -> Reply:
     [(name, value)] = req.body.items()
@@ -179,6 +190,6 @@ async def act_on_server(req: Request) -> Reply:
     if name not in ACTIONS:
         raise Invalid(f"There is no such action: {name}")
     action = ACTIONS[name]
-    enforce(req.cloud.policies, action.policy, action.rule, req.context.actor)
+    await authorize(req, action.policy, action.rule)
     action.value.check(value)
     return await action.act(req, req.params["server_id"], value)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ostro.http.policy import Rule, enforce
+from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import BOOLEAN, STRING, Validator, nullable, strict
+from ostro.http.targets import authorize
 from ostro.services.compute.evacuation import begin_evacuation
 from ostro.services.compute.live_migration import begin_live_migration
 from ostro.services.compute.resizing import begin_cold_migration, begin_resize, begin_revert, confirm
+
+POLICY = "os_compute_api:os-migrate-server"
+CHOOSING = {f"{POLICY}:migrate:host": Rule.ADMIN, f"{POLICY}:migrate_live:host": Rule.ADMIN}
+"""Who manages a project may move its servers, but only an administrator says whereto."""
 
 HOST = nullable({"type": "string", "minLength": 1, "maxLength": 255})
 AUTO = {"anyOf": [BOOLEAN, {"enum": ["auto", "True", "False", "true", "false"]}]}
@@ -38,6 +43,8 @@ async def migrate_live(req: Request, server_id: str, value: Any) -> Reply:
         LIVE_30.check(value)
     else:
         LIVE_25.check(value)
+    if value["host"] is not None:
+        await authorize(req, f"{POLICY}:migrate_live:host", Rule.ADMIN)
     block = None if value["block_migration"] == "auto" else flag(value["block_migration"])
     await req.run(begin_live_migration, req.cloud.placement, server_id, value["host"], block=block)
     return Reply(status=202)
@@ -82,8 +89,7 @@ async def migrate(req: Request, server_id: str, value: Any) -> Reply:
     (MIGRATE_56 if req.at_least(2, 56) else NULL).check(value)
     host = (value or {}).get("host")
     if host is not None:
-        policy = "os_compute_api:os-migrate-server:migrate:host"
-        enforce(req.cloud.policies, policy, Rule.ADMIN, req.context.actor)
+        await authorize(req, f"{POLICY}:migrate:host", Rule.ADMIN)
     await req.run(begin_cold_migration, req.cloud.placement, server_id, host)
     return Reply(status=202)
 

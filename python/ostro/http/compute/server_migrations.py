@@ -9,6 +9,7 @@ from ostro.http.paging import cut, link_to, parse_page
 from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, INTEGER, STRING, array, shape, strict
+from ostro.http.targets import authorize, may
 from ostro.http.versions import Version
 from ostro.model.errors import Invalid
 from ostro.model.times import iso_micro, parse_iso
@@ -18,18 +19,20 @@ from ostro.store.server_migrations import Kind, ServerMigration
 
 PATH = "/v2.1/servers/{server_id}/migrations"
 POLICY = "os_compute_api:servers:migrations"
+LIST_POLICY = "os_compute_api:os-migrations:index"
 AMOUNTS = ("memory_total", "memory_processed", "memory_remaining", "disk_total", "disk_processed", "disk_remaining")
 
 
-def _common(req: Request, migration: ServerMigration) -> dict[str, Any]:
+def _common(req: Request, migration: ServerMigration, *, hosts: bool) -> dict[str, Any]:
     """What both views have."""
+    source, target = (migration.source_host, migration.target_host) if hosts else (None, None)
     view: dict[str, Any] = {
         "id": migration.id,
         "status": migration.status,
-        "source_compute": migration.source_host,
-        "source_node": migration.source_host,
-        "dest_compute": migration.target_host,
-        "dest_node": migration.target_host,
+        "source_compute": source,
+        "source_node": source,
+        "dest_compute": target,
+        "dest_node": target,
         "dest_host": None,
         "created_at": iso_micro(migration.created_at_us),
         "updated_at": iso_micro(migration.updated_at_us),
@@ -42,15 +45,15 @@ def _common(req: Request, migration: ServerMigration) -> dict[str, Any]:
     return view
 
 
-def _live_view(req: Request, migration: ServerMigration) -> dict[str, Any]:
+def _live_view(req: Request, migration: ServerMigration, *, hosts: bool) -> dict[str, Any]:
     """A live migration under way, with how far it has come."""
     amounts = {f"{name}_bytes": getattr(migration, name) or None for name in AMOUNTS}
-    return {**_common(req, migration), "server_uuid": migration.server_id, **amounts}
+    return {**_common(req, migration, hosts=hosts), "server_uuid": migration.server_id, **amounts}
 
 
-def _view(req: Request, migration: ServerMigration) -> dict[str, Any]:
+def _view(req: Request, migration: ServerMigration, *, hosts: bool) -> dict[str, Any]:
     """Any migration."""
-    view = _common(req, migration)
+    view = _common(req, migration, hosts=hosts)
     view["instance_uuid"] = migration.server_id
     view["old_instance_type_id"] = migration.old_shape.get("flavor_id")
     view["new_instance_type_id"] = migration.new_shape.get("flavor_id")
@@ -69,14 +72,16 @@ def _view(req: Request, migration: ServerMigration) -> dict[str, Any]:
     "GET",
     PATH,
     policy=f"{POLICY}:index",
-    rule=Rule.ADMIN,
+    rule=Rule.MANAGER,
     low=Version(2, 23),
     response=shape({"migrations": array(ANY_OBJECT)}),
+    also={f"{POLICY}:index:host": Rule.ADMIN},
     summary="List the live migrations of a server that are under way",
 )
 async def list_server_migrations(req: Request) -> Reply:
     rows = await req.read(server_migrations.list_live_migrations, req.params["server_id"])
-    return Reply({"migrations": [_live_view(req, row) for row in rows]})
+    hosts = await may(req, f"{POLICY}:index:host", Rule.ADMIN)
+    return Reply({"migrations": [_live_view(req, row, hosts=hosts) for row in rows]})
 
 
 @COMPUTE.route(
@@ -90,14 +95,14 @@ async def list_server_migrations(req: Request) -> Reply:
 )
 async def show_server_migration(req: Request) -> Reply:
     row = await req.read(live_migration.get_live_migration, req.params["server_id"], req.params["migration_id"])
-    return Reply({"migration": _live_view(req, row)})
+    return Reply({"migration": _live_view(req, row, hosts=True)})
 
 
 @COMPUTE.route(
     "POST",
     PATH + "/{migration_id}/action",
     policy=f"{POLICY}:force_complete",
-    rule=Rule.ADMIN,
+    rule=Rule.MANAGER,
     low=Version(2, 22),
     status=202,
     body=strict({"force_complete": {"type": "null"}}, ("force_complete",)),
@@ -112,7 +117,7 @@ async def force_complete(req: Request) -> Reply:
     "DELETE",
     PATH + "/{migration_id}",
     policy=f"{POLICY}:delete",
-    rule=Rule.ADMIN,
+    rule=Rule.MANAGER,
     low=Version(2, 24),
     status=202,
     summary="Break a live migration off",
@@ -183,19 +188,23 @@ def _filters(req: Request) -> list[Filter | Where]:
 @COMPUTE.route(
     "GET",
     "/v2.1/os-migrations",
-    policy="os_compute_api:os-migrations:index",
-    rule=Rule.ADMIN,
+    policy=LIST_POLICY,
+    also={f"{LIST_POLICY}:{part}": Rule.ADMIN for part in ("all_projects", "host")},
+    rule=Rule.MANAGER,
     query=_FILTERS,
     response=shape({"migrations": array(ANY_OBJECT)}),
     summary="List migrations",
 )
 async def list_migrations(req: Request) -> Reply:
     _check_query(req)
-    page = parse_page(
-        req, sort_keys={}, default_sort=(Sort("created_at_us", True), Sort("id", True)), filters=_filters(req)
-    )
+    asked, mine = req.query.get("project_id"), req.context.project_id
+    if asked != mine:
+        await authorize(req, f"{LIST_POLICY}:all_projects", Rule.ADMIN)
+    filters = _filters(req) if asked != mine else [*_filters(req), Filter("project_id", mine)]
+    page = parse_page(req, sort_keys={}, default_sort=(Sort("created_at_us", True), Sort("id", True)), filters=filters)
     rows, more = cut(await req.read(server_migrations.list_migrations, page), page)
-    body: dict[str, Any] = {"migrations": [_view(req, row) for row in rows]}
+    hosts = await may(req, f"{LIST_POLICY}:host", Rule.ADMIN)
+    body: dict[str, Any] = {"migrations": [_view(req, row, hosts=hosts) for row in rows]}
     if more and req.at_least(2, 59):
         body["migrations_links"] = [{"rel": "next", "href": link_to(req, rows[-1].uuid)}]
     return Reply(body)

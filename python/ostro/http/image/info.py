@@ -37,7 +37,7 @@ async def list_stores(req: Request) -> Reply:
 @IMAGE.route(
     "GET",
     "/v2/info/usage",
-    policy="image:info",
+    policy="image:usage",
     rule=Rule.READER,
     response=shape({"usage": ANY_OBJECT}),
     summary="Show what the project uses of its limits",

@@ -38,7 +38,7 @@ UPDATE = wrapped(
 @NETWORK.route(
     "GET",
     f"{V2}/quotas",
-    policy="network:get_quota",
+    policy="network:get_quotas",
     rule=Rule.ADMIN,
     response=shape({"quotas": array(ANY_OBJECT)}),
     summary="List quotas that are not the default",

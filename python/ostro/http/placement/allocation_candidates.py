@@ -164,7 +164,7 @@ def _summary(req: Request, view: View, asked: Mapping[str, Any]) -> dict[str, An
     "GET",
     "/allocation_candidates",
     policy="placement:allocation_candidates:list",
-    rule=Rule.ADMIN,
+    rule=Rule.SERVICE,
     low=Version(1, 10),
     query={
         "resources": STRING,

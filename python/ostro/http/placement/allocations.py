@@ -105,7 +105,7 @@ def _ranges(steps: tuple[Version, ...]) -> list[tuple[Version, Version | None]]:
     "GET",
     PATH,
     policy=f"{POLICY}:list",
-    rule=Rule.ADMIN,
+    rule=Rule.SERVICE,
     response=shape({"allocations": ANY_OBJECT}),
     summary="What a consumer has",
 )
@@ -138,7 +138,7 @@ for _low, _high in _ranges(PUT_STEPS):
         "PUT",
         PATH,
         policy=f"{POLICY}:update",
-        rule=Rule.ADMIN,
+        rule=Rule.SERVICE,
         status=204,
         low=_low,
         high=_high,
@@ -158,7 +158,7 @@ for _low, _high in _ranges(POST_STEPS):
         "POST",
         "/allocations",
         policy=f"{POLICY}:manage",
-        rule=Rule.ADMIN,
+        rule=Rule.SERVICE,
         status=204,
         low=_low,
         high=_high,
@@ -168,7 +168,7 @@ for _low, _high in _ranges(POST_STEPS):
 
 
 @PLACEMENT.route(
-    "DELETE", PATH, policy=f"{POLICY}:delete", rule=Rule.ADMIN, status=204, summary="Give back all of a consumer"
+    "DELETE", PATH, policy=f"{POLICY}:delete", rule=Rule.SERVICE, status=204, summary="Give back all of a consumer"
 )
 async def delete_allocations(req: Request) -> Reply:
     await req.run(allocations.delete_allocations, req.cloud.placement, req.params["consumer_uuid"])
@@ -179,7 +179,7 @@ async def delete_allocations(req: Request) -> Reply:
     "GET",
     "/resource_providers/{uuid}/allocations",
     policy="placement:resource_providers:allocations:list",
-    rule=Rule.ADMIN,
+    rule=Rule.SERVICE,
     response=shape({"allocations": ANY_OBJECT, "resource_provider_generation": INTEGER}),
     summary="Who uses a provider",
 )

@@ -63,7 +63,7 @@ def parse_offer(given: dict[str, Any]) -> Offer:
     return Offer(**{name: given[name] for name in OFFER if name in given})
 
 
-@PLACEMENT.route("GET", PATH, policy=f"{POLICY}:list", rule=Rule.ADMIN, response=ALL, summary="List inventories")
+@PLACEMENT.route("GET", PATH, policy=f"{POLICY}:list", rule=Rule.SERVICE, response=ALL, summary="List inventories")
 async def list_inventories(req: Request) -> Reply:
     generation, rows = await req.read(inventories.get_inventories, req.params["uuid"])
     at_us = max((row.updated_at_us for row in rows), default=None)
@@ -74,7 +74,7 @@ async def list_inventories(req: Request) -> Reply:
     "PUT",
     PATH,
     policy=f"{POLICY}:update",
-    rule=Rule.ADMIN,
+    rule=Rule.SERVICE,
     body=REPLACE,
     response=ALL,
     summary="Replace all inventories",
@@ -95,7 +95,7 @@ async def replace_inventories(req: Request) -> Reply:
     "POST",
     PATH,
     policy=f"{POLICY}:create",
-    rule=Rule.ADMIN,
+    rule=Rule.SERVICE,
     status=201,
     body=ADD,
     response=ONE,
@@ -121,7 +121,7 @@ async def create_inventory(req: Request) -> Reply:
     "DELETE",
     PATH,
     policy=f"{POLICY}:delete",
-    rule=Rule.ADMIN,
+    rule=Rule.SERVICE,
     status=204,
     low=Version(1, 5),
     summary="Remove all inventories",
@@ -136,7 +136,7 @@ async def delete_inventories(req: Request) -> Reply:
     "GET",
     PATH + "/{resource_class}",
     policy=f"{POLICY}:show",
-    rule=Rule.ADMIN,
+    rule=Rule.SERVICE,
     response=ONE,
     summary="Show one inventory",
 )
@@ -149,7 +149,7 @@ async def show_inventory(req: Request) -> Reply:
     "PUT",
     PATH + "/{resource_class}",
     policy=f"{POLICY}:update",
-    rule=Rule.ADMIN,
+    rule=Rule.SERVICE,
     body=UPDATE,
     response=ONE,
     summary="Change one inventory",
@@ -171,7 +171,7 @@ async def update_inventory(req: Request) -> Reply:
     "DELETE",
     PATH + "/{resource_class}",
     policy=f"{POLICY}:delete",
-    rule=Rule.ADMIN,
+    rule=Rule.SERVICE,
     status=204,
     summary="Remove one inventory",
 )

@@ -36,7 +36,7 @@ for _low, _high in ((Version(1, 30), Version(1, 33)), (Version(1, 34), Version(1
         "POST",
         "/reshaper",
         policy="placement:reshaper:reshape",
-        rule=Rule.ADMIN,
+        rule=Rule.SERVICE,
         status=204,
         low=_low,
         high=_high,

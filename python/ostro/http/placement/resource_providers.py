@@ -70,7 +70,7 @@ def _query(req: Request) -> ProviderQuery:
     "GET",
     PATH,
     policy=f"{POLICY}:list",
-    rule=Rule.ADMIN,
+    rule=Rule.SERVICE,
     query=QUERY,
     response=shape({"resource_providers": array(PROVIDER)}),
     summary="List resource providers",
@@ -103,7 +103,7 @@ for _low, _high, _body in (
         "POST",
         PATH,
         policy=f"{POLICY}:create",
-        rule=Rule.ADMIN,
+        rule=Rule.SERVICE,
         low=_low,
         high=_high,
         body=strict(_body, ("name",)),
@@ -113,7 +113,7 @@ for _low, _high, _body in (
 
 
 @PLACEMENT.route(
-    "GET", PATH + "/{uuid}", policy=f"{POLICY}:show", rule=Rule.ADMIN, response=PROVIDER, summary="Show a provider"
+    "GET", PATH + "/{uuid}", policy=f"{POLICY}:show", rule=Rule.SERVICE, response=PROVIDER, summary="Show a provider"
 )
 async def show_resource_provider(req: Request) -> Reply:
     provider = await req.read(providers.show_provider, req.params["uuid"])
@@ -142,7 +142,7 @@ for _low, _high, _body in (
         "PUT",
         PATH + "/{uuid}",
         policy=f"{POLICY}:update",
-        rule=Rule.ADMIN,
+        rule=Rule.SERVICE,
         low=_low,
         high=_high,
         body=strict(_body, ("name",)),
@@ -152,7 +152,7 @@ for _low, _high, _body in (
 
 
 @PLACEMENT.route(
-    "DELETE", PATH + "/{uuid}", policy=f"{POLICY}:delete", rule=Rule.ADMIN, status=204, summary="Delete a provider"
+    "DELETE", PATH + "/{uuid}", policy=f"{POLICY}:delete", rule=Rule.SERVICE, status=204, summary="Delete a provider"
 )
 async def delete_resource_provider(req: Request) -> Reply:
     await req.run(providers.delete_provider, req.cloud.placement, req.params["uuid"])

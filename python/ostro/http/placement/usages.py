@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ostro.http.placement.service import PLACEMENT, check_query, fresh_reply, single
-from ostro.http.policy import Rule
+from ostro.http.policy import Rule, allows
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, INTEGER, STRING, shape
 from ostro.http.versions import Version
@@ -19,7 +19,7 @@ from ostro.store.allocations import UsageRow
     "GET",
     "/resource_providers/{uuid}/usages",
     policy="placement:resource_providers:usages",
-    rule=Rule.ADMIN,
+    rule=Rule.SERVICE,
     response=shape({"resource_provider_generation": INTEGER, "usages": ANY_OBJECT}),
     summary="What is used of a provider",
 )
@@ -32,7 +32,7 @@ async def show_provider_usages(req: Request) -> Reply:
     "GET",
     "/usages",
     policy="placement:usages",
-    rule=Rule.READER,
+    rule=Rule.READER_OR_SERVICE,
     low=Version(1, 9),
     query={"project_id": STRING, "user_id": STRING, "consumer_type": STRING},
     response=shape({"usages": ANY_OBJECT}),
@@ -44,7 +44,7 @@ async def list_usages(req: Request) -> Reply:
     project_id = single(req, "project_id")
     if not project_id:
         raise PlacementInvalid("Invalid query string parameters: 'project_id' is a required property", MISSING_VALUE)
-    if project_id != req.context.project_id and not req.context.is_admin:
+    if project_id != req.context.project_id and not allows(Rule.SERVICE, req.context.actor):
         raise Forbidden("Policy doesn't allow placement:usages to be performed.")
     wanted = single(req, "consumer_type") if typed else None
     rows = await req.read(usages.get_usages, project_id, single(req, "user_id") or "", wanted)
