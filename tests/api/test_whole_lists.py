@@ -17,7 +17,9 @@ PAGE = 3
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(paging.parse_page.__kwdefaults__, "limit_most", PAGE)
+    defaults = paging.parse_page.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "limit_most", PAGE)
 
 
 def read(answer: Answer, name: str) -> list[dict[str, Any]]:
