@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
 from typing import Any
 
 from ostro.store.credentials import CREDENTIALS
@@ -107,3 +108,36 @@ async def test_keys_are_worth_the_roles_there_and_are_ones_own(cloud: TestCloud)
     assert (await bob.delete(f"{path}/{keys['access']}")).status == 403
     assert (await ann.delete(f"{path}/{keys['access']}")).status == 204
     assert (await ann.get(f"{path}/{keys['access']}")).status == 404
+
+
+def sign_s3(keys: dict[str, Any], to_sign: bytes, signature: str) -> dict[str, Any]:
+    token = base64.urlsafe_b64encode(to_sign).decode()
+    return {"credentials": {"access": keys["access"], "token": token, "signature": signature}}
+
+
+async def test_s3_signatures_likewise(cloud: TestCloud) -> None:
+    """Version 2's and version 4's, as Swift's middleware hands them over."""
+    ann = await cloud.add_user("ann", "blue")
+    keys = await make_keys(ann)
+    secret, path = keys["secret"].encode(), f"{V3}/s3tokens"
+    plain = b"GET\n\n\nThu, 01 Jan 2026 00:00:00 GMT\n/bucket/key"
+    old_way = base64.b64encode(hmac.digest(secret, plain, hashlib.sha1)).decode()
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(cloud.world.now_us() / 1e6))
+    scope = f"{stamp[:8]}/RegionOne/s3/aws4_request"
+    newer = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{'0' * 64}".encode()
+    key = b"AWS4" + secret
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), hashlib.sha256)
+    new_way = hmac.digest(key, newer, hashlib.sha256).hex()
+    for to_sign, signature in ((plain, old_way), (newer, new_way)):
+        given = sign_s3(keys, to_sign, signature)
+        answer = await cloud.as_admin.post(path, given)
+        assert answer.status == 200, answer.body
+        token = answer.json["token"]
+        assert token["user"]["name"] == "ann" and token["project"]["name"] == "blue"
+        assert (await cloud.as_admin.post(path, sign_s3(keys, to_sign + b"x", signature))).status == 401
+        assert (await cloud.as_admin.post(path, sign_s3({"access": "0" * 32}, to_sign, signature))).status == 401
+        assert (await cloud.anonymous.post(path, given)).status == 401, "CVE-2025-65073"
+        assert (await ann.post(path, given)).status == 403, "CVE-2025-65073"
+    late = newer.replace(stamp.encode(), b"20200101T000000Z")
+    assert (await cloud.as_admin.post(path, sign_s3(keys, late, new_way))).status == 401

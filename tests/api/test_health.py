@@ -33,7 +33,7 @@ def figures(page: bytes) -> dict[str, float]:
 
 async def test_not_ready_says_why(cloud: TestCloud, monkeypatch: pytest.MonkeyPatch) -> None:
     await cloud.db.run(lambda tx: tx.execute("DELETE FROM schema_migrations WHERE name = '0001_core'"))
-    monkeypatch.setattr(cloud.cloud.tokens, "_signer", None)
+    monkeypatch.setattr(cloud.cloud.tokens, "_signers", [])
     answer = await cloud.anonymous.get("/readyz")
     assert answer.status == 503
     assert answer.json["error"]["message"] == ("Migration 0001_core is not applied. The keys of tokens are not loaded.")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from collections.abc import Callable
 
 import pytest
 import trio
+from cryptography.fernet import Fernet, InvalidToken
+from trio.testing import MockClock
 
 from ostro.runtime.world import World
 from ostro.services.identity import tokens
 from ostro.services.identity.tokens import KEYS_KEPT
 from ostro.store.database import Database
-from ostro.store.tokens import list_fernet_keys
+from ostro.store.migrate import migrate
+from ostro.store.tokens import FernetKey, list_fernet_keys
+from ostro.testing.clock import VirtualClock
 from ostro.testing.cloud import ADMIN_PASSWORD, TestCloud
 
 
@@ -26,6 +32,41 @@ async def test_tokens_outlive_rotation_until_their_key_is_dropped(cloud: TestClo
     await cloud.cloud.tokens.rotate()
     assert (await old.get("/identity/v3/auth/tokens", headers=headers)).status == 401
     assert len(await cloud.db.read(list_fernet_keys)) == KEYS_KEPT
+
+
+async def test_rotation_fails_no_call_of_another_process(
+    open_cloud_database: Callable[[World], Database], nursery: trio.Nursery, mock_clock: MockClock
+) -> None:
+    """Though the other one has read its keys a moment ago, and hears of nothing: what each issues the other reads, before, during and after."""
+    clock = VirtualClock(mock_clock)
+    worlds = [World(clock=clock, random=random.Random(seed)) for seed in (1, 2)]
+    databases = [open_cloud_database(world) for world in worlds]
+    for database in databases:
+        await nursery.start(database.serve)
+    await migrate(databases[0])
+    one, other = (tokens.Tokens(*pair) for pair in zip(worlds, databases, strict=True))
+    payload = tokens.Payload("u", ("password",), "", "", False, clock.now_us(), clock.now_us() + 10**12, ("a",))
+    keys = set()
+    for step_s in (0.0, 0.0, tokens.SETTLE_US / 1e6 - 0.1, 0.2, 1.0):
+        mock_clock.jump(step_s)
+        for writer, reader in ((one, other), (other, one)):
+            token = await writer.issue(payload)
+            assert await reader.read(token) == payload, f"{step_s} s later"
+            keys.add(signer_of(token, await databases[0].read(list_fernet_keys)))
+        if step_s == 0.0:
+            await one.rotate()
+    assert len(keys) > 1, "a new key signs in the end"
+    for database in databases:
+        database.close()
+
+
+def signer_of(token: str, keys: list[FernetKey]) -> str:
+    """The key that a token was signed with."""
+    for key in keys:
+        with contextlib.suppress(InvalidToken):
+            Fernet(key.key).decrypt(token + "=" * (-len(token) % 4))
+            return key.key
+    raise AssertionError("no key reads it")
 
 
 async def test_key_made_by_another_process_is_found(

@@ -15,6 +15,7 @@ from ostro.http import watch
 from ostro.http.shedding import TOO_MANY_WAITING, Places
 from ostro.services.identity.tokens import LIFETIME_US
 from ostro.store.servers import SERVERS
+from ostro.testing.clock import VirtualClock
 from ostro.testing.cloud import ApiClient, TestCloud, open_cloud
 from ostro.testing.served import PATIENCE_S, RawClient, Served, head, serve_cloud
 from ostro.testing.servers import put_server
@@ -41,22 +42,12 @@ class NoSocket:
         yield b""
 
 
-class WallOf:
-    """Wall time that follows a virtual clock; also in worker threads."""
-
-    def __init__(self, clock: MockClock) -> None:
-        self._clock = clock
-
-    def now_us(self) -> int:
-        return 1_700_000_000_000_000 + int(self._clock.current_time() * 1_000_000)
-
-
 async def test_the_natural_end_of_a_token_ends_a_watch(
     tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the second, in virtual time, though nothing happens and no heartbeat is due; and the client is told why."""
     monkeypatch.setattr(watch, "HEARTBEAT_S", 10 * LIFETIME_S)
-    async with open_cloud(tmp_path, clock=WallOf(mock_clock)) as cloud:
+    async with open_cloud(tmp_path, clock=VirtualClock(mock_clock)) as cloud:
         ann = await cloud.add_user("ann", "p1")
         answer = await cloud.gate.answer(NoSocket(ann.token), cloud.gate.find(SERVERS_PATH))  # type: ignore[arg-type]
         heard: list[bytes] = []

@@ -80,7 +80,7 @@ async def test_by_both_ways_in(cloud: TestCloud) -> None:
                     if method == "GET":
                         bodies.append((await client.answer()).json["projects"])
                     else:
-                        assert (await client.everything()).startswith(b"HTTP/1.1 200")
+                        assert b"HTTP/1.1 200" in await client.everything()
     assert bodies[0] == bodies[1] and len(bodies[0]) == 2 * PAGE + 1
 
 

@@ -16,13 +16,20 @@ TOPIC = "identity"
 """Rung by every transaction that can change what a token is worth: caches of tokens forget everything."""
 
 
-def list_fernet_keys(tx: Tx) -> list[str]:
-    """The keys, the one that signs first."""
-    return [row[0] for row in tx.all("SELECT key FROM fernet_keys ORDER BY position DESC")]
+class FernetKey(NamedTuple):
+    """A key, and since when it has been there."""
+
+    key: str
+    created_at_us: int
+
+
+def list_fernet_keys(tx: Tx) -> list[FernetKey]:
+    """The keys, the newest first."""
+    return [FernetKey(*row) for row in tx.all("SELECT key, created_at_us FROM fernet_keys ORDER BY position DESC")]
 
 
 def add_fernet_key(tx: Tx, key: str, keep: int, now_us: int) -> None:
-    """Make ``key`` the signing one, keep the newest ``keep`` for reading."""
+    """Make ``key`` the newest one, and keep so many."""
     row = tx.one("SELECT coalesce(max(position), 0) FROM fernet_keys")
     assert row is not None
     position = int(row[0]) + 1

@@ -1,6 +1,8 @@
-"""A wall clock that stands still until it is told to go on."""
+"""Wall clocks for tests: one that stands still until it is told to go on, and one that follows trio's virtual time."""
 
 from __future__ import annotations
+
+from trio.testing import MockClock
 
 
 class ManualClock:
@@ -15,3 +17,14 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self._now_us += int(seconds * 1_000_000)
+
+
+class VirtualClock:
+    """Wall time that follows a virtual clock of trio's; good in worker threads too."""
+
+    def __init__(self, clock: MockClock, start_us: int = 1_700_000_000_000_000) -> None:
+        self._clock = clock
+        self._start_us = start_us
+
+    def now_us(self) -> int:
+        return self._start_us + int(self._clock.current_time() * 1_000_000)

@@ -3,6 +3,8 @@
 A token holds who, which scope, by which methods, when, and its audit ids; everything else is read from the rows. What the rows said is
 remembered for ``FRESH_S`` and forgotten at once when a transaction rings the identity doorbell, in whichever process, so a
 disabled user or a revoked token is refused within a second everywhere and immediately in the process that made the change.
+
+A new key reads at once and signs only ``SETTLE_US`` later: by then every process has it or looks for it, so rotation fails no call.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ FRESH_S = 1.0
 REMEMBER_MOST = 20_000
 LIFETIME_US = 3600 * 1_000_000
 KEYS_KEPT = 5
+SETTLE_US = 5 * 1_000_000
 TOKEN_MOST_CHARS = 4096
 REFUSED = "The request you have made requires authentication."
 
@@ -122,7 +125,7 @@ class Tokens:
         self._world = world
         self._db = db
         self._fernet: MultiFernet | None = None
-        self._signer: Fernet | None = None
+        self._signers: list[tuple[Fernet, int]] = []
         self._keys_read_at_s = 0.0
         self._actors: OrderedDict[str, tuple[Actor, float]] = OrderedDict()
         self._grants: OrderedDict[Hashable, tuple[Actor, float]] = OrderedDict()
@@ -139,7 +142,7 @@ class Tokens:
     @property
     def has_keys(self) -> bool:
         """Whether the keys have been read. What is forgotten is read again by whoever needs it next."""
-        return self._signer is not None
+        return bool(self._signers)
 
     async def load_keys(self) -> MultiFernet:
         """Read the keys; the first time ever, make one."""
@@ -148,15 +151,20 @@ class Tokens:
             if not keys:
                 await self.rotate()
                 keys = await self._db.read(list_fernet_keys)
-            fernets = [Fernet(key.encode()) for key in keys]
+            self._signers = [(Fernet(key.encode()), created_at_us) for key, created_at_us in keys]
             self._keys_read_at_s = trio.current_time()
-            self._fernet, self._signer = MultiFernet(fernets), fernets[0]
+            self._fernet = MultiFernet([fernet for fernet, _ in self._signers])
         return self._fernet
 
     async def rotate(self) -> None:
-        """Sign with a new key from now on. Older keys go on reading until ``KEYS_KEPT`` newer ones have come."""
+        """Sign with a new key from ``SETTLE_US`` on. Older keys go on reading until ``KEYS_KEPT`` newer ones have come."""
         key = base64.urlsafe_b64encode(self._world.random.getrandbits(256).to_bytes(32, "big")).decode()
         await self._db.run(add_fernet_key, key, KEYS_KEPT, self._world.now_us())
+
+    def _signer(self) -> Fernet:
+        """The newest key that every process knows; of a new cloud, the only one."""
+        settled_us = self._world.now_us() - SETTLE_US
+        return next((key for key, made_us in self._signers if made_us <= settled_us), self._signers[-1][0])
 
     def new_audit_id(self) -> str:
         """A random id as Keystone forms them: 22 characters of URL-safe base64."""
@@ -166,9 +174,8 @@ class Tokens:
     async def issue(self, payload: Payload) -> str:
         """The token of a payload."""
         await self.load_keys()
-        assert self._signer is not None, "load_keys sets it"
         issued_s = payload.issued_at_us // 1_000_000
-        token = self._signer.encrypt_at_time(msgspec.msgpack.encode(payload), issued_s).decode().rstrip("=")
+        token = self._signer().encrypt_at_time(msgspec.msgpack.encode(payload), issued_s).decode().rstrip("=")
         if len(token) > TOKEN_MOST_CHARS:
             raise Forbidden(
                 f"The identity provider puts the user into {len(payload.group_ids)} groups, too many for a token."
@@ -196,8 +203,7 @@ class Tokens:
     async def issue_receipt(self, receipt: Receipt) -> str:
         """The receipt of a login that is not complete."""
         await self.load_keys()
-        assert self._signer is not None, "load_keys sets it"
-        return self._signer.encrypt(RECEIPT_MARK + msgspec.msgpack.encode(receipt)).decode().rstrip("=")
+        return self._signer().encrypt(RECEIPT_MARK + msgspec.msgpack.encode(receipt)).decode().rstrip("=")
 
     async def read_receipt(self, text: str) -> Receipt:
         """A receipt of ours that has not expired. Raises Unauthenticated."""
