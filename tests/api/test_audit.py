@@ -54,6 +54,14 @@ async def test_what_fails_is_not_recorded_and_what_is_refused_is(cloud: TestClou
     assert {event["outcome"] for event in refused.values()} == {"failure"}
 
 
+async def test_what_is_no_deed_of_a_user_leaves_no_record_refused_or_not(cloud: TestCloud) -> None:
+    """A host that shows a wrong key asks again and again: that is the log's, and must not fill what is held for users' refusals."""
+    for path in ("/agent/v1/hosts/h/wishes", "/agent/v1/images/x/data"):
+        assert (await cloud.anonymous.get(path)).status == 401
+    assert (await cloud.as_admin.get("/agent/v1/hosts/h/wishes")).status == 401
+    assert not await records(cloud, outcome="failure")
+
+
 async def test_logins_good_and_bad_are_recorded(cloud: TestCloud) -> None:
     await cloud.add_user("ann", "p1")
     user = {"name": "ann", "domain": {"id": "default"}, "password": "wrong"}

@@ -245,12 +245,20 @@ async def test_what_a_crash_leaves_is_swept(cloud: TestCloud) -> None:
     assert (await cloud.as_admin.get(path)).json["status"] == "queued"
 
 
+PUBLIC = [{"op": "replace", "path": "/visibility", "value": "public"}]
+PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+
+
 async def test_deactivate(cloud: TestCloud) -> None:
     alice = await cloud.add_user("alice", "red")
     path = await make(alice)
     assert (await cloud.as_admin.post(f"{path}/actions/deactivate")).status == 400
     await upload(alice, path, b"x")
-    assert (await alice.post(f"{path}/actions/deactivate")).status == 403
+    for verb in ("deactivate", "reactivate"):
+        assert (await cloud.as_admin.patch(path, PUBLIC, headers=PATCH)).status == 200
+        bob = await cloud.add_user(f"bob-{verb}", "blue")
+        assert (await bob.post(f"{path}/actions/{verb}")).status == 403, "it is seen, and somebody else's"
+        assert (await alice.post(f"{path}/actions/{verb}")).status == 204
     assert (await cloud.as_admin.post(f"{path}/actions/deactivate")).status == 204
     assert (await alice.get(f"{path}/file")).status == 403
     assert (await cloud.as_admin.get(f"{path}/file")).body == b"x"

@@ -56,8 +56,6 @@ async def test_rotation_fails_no_call_of_another_process(
         if step_s == 0.0:
             await one.rotate()
     assert len(keys) > 1, "a new key signs in the end"
-    for database in databases:
-        database.close()
 
 
 def signer_of(token: str, keys: list[FernetKey]) -> str:

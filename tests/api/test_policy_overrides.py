@@ -108,6 +108,44 @@ async def test_rules_about_whose_the_object_is(tmp_path: Path) -> None:
         assert (await cloud.as_admin.get(f"{NETWORKS}/{network}")).status == 200
 
 
+async def test_parts_that_are_administrators_alone_by_default(tmp_path: Path) -> None:
+    """Upstream's names for them too: what is asked for, what is shown, whose."""
+    rules = """
+"publicize_image": "role:member"
+"create_network:shared": "role:member"
+"os_compute_api:servers:detail:get_all_tenants": "role:reader"
+"os_compute_api:os-extended-server-attributes": "role:reader"
+"get_network:provider:network_type": "!"
+"os_compute_api:os-lock-server:unlock:unlock_override": "role:member"
+"""
+    async with cloud_with(tmp_path, rules) as cloud:
+        ann = await cloud.add_user("ann", "blue")
+        image = {"disk_format": "raw", "container_format": "bare", "visibility": "public"}
+        assert (await ann.post("/image/v2/images", image)).status == 201
+        made = await ann.post(NETWORKS, {"network": {"name": "n", "shared": True}})
+        assert made.status == 201
+        await cloud.db.run(put_server, id="t", project_id="p2", host_id="", host_name="h1")
+        path = f"{SERVERS}/detail?all_tenants=1"
+        (shown,) = (await ann.get(path)).json["servers"]
+        assert shown["OS-EXT-SRV-ATTR:host"] == "h1"
+        assert (await ann.get(f"{SERVERS}?all_tenants=1")).status == 403, "the other list has a policy of its own"
+        network = (await cloud.as_admin.get(f"{NETWORKS}/{made.json['network']['id']}")).json["network"]
+        assert "provider:network_type" not in network, "nor administrators"
+    async with open_cloud_without(tmp_path) as cloud:
+        ann = await cloud.login("ann", "ann", "blue")
+        assert (await ann.post("/image/v2/images", image)).status == 403
+        assert (await ann.post(NETWORKS, {"network": {"name": "n", "shared": True}})).status == 403
+        assert (await ann.get(path)).status == 403
+
+
+@asynccontextmanager
+async def open_cloud_without(tmp_path: Path) -> AsyncIterator[TestCloud]:
+    """The same cloud without the operator's rules."""
+    (tmp_path / "policy.yaml").unlink()
+    async with open_cloud(tmp_path, seed=2) as cloud:
+        yield cloud
+
+
 async def test_a_name_that_is_no_policy_is_warned_of(tmp_path: Path) -> None:
     rules = '"os_compute_api:servers:shwo": "!"\n"helper": "role:x"\n"get_network": "rule:helper"\n'
     with structlog.testing.capture_logs() as logs:

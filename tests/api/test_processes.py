@@ -31,7 +31,6 @@ Elsewhere = Callable[[str], ApiClient]
 async def elsewhere(
     cloud: TestCloud,
     open_cloud_database: Callable[[World], Database],
-    nursery: trio.Nursery,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Elsewhere]:
     """Clients of the second process, by their token."""
@@ -39,9 +38,11 @@ async def elsewhere(
     monkeypatch.setattr(tokens, "FRESH_S", FRESH_S)
     world = World(random=random.Random(2))
     database = open_cloud_database(world)
-    await nursery.start(database.serve)
-    app = make_app(Gate(build_cloud(world, database, cloud.cloud.config), check_replies=True))
-    yield lambda token: ApiClient(app, token)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(database.serve)
+        app = make_app(Gate(build_cloud(world, database, cloud.cloud.config), check_replies=True))
+        yield lambda token: ApiClient(app, token)
+        nursery.cancel_scope.cancel()
     database.close()
 
 

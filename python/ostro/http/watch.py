@@ -182,7 +182,8 @@ class Watcher:
         request = self._request
         actor = request.context.actor
         # A policy of the operator's may look at the user.
-        user_id = actor.user_id if self._show.policy in request.cloud.policies else ""
+        policies = request.cloud.policies
+        user_id = actor.user_id if any(name in policies for name in (self._show.policy, *self._show.also)) else ""
         who = (actor.project_id, actor.domain_id, actor.system, actor.roles, user_id)
         return (change.noun, change.id, change.revision, who, request.version, request.base_url)
 

@@ -28,6 +28,7 @@ from ostro.model.context import Context
 from ostro.model.errors import Invalid, Unsupported
 from ostro.services.compute import consoles, power
 from ostro.services.compute.deletion import delete_server
+from ostro.services.compute.servers import UNLOCK
 from ostro.services.compute.visibility import get_server
 from ostro.store.database import Tx
 
@@ -179,7 +180,7 @@ BODY = {
     body=BODY,
     response=ANY_OBJECT,
     actions={name: (action.policy, action.rule) for name, action in ACTIONS.items()},
-    also=CHOOSING,
+    also=CHOOSING | {UNLOCK: Rule.ADMIN},
     summary="Do something with a server; each action has a policy of its own",
 )
 async def act_on_server(req: Request) -> Reply:

@@ -306,8 +306,9 @@ def parse_query(req: Request) -> ServerQuery:
     """The query of a list of servers. Raises Invalid."""
     q = req.query
     admin = req.context.is_admin
+    policy = f"{req.route.policy}:get_all_tenants"
     every = "all_tenants" in q and (q["all_tenants"] == "" or _flag(req, "all_tenants"))
-    project_id = (q.get("project_id") or q.get("tenant_id") or "") if admin else ""
+    project_id = (q.get("project_id") or q.get("tenant_id") or "") if req.context.may_also(policy) else ""
     every = every or (project_id not in ("", req.context.project_id) and "all_tenants" not in q)
     filters, matchers = _text_filters(req)
     filters += _state_filters(req)
@@ -319,7 +320,7 @@ def parse_query(req: Request) -> ServerQuery:
     if any(s.upper() == "DELETED" for s in q.getlist("status")):
         deleted = True
     page = parse_page(req, sort_keys=SORT_KEYS, default_sort=DEFAULT_SORT, filters=filters)
-    return ServerQuery(page, every, project_id, deleted, matchers)
+    return ServerQuery(page, every, project_id, deleted, matchers, policy)
 
 
 def _text_filter(column: str, expression: str) -> Where | Matcher:

@@ -20,6 +20,8 @@ from ostro.store.servers import Server
 _IN_PROGRESS = frozenset(("ACTIVE", "BUILD"))
 _FAULTY = frozenset(("ERROR", "DELETED"))
 _EXTENDED = "OS-EXT-SRV-ATTR:"
+EXTENDED = "os_compute_api:os-extended-server-attributes"
+"""The policy of who sees them."""
 
 
 def server_links(req: Request, server_id: str) -> list[dict[str, str]]:
@@ -147,7 +149,7 @@ def full_view(req: Request, server: Server, details: Details, *, groups: bool = 
         view[f"{_EXTENDED}hostname"] = server.hostname
     if req.at_least(2, 96):
         view["pinned_availability_zone"] = server.zone_asked or None
-    if req.context.is_admin:
+    if req.context.may_also(EXTENDED):
         _add_admins_part(req, view, server, details)
     return view
 

@@ -18,7 +18,7 @@ from ostro.http.compute.server_schemas import (
     ranges,
     update_body,
 )
-from ostro.http.compute.server_views import base_view, brief_view, full_view, server_links
+from ostro.http.compute.server_views import EXTENDED, base_view, brief_view, full_view, server_links
 from ostro.http.compute.service import COMPUTE, ROOT, with_links
 from ostro.http.paging import cut, next_links
 from ostro.http.policy import Rule
@@ -57,13 +57,14 @@ PASSWORD_CHARS = 12
 
 
 def _shows_user_data(req: Request) -> bool:
-    return req.context.is_admin and req.at_least(2, 3)
+    return req.at_least(2, 3) and req.context.may_also(EXTENDED)
 
 
 @COMPUTE.route(
     "GET",
     "/v2.1/servers",
     policy="os_compute_api:servers:index",
+    also={"os_compute_api:servers:index:get_all_tenants": Rule.ADMIN},
     rule=Rule.READER,
     query=LIST_QUERY,
     response=shape({"servers": array(BRIEF)}),
@@ -79,6 +80,7 @@ async def index_servers(req: Request) -> Reply:
     "GET",
     "/v2.1/servers/detail",
     policy="os_compute_api:servers:detail",
+    also={"os_compute_api:servers:detail:get_all_tenants": Rule.ADMIN, EXTENDED: Rule.ADMIN},
     rule=Rule.READER,
     query=LIST_QUERY,
     response=shape({"servers": array(SERVER)}),
@@ -96,6 +98,7 @@ async def detail_servers(req: Request) -> Reply:
     "GET",
     "/v2.1/servers/{server_id}",
     policy="os_compute_api:servers:show",
+    also={EXTENDED: Rule.ADMIN},
     rule=Rule.READER,
     response=shape({"server": SERVER}),
     summary="Show a server",
@@ -151,6 +154,7 @@ for _low, _high in ranges(CREATE_STEPS):
         "POST",
         "/v2.1/servers",
         policy="os_compute_api:servers:create",
+        also={f"os_compute_api:servers:create:{part}": Rule.ADMIN for part in ("forced_host", "zero_disk_flavor")},
         rule=Rule.MEMBER,
         status=202,
         low=_low,

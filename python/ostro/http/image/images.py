@@ -82,10 +82,14 @@ def parse_draft(body: Mapping[str, Any]) -> ImageDraft:
     )
 
 
+PUBLICIZE = {"image:publicize_image": Rule.ADMIN}
+
+
 @IMAGE.route(
     "POST",
     "/v2/images",
     policy="image:add_image",
+    also=PUBLICIZE,
     rule=Rule.MEMBER,
     status=201,
     body=CREATE,
@@ -172,6 +176,7 @@ async def show_image(req: Request) -> Reply:
     "PATCH",
     "/v2/images/{image_id}",
     policy="image:modify_image",
+    also=PUBLICIZE,
     rule=Rule.MEMBER,
     body=PATCH,
     response=IMAGE_SHAPE,
@@ -207,7 +212,7 @@ async def delete_image(req: Request) -> Reply:
     "POST",
     "/v2/images/{image_id}/actions/deactivate",
     policy="image:deactivate",
-    rule=Rule.ADMIN,
+    rule=Rule.MEMBER,
     status=204,
     summary="Keep everybody but administrators from the image's bytes",
 )
@@ -220,7 +225,7 @@ async def deactivate_image(req: Request) -> Reply:
     "POST",
     "/v2/images/{image_id}/actions/reactivate",
     policy="image:reactivate",
-    rule=Rule.ADMIN,
+    rule=Rule.MEMBER,
     status=204,
     summary="Undo a deactivation",
 )

@@ -117,7 +117,7 @@ def network_view(req: Request, view: NetworkView) -> dict[str, Any]:
         "updated_at": iso_z(network.updated_at_us),
         "revision_number": network.revision_number,
     }
-    if req.context.is_admin:
+    if req.context.may_also("network:get_network:provider:network_type"):
         out["provider:network_type"] = network.network_type
         out["provider:physical_network"] = network.physical_network or None
         out["provider:segmentation_id"] = network.segmentation_id or None
@@ -147,6 +147,7 @@ def _spec(item: dict[str, Any]) -> NetworkSpec:
     "GET",
     f"{V2}/networks",
     policy="network:get_network",
+    also={"network:get_network:provider:network_type": Rule.ADMIN},
     rule=Rule.READER,
     response=shape({"networks": array(VIEW)}),
     query=LISTING.query,
@@ -162,6 +163,7 @@ async def list_networks(req: Request) -> Reply:
     "POST",
     f"{V2}/networks",
     policy="network:create_network",
+    also=dict.fromkeys(("network:create_network:shared", "network:create_network:provider:network_type"), Rule.ADMIN),
     rule=Rule.MEMBER,
     status=201,
     body=CREATE,
@@ -178,6 +180,7 @@ async def create_network(req: Request) -> Reply:
     "GET",
     f"{V2}/networks/{{network_id}}",
     policy="network:get_network",
+    also={"network:get_network:provider:network_type": Rule.ADMIN},
     rule=Rule.READER,
     response=shape(SHOWN),
     query={"fields": STRING},
@@ -192,6 +195,7 @@ async def show_network(req: Request) -> Reply:
     "PUT",
     f"{V2}/networks/{{network_id}}",
     policy="network:update_network",
+    also={"network:update_network:shared": Rule.ADMIN},
     rule=Rule.MEMBER,
     body=UPDATE,
     response=shape(SHOWN),

@@ -182,7 +182,7 @@ def check_image(context: Context, flavor: Flavor, image: Image) -> None:
     check_ram(flavor, image)
     if not flavor.disk_gb:
         # No disk of its own means: as large as the image. Nova leaves that to administrators.
-        if not context.is_admin:
+        if not context.may_also("os_compute_api:servers:create:zero_disk_flavor"):
             raise Forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
         return
     size_bytes = max(image.size_bytes, image.virtual_size_bytes)
@@ -269,7 +269,7 @@ def _named_hosts(tx: Tx, context: Context, spec: ServerSpec) -> list[str] | None
     names = [name for name in (forced.partition(":")[0], spec.host) if name]
     if not names:
         return None
-    if not context.is_admin:
+    if not context.may_also("os_compute_api:servers:create:forced_host"):
         raise Forbidden("Policy doesn't allow os_compute_api:servers:create:forced_host to be performed.")
     hosts = HOSTS.list(tx, name=names)
     if len(hosts) < len(set(names)):

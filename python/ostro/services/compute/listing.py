@@ -34,6 +34,8 @@ class ServerQuery:
     deleted: bool | None = False
     """Living ones, deleted ones, or (None) both."""
     matchers: Sequence[Matcher] = ()
+    policy: str = "os_compute_api:servers:index:get_all_tenants"
+    """Who may see every project's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,10 @@ class Details:
 def list_servers(tx: Tx, context: Context, query: ServerQuery) -> list[Server]:
     """A page of servers. Raises Forbidden when the actor asks for more than its own project, or for deleted ones."""
     page = query.page
-    if not context.is_admin:
-        if query.every_project:
-            raise Forbidden("Policy doesn't allow os_compute_api:servers:index:get_all_tenants to be performed.")
-        if query.deleted:
-            raise Forbidden("Only administrators may list deleted instances")
+    if query.every_project and not context.may_also(query.policy):
+        raise Forbidden(f"Policy doesn't allow {query.policy} to be performed.")
+    if query.deleted and not context.is_admin:
+        raise Forbidden("Only administrators may list deleted instances")
     if query.deleted is not None:
         page = page.with_filters(Where("servers.deleted_at_us > 0") if query.deleted else Filter("deleted_at_us", 0))
     if query.project_id:

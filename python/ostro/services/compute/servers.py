@@ -39,13 +39,14 @@ from ostro.store.wishes import find_generation, set_wish
 CAUSE_UNKNOWN = 500
 READY_STATES = (VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED)
 """In these, volumes and ports can be plugged in and pulled out."""
+UNLOCK = "os_compute_api:os-lock-server:unlock:unlock_override"
 ABANDON = "server.abandon"
 """The saga of a server that its host is to be rid of, though it stays as an error."""
 
 
 def lock_free(context: Context, server: Server) -> None:
     """Raise Conflict when the server is locked and the actor can't pass locks."""
-    if server.locked and not context.is_admin:
+    if server.locked and not context.may_also(UNLOCK):
         raise Conflict(f"Instance {server.id} is locked")
 
 

@@ -119,7 +119,7 @@ def check_bounds(image: Image) -> None:
 
 
 def _check_visibility(context: Context, visibility: Visibility) -> None:
-    if visibility is Visibility.PUBLIC and not context.is_admin:
+    if visibility is Visibility.PUBLIC and not context.may_also("image:publicize_image"):
         raise Forbidden("You are not authorized to complete publicize_image action.")
 
 
@@ -185,7 +185,7 @@ def delete_image(tx: Tx, context: Context, image_id: str) -> None:
 
 def set_active(tx: Tx, context: Context, image_id: str, *, active: bool) -> None:
     """Deactivate an image, or make it active again; what is so already stays so. Raises Invalid for one without bytes."""
-    image = get_image(tx, context, image_id)
+    image = get_changeable_image(tx, context, image_id)
     wanted = ImageStatus.ACTIVE if active else ImageStatus.DEACTIVATED
     if image.status not in (ImageStatus.ACTIVE, ImageStatus.DEACTIVATED):
         raise Invalid(f"Image status transition from {image.status} to {wanted} is not allowed")

@@ -58,9 +58,9 @@ def create_networks(tx: Tx, context: Context, specs: Sequence[NetworkSpec]) -> l
 
 def _create_network(tx: Tx, context: Context, spec: NetworkSpec) -> NetworkView:
     project_id = acting_project(context, spec.project_id, "create_network:project_id")
-    if spec.shared and not context.is_admin:
+    if spec.shared and not context.may_also("network:create_network:shared"):
         raise NetworkForbidden("create_network:shared")
-    if spec.segment != SegmentSpec() and not context.is_admin:
+    if spec.segment != SegmentSpec() and not context.may_also("network:create_network:provider:network_type"):
         raise NetworkForbidden("create_network:provider:network_type")
     segment = check_segment(spec.segment)
     ensure_default_group(tx, context, project_id)
@@ -120,7 +120,7 @@ def update_network(
     network = get_own_network(tx, context, network_id, "update_network")
     check_revision(network, expected_revision)
     if "shared" in changes and changes["shared"] != network.shared:
-        if not context.is_admin:
+        if not context.may_also("network:update_network:shared"):
             raise NetworkForbidden("update_network:shared")
         if not changes["shared"]:
             _check_unshared(tx, network)
