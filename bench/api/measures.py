@@ -6,6 +6,7 @@ import statistics
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,14 +143,36 @@ def measure_start(cloud: LocalCloud) -> Iterator[Result]:
 
 
 def measure_tokens(lab: Lab) -> Iterator[Result]:
-    """Issue by password (a returning user) and validate."""
+    """Issue by password (a returning user) and by application credential, validate, and a list of projects."""
     validate = lab.identity.copy()
     validate.headers["X-Subject-Token"] = lab.login.token
-    for connections in (1, 8):
-        load = lab.load(Client(lab.login.auth_url), "/auth/tokens", connections, method="POST", body=lab.login.body())
-        yield Result(f"token.issue.rate.c{connections}", load.rate, "/s")
-        load = lab.load(validate, "/auth/tokens", connections)
-        yield Result(f"token.validate.rate.c{connections}", load.rate, "/s")
+    anybody = Client(lab.login.auth_url)
+    with _application_credential(lab) as credential:
+        for connections in (1, 8, 16):
+            load = lab.load(anybody, "/auth/tokens", connections, method="POST", body=lab.login.body())
+            yield Result(f"token.issue.rate.c{connections}", load.rate, "/s")
+            load = lab.load(anybody, "/auth/tokens", connections, method="POST", body=credential)
+            yield Result(f"token.issue.application_credential.rate.c{connections}", load.rate, "/s")
+            load = lab.load(validate, "/auth/tokens", connections)
+            yield Result(f"token.validate.rate.c{connections}", load.rate, "/s")
+            load = lab.load(lab.identity, "/projects", connections)
+            yield Result(f"project.list.rate.c{connections}", load.rate, "/s")
+
+
+@contextmanager
+def _application_credential(lab: Lab) -> Iterator[dict[str, Any]]:
+    """What signs in by an application credential of ours, which is removed in the end."""
+    shown = lab.identity.copy()
+    shown.headers["X-Subject-Token"] = lab.login.token
+    path = f"/users/{shown.call('GET', '/auth/tokens')['token']['user']['id']}/application_credentials"
+    made = lab.identity.call("POST", path, {"application_credential": {"name": f"bench-{lab.tag}"}})[
+        "application_credential"
+    ]
+    secret = {"id": made["id"], "secret": made["secret"]}
+    try:
+        yield {"auth": {"identity": {"methods": ["application_credential"], "application_credential": secret}}}
+    finally:
+        lab.identity.call("DELETE", f"{path}/{made['id']}")
 
 
 def measure_servers(lab: Lab) -> Iterator[Result]:
