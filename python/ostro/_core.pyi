@@ -251,10 +251,11 @@ class FlowDiff:
 
 @final
 class Switch:
-    """The connection to a local Open vSwitch bridge: a thread that keeps itself connected and the flows as synced.
+    """The connection to a local Open vSwitch bridge: a thread that keeps itself connected, and flows and groups as synced.
 
     DHCP is answered by it. It connects at once and again after every loss; each time it reads the flows, once a
-    sync has said what they should be, and mends what differs. Flows with another cookie are never touched.
+    sync has said what they should be, and mends what differs; groups likewise. Flows with another cookie are never
+    touched, nor groups whose numbers don't begin with 0x6f73.
     """
 
     def __new__(cls, path: str, state: FlowState) -> Switch:
@@ -266,11 +267,19 @@ class Switch:
     def sync(self, diff: FlowDiff) -> int:
         """Carry a difference out; answered by ``synced`` or ``away`` with this ticket. Each can be sent once."""
 
+    def sync_groups(self, groups: Mapping[int, Mapping[str, Any]]) -> int:
+        """Make the groups be exactly these, by number (0 to 65535, to which 0x6f730000 is added); answered like ``sync``.
+
+        ``kind`` (all, select, indirect, failover) and ``buckets``, by number: ``output`` (OpenFlow port), and perhaps ``tunnel_ip``,
+        ``weight`` (of select; 1) and ``watch_port``. Buckets are changed one by one where that is less. Raises ValueError for what
+        is no group, or larger than a message (some 1,000 buckets).
+        """
+
     def audit(self) -> int:
         """Compare the switch with what it should have and mend it; answered by ``audited`` or ``away``."""
 
     def dump(self) -> int:
-        """Read the flows; answered by ``dumped`` or ``away``."""
+        """Read flows and groups; answered by ``dumped`` or ``away``."""
 
     def events(self) -> list[SwitchEvent]:
         """What has happened since the last call."""
@@ -292,11 +301,15 @@ class SwitchEvent:
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Flows added, changed and removed, of ``synced`` and ``refilled``."""
+        """Flows and groups added, changed and removed, of ``synced`` and ``refilled``."""
 
     @property
     def lines(self) -> list[str]:
         """Flows refused (``synced``, ``refilled``), drift (``audited``), why (``disconnected``), name (``port``)."""
+
+    @property
+    def groups(self) -> list[tuple[int, str, list[tuple[int, str]]]]:
+        """Groups of a ``dumped``: number, kind, and each bucket's number with its actions in words."""
 
 # ---- netlink -----------------------------------------------------------------------------------------------------
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import trio
 
 from ostro._core import Bug, Chunker, Corrupt, FlowState, Hasher, HostTable, Request, update_together, verify_chunk
 
@@ -112,3 +116,67 @@ def test_objects_are_shared_by_threads() -> None:
     assert hasher.length == 4 * 50 * 10_000
     assert state.stats()["commits"] == 200
     assert table.how_many(ONE_VCPU) == 50 * 100 - 200
+
+
+IN_EACH_INTERPRETER = """
+from ostro._core import Bug, Hasher, HostTable, Request
+
+table = HostTable()
+for number in range(50):
+    table.set_host(f"h{number}", {"inventories": {"VCPU": {"total": 100}}})
+try:
+    table._panic("in one of several")
+except Bug:
+    pass
+hasher = Hasher("md5", "sha256", "blake3")
+for _ in range(20):
+    hasher.update(b"x" * 100_000)
+hosts = table.place(Request({"resources": {"VCPU": 1}}), seed=7, limit=3).hosts
+print(f"{hosts} {hasher.digests()}\\n", end="", flush=True)
+"""
+WORKERS = """
+import sys, threading
+import _xxsubinterpreters as interpreters
+
+def work():
+    one = interpreters.create()
+    interpreters.run_string(one, sys.argv[1])
+    interpreters.destroy(one)
+
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_workers_of_several_interpreters_have_the_core_to_themselves() -> None:
+    """Interpreters of one process at once, each in a thread of its own, and another process: all find the same, a panic ends none."""
+    environment = {**os.environ, "RUST_BACKTRACE": "0"}
+
+    def said_by(*words: str) -> list[str]:
+        command = [sys.executable, "-c", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    alone = said_by(IN_EACH_INTERPRETER)
+    assert len(alone) == 1 and "'h" in alone[0]
+    assert said_by(WORKERS, IN_EACH_INTERPRETER) == alone * 3
+
+
+async def test_trio_threads_share_the_core_and_the_loop_goes_on() -> None:
+    hashers, turns = [Hasher("md5", "sha256") for _ in range(3)], 0
+
+    async def work(hasher: Hasher) -> None:
+        await trio.to_thread.run_sync(hasher.update, BYTES)
+
+    async with trio.open_nursery() as nursery:
+        for hasher in hashers:
+            nursery.start_soon(work, hasher)
+        while not all(hasher.length for hasher in hashers):
+            await trio.lowlevel.checkpoint()
+            turns += 1
+    assert turns > 1
+    assert len({hasher.hexdigest("sha256") for hasher in hashers}) == 1

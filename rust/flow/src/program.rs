@@ -14,6 +14,7 @@ use crate::wish::Mac;
 const OUTPUT: u16 = 0;
 const PUSH_VLAN: u16 = 17;
 const POP_VLAN: u16 = 18;
+const GROUP: u16 = 22;
 const DEC_TTL: u16 = 24;
 const SET_FIELD: u16 = 25;
 const COPY_FIELD: u16 = 28;
@@ -129,6 +130,12 @@ impl Program {
             body[4..6].copy_from_slice(&NO_BUFFER.to_be_bytes());
         }
         self.action(OUTPUT, &body)
+    }
+
+    /// Gives the packet to a group of the switch.
+    #[must_use]
+    pub fn group(self, number: u32) -> Self {
+        self.action(GROUP, &number.to_be_bytes())
     }
 
     /// Sends the packet out of the port whose number is in the low 16 bits of `field`.

@@ -12,7 +12,8 @@ use crate::directory::{Directory, Stand, Voice};
 use crate::ledger::{Diff, Flow, FlowMap, Ledger, Sink, Unit};
 use crate::numbers::NumberOf;
 use crate::text::Text;
-use crate::view::{Amendment, Uplinks, View};
+use crate::uplinks::Uplinks;
+use crate::view::{Amendment, View};
 use crate::wish::{Id, Router, WishError, parse};
 use crate::words::{FlowInWords, Names, in_words};
 

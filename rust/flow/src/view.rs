@@ -2,11 +2,9 @@
 //!
 //! Changing the view says which units have to be computed anew; computing them is in `compile`.
 
-use core::net::Ipv4Addr;
+use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::Ipv4Net;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::compile::group;
@@ -16,58 +14,8 @@ use crate::numbers::{Numbers, router_zone};
 use crate::router::Face;
 use crate::tables::Lookup;
 use crate::text::Patch;
-use crate::wish::{Direction, Floating, Id, Mac, Network, Peer, Port, Router, SecurityGroup, SegmentType};
-
-/// The port of the switch behind which this host's metadata server listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MetadataPort {
-    /// Its OpenFlow number.
-    pub port: u32,
-    /// Its link-layer address.
-    pub mac: Mac,
-    /// The address that the server listens on.
-    pub address: Ipv4Addr,
-    /// The TCP port that it listens on.
-    pub tcp_port: u16,
-    /// The addresses that guests' requests come from, one for each.
-    pub aliases: Ipv4Net,
-}
-
-/// The switch's ports that aren't guests'.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Uplinks {
-    /// Where metadata requests go.
-    pub metadata: Option<MetadataPort>,
-    /// The VXLAN tunnel port.
-    pub vxlan: Option<u32>,
-    /// The GRE tunnel port.
-    pub gre: Option<u32>,
-    /// The Geneve tunnel port.
-    pub geneve: Option<u32>,
-    /// The patch port to the bridge of each physical network.
-    pub physical: BTreeMap<String, u32>,
-}
-
-/// How frames of a network leave this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carrier {
-    /// By a tunnel port, with this key.
-    Tunnel {
-        /// The OpenFlow number of the port.
-        port: u32,
-        /// The tunnel key.
-        key: u32,
-    },
-    /// By a patch port to a physical network, with this tag.
-    Physical {
-        /// The OpenFlow number of the port.
-        port: u32,
-        /// The VLAN; None for untagged.
-        vlan: Option<u16>,
-    },
-    /// Not at all.
-    None,
-}
+use crate::uplinks::{Carrier, Uplinks};
+use crate::wish::{Direction, Floating, Id, Network, Peer, Port, Router, SecurityGroup, SegmentType};
 
 /// What a group no longer wants, and what it wants anew.
 #[derive(Default)]

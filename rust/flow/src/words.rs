@@ -275,13 +275,20 @@ pub fn instructions(bytes: &[u8], names: &impl Lexicon) -> String {
     for (kind, body) in Blocks(bytes) {
         match (kind, body) {
             (4, [_, _, _, _, actions @ ..]) => {
-                words.extend(Blocks(actions).map(|(kind, body)| action(kind, body, names)));
+                words.push(self::actions(actions, names));
             }
             (1, [table, ..]) => words.push(format!("goto {}", table_name(*table))),
             _ => words.push(format!("instruction {kind} {}", hex(body))),
         }
     }
     if words.is_empty() { "drop".to_owned() } else { words.join(", ") }
+}
+
+/// What actions do, in order.
+#[must_use]
+pub fn actions(bytes: &[u8], names: &impl Lexicon) -> String {
+    let words: Vec<String> = Blocks(bytes).map(|(kind, body)| action(kind, body, names)).collect();
+    words.join(", ")
 }
 
 /// Walks over instructions or actions: type, length of the whole, body.
@@ -311,6 +318,7 @@ fn action(kind: u16, body: &[u8], names: &impl Lexicon) -> String {
         0 => output(body, names),
         17 => Some("push vlan".to_owned()),
         18 => Some("pop vlan".to_owned()),
+        22 => body.first_chunk().map(|number| format!("group {:#x}", u32::from_be_bytes(*number))),
         24 => Some("ttl-1".to_owned()),
         25 if body.starts_with(&[0, 0, 0, 2]) => Some("forget port".to_owned()),
         25 => set_field(body, names),
@@ -421,11 +429,12 @@ mod tests {
             .output_field(register::OUT)
             .output(program::IN_PORT)
             .output(3)
+            .group(0x6f73_0001)
             .goto(Table::Guard);
         assert_eq!(
             does(&program),
             "set network=5, set flags=+from-host, copy arp_spa to arp_tpa, call rules, track then send-filter, commit, \
-             commit source=127.0.0.1 then deliver, output to, answer, output 3, goto guard"
+             commit source=127.0.0.1 then deliver, output to, answer, output 3, group 0x6f730001, goto guard"
         );
         assert_eq!(does(&Program::new()), "drop");
     }
@@ -438,7 +447,7 @@ mod tests {
             let mut nested = vec![0, 4, 0, 8 + bytes.len() as u8, 0, 0, 0, 0];
             nested.extend_from_slice(&bytes);
             let _ = instructions(&nested, &NoNames);
-            for action in [0, 24, 25, 28, 0xffff] {
+            for action in [0, 22, 24, 25, 28, 0xffff] {
                 let _ = super::action(action, &bytes, &NoNames);
             }
         }

@@ -9,6 +9,7 @@ use ostro_flow::program::Program;
 use ostro_flow::tables::Table;
 use ostro_flow::{Change, Directory, Flow, Key};
 use ostro_fuzz::{bent, run};
+use ostro_openflow::group::{Bucket, Group, GroupChange, GroupMap, Kind, apply, diff, group_dump};
 use ostro_openflow::session::{Command, Session};
 use ostro_openflow::wire::{self, Bundle, Message, VERSION, Writer, kind};
 use proptest::collection::vec;
@@ -44,6 +45,14 @@ fn dump() -> Vec<u8> {
     [vec![0, 1, 0, 0, 0, 0, 0, 0], entry].concat()
 }
 
+/// A group as the switch describes it.
+fn group_description() -> Vec<u8> {
+    let mut body = vec![0, 7, 0, 0, 0, 0, 0, 0, 0, 56, 1, 0, 0x6f, 0x73, 0, 1, 0, 40, 0, 0, 0, 0, 0, 0];
+    body.extend_from_slice(&[0, 40, 0, 16, 0, 0, 0, 3, 0, 0, 0, 16, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0]);
+    body.extend_from_slice(&[0, 0, 0, 8, 0, 5, 0, 0, 0, 1, 0, 8, 0, 0, 0, 9]);
+    body
+}
+
 /// A packet-in with a frame of a DHCP discover's size.
 fn packet_in() -> Vec<u8> {
     let mut body = vec![0xff, 0xff, 0xff, 0xff, 0, 60, 1, 0];
@@ -62,7 +71,8 @@ fn port_status() -> Vec<u8> {
 }
 
 fn bodies() -> Vec<Vec<u8>> {
-    vec![dump(), packet_in(), port_status(), vec![0, 0, 0, 1, 0, 5, 0, 3], vec![0, 17, 0, 1, 6, 14, 0, 8]]
+    let (bundle, error) = (vec![0, 0, 0, 1, 0, 5, 0, 3], vec![0, 17, 0, 1, 6, 14, 0, 8]);
+    vec![dump(), packet_in(), port_status(), bundle, error, group_description()]
 }
 
 #[test]
@@ -89,6 +99,41 @@ fn openflow_messages() {
 }
 
 #[test]
+fn openflow_groups() {
+    let mut seeds = vec![group_description()];
+    let mut known = GroupMap::new();
+    assert!(!group_dump(&seeds[0], &mut known).unwrap());
+    let group = known[&1].clone();
+    assert_eq!((group.kind(), group.in_words()), (Kind::Select, vec![(3, "output 7".to_owned())]));
+    let bucket = Bucket::new(&Program::new().output(7));
+    let changes = [
+        GroupChange::Add(1, group),
+        GroupChange::Insert { group: (1, Kind::All), after: Some(3), number: 4, bucket },
+        GroupChange::Take(1, 3),
+        GroupChange::Remove(1),
+    ];
+    seeds.extend(changes.iter().map(|change| {
+        let mut bytes = Vec::new();
+        change.write(&mut bytes);
+        bytes
+    }));
+    run("OpenFlow groups", &bent(seeds), |bytes| {
+        let mut groups = GroupMap::new();
+        let _ = group_dump(&bytes, &mut groups);
+        // Whatever a switch says that it has can be turned into what it should have.
+        let mut mended = groups.clone();
+        apply(&diff(&groups, &known), &mut mended);
+        prop_assert_eq!(&mended, &known);
+        if let Ok(change) = GroupChange::read(&bytes) {
+            let mut again = Vec::new();
+            change.write(&mut again);
+            prop_assert_eq!(GroupChange::read(&again).ok(), Some(change));
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn openflow_matches() {
     let oxm = flow().key.matches().to_vec();
     run("OpenFlow matches", &bent(vec![oxm, dump()]), |bytes| {
@@ -102,7 +147,7 @@ fn openflow_matches() {
 #[test]
 fn openflow_conversations() {
     let kinds = [kind::MULTIPART_REPLY, kind::PACKET_IN, kind::PORT_STATUS, kind::BUNDLE_CONTROL, kind::ERROR];
-    let whole = kinds.into_iter().zip(bodies());
+    let whole = kinds.into_iter().chain([kind::MULTIPART_REPLY]).zip(bodies());
     let seeds: Vec<Vec<u8>> =
         whole.flat_map(|(kind, body)| (1..12).map(move |xid| message(kind, xid, &body))).collect();
     run("OpenFlow conversations", &vec((bent(seeds), any::<bool>()), 1..12), |messages| {
@@ -112,6 +157,8 @@ fn openflow_conversations() {
         session.receive(&message(kind::HELLO, 1, &[]), now).unwrap();
         session.receive(&message(kind::FEATURES_REPLY, 3, &[0; 24]), now).unwrap();
         session.command(Command::Sync { ticket: 1, changes: vec![Change::Add(flow())], fresh_zones: vec![1] });
+        let groups = [(1, Group::new(Kind::All, [(1, Bucket::new(&Program::new().output(1)))].into()).unwrap())].into();
+        session.command(Command::Groups { ticket: 3, groups });
         session.command(Command::Audit { ticket: 2 });
         for (bytes, finish) in messages {
             if session.receive(&bytes, now).is_err() {

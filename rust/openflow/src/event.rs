@@ -3,6 +3,7 @@
 use ostro_flow::words::{self, NoNames};
 use ostro_flow::{Change, Diff};
 
+use crate::group::GroupMap;
 use crate::wire::{HeldFlow, PortStatus};
 
 /// Names one command in the events that answer it.
@@ -23,19 +24,26 @@ pub enum Command {
         /// Tracking zones that begin a new life: their connections are forgotten first.
         fresh_zones: Vec<u16>,
     },
+    /// Have exactly these groups from now on, beside what flows there are.
+    Groups {
+        /// Answered by [`Event::Synced`] or [`Event::Away`].
+        ticket: Ticket,
+        /// All of ours.
+        groups: GroupMap,
+    },
     /// Compare the switch with what it should have, and mend it.
     Audit {
         /// Answered by [`Event::Audited`] or [`Event::Away`].
         ticket: Ticket,
     },
-    /// Read the switch's flows.
+    /// Read the switch's flows and groups.
     Dump {
         /// Answered by [`Event::Dumped`] or [`Event::Away`].
         ticket: Ticket,
     },
 }
 
-/// How many flows were sent, of each kind.
+/// How many flows and groups were sent, of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Counts {
@@ -84,15 +92,17 @@ pub enum Event {
     Audited {
         /// Which command.
         ticket: Ticket,
-        /// One line for each flow, up to a bound.
+        /// One line for each flow, up to a bound, and for each group.
         drift: Vec<String>,
     },
-    /// The flows of the switch.
+    /// What the switch holds.
     Dumped {
         /// Which command.
         ticket: Ticket,
         /// In the order of their keys.
         flows: Vec<HeldFlow>,
+        /// Those of ours.
+        groups: GroupMap,
     },
     /// The switch is away, so a command can't be answered. What it was to have is kept in mind.
     Away {
@@ -106,7 +116,10 @@ pub enum Event {
 impl Command {
     pub(crate) fn ticket(&self) -> Ticket {
         match self {
-            Self::Sync { ticket, .. } | Self::Audit { ticket } | Self::Dump { ticket } => *ticket,
+            Self::Sync { ticket, .. }
+            | Self::Groups { ticket, .. }
+            | Self::Audit { ticket }
+            | Self::Dump { ticket } => *ticket,
         }
     }
 }

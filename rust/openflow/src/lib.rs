@@ -4,13 +4,16 @@
 //! data plane is the kernel's own. The only crate that does I/O; it contains no `unsafe` of its own.
 #![forbid(unsafe_code)]
 
+mod batch;
 mod event;
+pub mod group;
 pub mod link;
 pub mod netlink;
 pub mod reading;
 pub mod session;
 mod throttle;
 pub mod wire;
+mod work;
 
 /// Why a conversation ends.
 #[derive(Debug, thiserror::Error)]

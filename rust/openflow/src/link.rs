@@ -15,6 +15,7 @@ use ostro_flow::{Diff, Directory};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::WireError;
+use crate::group::GroupMap;
 use crate::session::{Command, Event, Session, Ticket};
 
 /// The pause before the first attempt to connect again, doubled with each.
@@ -90,12 +91,17 @@ impl Link {
         self.ask(|ticket| Command::Sync { ticket, changes, fresh_zones })
     }
 
+    /// Has exactly these groups; see [`Command::Groups`].
+    pub fn groups(&mut self, groups: GroupMap) -> Ticket {
+        self.ask(|ticket| Command::Groups { ticket, groups })
+    }
+
     /// Compares and mends; see [`Command::Audit`].
     pub fn audit(&mut self) -> Ticket {
         self.ask(|ticket| Command::Audit { ticket })
     }
 
-    /// Reads the flows; see [`Command::Dump`].
+    /// Reads flows and groups; see [`Command::Dump`].
     pub fn dump(&mut self) -> Ticket {
         self.ask(|ticket| Command::Dump { ticket })
     }

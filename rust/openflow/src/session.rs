@@ -1,9 +1,10 @@
 //! The conversation with a switch, without the socket: bytes and commands in, bytes and events out.
 //!
-//! The session holds the flows that the switch **should** have. It never assumes what the switch has: after every connect it asks,
+//! The session holds the flows and groups that the switch **should** have. It never assumes what the switch has: after every connect it asks,
 //! compares, and sends the difference, in one atomic bundle. From then on each change goes out as its own difference, one bundle at a
-//! time; changes that come while one is under way are sent together afterwards. Before the first [`Command::Sync`] nothing is
-//! compared and nothing sent, so connecting alone changes no flow of a switch that an earlier program has filled.
+//! time; changes that come while one is under way are sent together afterwards. Before the first [`Command::Sync`] no flow is
+//! compared and none sent, so connecting alone changes no flow of a switch that an earlier program has filled; nor any group before the
+//! first [`Command::Groups`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,10 +14,12 @@ use ostro_flow::program::Program;
 use ostro_flow::{Change, Diff, Directory, FlowMap, Question};
 
 use crate::WireError;
+use crate::batch::Batch;
 pub use crate::event::{Command, Counts, Event, Ticket};
-use crate::event::{drift, in_words};
+use crate::group::{self, GroupMap, group_dump};
 use crate::throttle::Throttle;
 use crate::wire::{self, Bundle, COOKIE, COOKIE_MASK, HeldFlow, Message, Writer, kind};
+use crate::work::{Due, Dump, Purpose, Work};
 
 /// A switch that has said nothing for this long is asked whether it is there.
 const QUIET: Duration = Duration::from_secs(5);
@@ -26,20 +29,6 @@ const DEAD: Duration = Duration::from_secs(30);
 const ADVERTISE: Duration = Duration::from_secs(300);
 /// Marks the number of a router where that of a port is expected.
 const ROUTERS: u32 = 1 << 31;
-
-/// Why a bundle is sent, and who waits for it.
-enum Purpose {
-    Sync(Vec<Ticket>),
-    Audit(Ticket, Vec<String>, Vec<Ticket>),
-}
-
-/// What is under way.
-enum Work {
-    /// Reading the flows, to mend them (None), for an audit, or to show them.
-    Dump { xid: u32, flows: Vec<HeldFlow>, audit: Option<Ticket>, show: Option<Ticket> },
-    /// Sending changes: the transaction of the first, and the bundle, unless they go one by one.
-    Send { first_xid: u32, last_xid: u32, bundled: bool, changes: Diff, purpose: Purpose, refused: Vec<String> },
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -52,12 +41,15 @@ enum Phase {
 pub struct Session {
     phase: Phase,
     desired: FlowMap,
-    /// Whether a sync has ever said what the switch should have.
+    desired_groups: GroupMap,
+    /// Whether a sync has ever said which flows the switch should have.
     primed: bool,
+    /// The same of groups.
+    groups_primed: bool,
     /// Whether the switch is known to have it, but for what is queued.
     in_step: bool,
     work: Option<Work>,
-    queue: VecDeque<Command>,
+    queue: VecDeque<Due>,
     received: Vec<u8>,
     out: Writer,
     events: Vec<Event>,
@@ -76,7 +68,9 @@ impl Session {
         Self {
             phase: Phase::Offline,
             desired: FlowMap::default(),
+            desired_groups: GroupMap::new(),
             primed: false,
+            groups_primed: false,
             in_step: false,
             work: None,
             queue: VecDeque::new(),
@@ -116,22 +110,37 @@ impl Session {
                 self.events.push(Event::Away { ticket });
             }
         }
-        for command in std::mem::take(&mut self.queue) {
-            self.events.push(Event::Away { ticket: command.ticket() });
+        for due in std::mem::take(&mut self.queue) {
+            let (Due::Changes { ticket, .. } | Due::Audit(ticket) | Due::Dump(ticket)) = due;
+            self.events.push(Event::Away { ticket });
         }
     }
 
     /// Takes a command. What a sync asks for is kept even while the switch is away.
     pub fn command(&mut self, command: Command) {
-        if let Command::Sync { changes, .. } = &command {
-            apply(changes, &mut self.desired);
-            self.primed = true;
-        }
+        let ticket = command.ticket();
+        let due = match command {
+            Command::Sync { ticket, changes: flows, fresh_zones } => {
+                apply(&flows, &mut self.desired);
+                self.in_step &= self.primed;
+                self.primed = true;
+                Due::Changes { ticket, groups: Vec::new(), flows, fresh_zones }
+            }
+            Command::Groups { ticket, groups: wanted } => {
+                let groups = group::diff(&self.desired_groups, &wanted);
+                self.desired_groups = wanted;
+                self.in_step &= self.groups_primed;
+                self.groups_primed = true;
+                Due::Changes { ticket, groups, flows: Vec::new(), fresh_zones: Vec::new() }
+            }
+            Command::Audit { ticket } => Due::Audit(ticket),
+            Command::Dump { ticket } => Due::Dump(ticket),
+        };
         if self.phase == Phase::Offline {
-            self.events.push(Event::Away { ticket: command.ticket() });
+            self.events.push(Event::Away { ticket });
             return;
         }
-        self.queue.push_back(command);
+        self.queue.push_back(due);
         self.proceed();
     }
 
@@ -247,36 +256,39 @@ impl Session {
     /// Starts what is due, if nothing is under way.
     fn proceed(&mut self) {
         while self.phase == Phase::Ready && self.work.is_none() {
-            if self.primed && !self.in_step {
+            if (self.primed || self.groups_primed) && !self.in_step {
                 self.start_dump(None, None);
                 return;
             }
             match self.queue.pop_front() {
                 None => return,
-                Some(Command::Dump { ticket }) => self.start_dump(None, Some(ticket)),
-                Some(Command::Audit { ticket }) => self.start_dump(Some(ticket), None),
-                Some(Command::Sync { ticket, changes, fresh_zones }) => {
-                    let (tickets, changes) = self.gather(ticket, changes, fresh_zones);
-                    self.send(changes, Purpose::Sync(tickets));
+                Some(Due::Dump(ticket)) => self.start_dump(None, Some(ticket)),
+                Some(Due::Audit(ticket)) => self.start_dump(Some(ticket), None),
+                Some(Due::Changes { ticket, groups, flows, fresh_zones }) => {
+                    let (tickets, flows) = self.gather(ticket, flows, fresh_zones);
+                    self.send(Batch::new(groups, flows), Purpose::Sync(tickets));
                 }
             }
         }
     }
 
     fn start_dump(&mut self, audit: Option<Ticket>, show: Option<Ticket>) {
-        let xid = self.next_xid();
-        self.out.dump_flows(xid);
-        self.work = Some(Work::Dump { xid, flows: Vec::new(), audit, show });
+        let (groups_xid, flows_xid) = (self.next_xid(), self.next_xid());
+        self.out.dump_groups(groups_xid);
+        self.out.dump_flows(flows_xid);
+        let unanswered = vec![groups_xid, flows_xid];
+        let (groups, flows) = (GroupMap::new(), Vec::new());
+        self.work = Some(Work::Dump(Dump { groups_xid, flows_xid, unanswered, groups, flows, audit, show }));
     }
 
-    /// Joins the syncs that stand next in the queue to one.
+    /// Joins the syncs that stand next in the queue to one. Changes of groups keep to themselves: one may undo another.
     fn gather(&mut self, ticket: Ticket, changes: Diff, zones: Vec<u16>) -> (Vec<Ticket>, Diff) {
         let (mut tickets, mut changes) = (vec![ticket], changes);
         self.flush_zones(&zones);
-        while let Some(Command::Sync { .. }) = self.queue.front() {
-            let Some(Command::Sync { ticket, changes: more, fresh_zones }) = self.queue.pop_front() else { break };
+        while matches!(self.queue.front(), Some(Due::Changes { groups, .. }) if groups.is_empty()) {
+            let Some(Due::Changes { ticket, flows, fresh_zones, .. }) = self.queue.pop_front() else { break };
             tickets.push(ticket);
-            changes.extend(more);
+            changes.extend(flows);
             self.flush_zones(&fresh_zones);
         }
         (tickets, changes)
@@ -289,12 +301,12 @@ impl Session {
         }
     }
 
-    /// Takes every sync out of the queue: what they want is among the flows desired.
+    /// Takes all changes out of the queue: what they want is among what is desired.
     fn absorb_syncs(&mut self) -> Vec<Ticket> {
         let mut tickets = Vec::new();
-        for command in std::mem::take(&mut self.queue) {
-            match command {
-                Command::Sync { ticket, fresh_zones, .. } => {
+        for due in std::mem::take(&mut self.queue) {
+            match due {
+                Due::Changes { ticket, fresh_zones, .. } => {
                     tickets.push(ticket);
                     self.flush_zones(&fresh_zones);
                 }
@@ -305,40 +317,55 @@ impl Session {
     }
 
     fn dumped(&mut self, message: &Message<'_>) -> Result<(), WireError> {
-        let Some(Work::Dump { xid, flows, .. }) = &mut self.work else { return Ok(()) };
-        if *xid != message.xid || wire::flow_dump(message.body, flows)? {
-            return Ok(());
+        let Some(Work::Dump(dump)) = &mut self.work else { return Ok(()) };
+        let more = match message.xid {
+            xid if xid == dump.groups_xid => group_dump(message.body, &mut dump.groups)?,
+            xid if xid == dump.flows_xid => wire::flow_dump(message.body, &mut dump.flows)?,
+            _ => true,
+        };
+        if !more {
+            self.answered(message.xid);
         }
-        let Some(Work::Dump { flows, audit, show, .. }) = self.work.take() else { return Ok(()) };
+        Ok(())
+    }
+
+    /// One of the questions of a dump has been answered in full.
+    fn answered(&mut self, xid: u32) {
+        let Some(Work::Dump(dump)) = &mut self.work else { return };
+        dump.unanswered.retain(|unanswered| *unanswered != xid);
+        if !dump.unanswered.is_empty() {
+            return;
+        }
+        let Some(Work::Dump(Dump { groups, mut flows, audit, show, .. })) = self.work.take() else { return };
         if let Some(ticket) = show {
-            let mut flows = flows;
             flows.sort_unstable_by(|a, b| a.flow.key.cmp(&b.flow.key));
-            self.events.push(Event::Dumped { ticket, flows });
-        } else if self.primed {
-            self.mend(flows, audit);
+            self.events.push(Event::Dumped { ticket, flows, groups });
+        } else if self.primed || self.groups_primed {
+            self.mend(&groups, flows, audit);
         } else if let Some(ticket) = audit {
             self.events.push(Event::Audited { ticket, drift: Vec::new() });
         }
         self.proceed();
-        Ok(())
     }
 
     /// Sends what the switch lacks, or has and should not.
-    fn mend(&mut self, flows: Vec<HeldFlow>, audit: Option<Ticket>) {
+    fn mend(&mut self, groups: &GroupMap, flows: Vec<HeldFlow>, audit: Option<Ticket>) {
         let held: FlowMap = flows.into_iter().map(|held| (held.flow.key, held.flow.instructions)).collect();
         let tickets = self.absorb_syncs();
-        let mut changes = diff(&held, &self.desired);
+        let mut changes = if self.primed { diff(&held, &self.desired) } else { Vec::new() };
+        let groups = if self.groups_primed { group::diff(groups, &self.desired_groups) } else { Vec::new() };
         // What goes, goes first: a flow that the switch shows in another shape than ours is then replaced, not lost.
         changes.sort_by_key(|change| !matches!(change, Change::Remove(_)));
+        let changes = Batch::new(groups, changes);
         self.in_step = true;
         let purpose = match audit {
-            Some(ticket) => Purpose::Audit(ticket, drift(&changes), tickets),
+            Some(ticket) => Purpose::Audit(ticket, changes.drift(), tickets),
             None => Purpose::Sync(tickets),
         };
         self.send(changes, purpose);
     }
 
-    fn send(&mut self, changes: Diff, purpose: Purpose) {
+    fn send(&mut self, changes: Batch, purpose: Purpose) {
         if changes.is_empty() {
             self.sent(&changes, purpose, Vec::new());
             return;
@@ -346,17 +373,17 @@ impl Session {
         let id = self.next_xid();
         self.out.bundle(id, id, Bundle::Open);
         let first_xid = self.last_xid.wrapping_add(1);
-        for change in &changes {
+        changes.each(|write| {
             let xid = self.next_xid();
-            self.out.bundle_add(xid, id, change);
-        }
+            self.out.bundle_add(xid, id, write);
+        });
         let last_xid = self.next_xid();
         self.out.bundle(last_xid, id, Bundle::Commit);
         self.work = Some(Work::Send { first_xid, last_xid, bundled: true, changes, purpose, refused: Vec::new() });
     }
 
-    fn sent(&mut self, changes: &[Change], purpose: Purpose, refused: Vec<String>) {
-        let sent = Counts::of(changes);
+    fn sent(&mut self, changes: &Batch, purpose: Purpose, refused: Vec<String>) {
+        let sent = changes.counts();
         let (tickets, audit) = match purpose {
             Purpose::Sync(tickets) => (tickets, None),
             Purpose::Audit(ticket, drift, tickets) => (tickets, Some((ticket, drift))),
@@ -399,6 +426,16 @@ impl Session {
     /// A bundle that fails, fails whole; its changes then go one by one, so that one bad flow holds up no other.
     fn error(&mut self, message: &Message<'_>) -> Result<(), WireError> {
         let (class, code) = wire::error(message.body)?;
+        if let Some(Work::Dump(dump)) = &self.work {
+            // A switch that knows no groups has none; one that won't tell its flows is none for us.
+            if message.xid == dump.flows_xid {
+                return Err(WireError::Unexpected("the switch does not tell its flows"));
+            }
+            if message.xid == dump.groups_xid {
+                self.answered(message.xid);
+            }
+            return Ok(());
+        }
         let Some(Work::Send { first_xid, last_xid, bundled, changes, refused, .. }) = &mut self.work else {
             return Ok(());
         };
@@ -409,8 +446,8 @@ impl Session {
             return Ok(());
         }
         let index = message.xid.wrapping_sub(*first_xid) as usize;
-        if let Some(change) = changes.get(index) {
-            refused.push(format!("{} (error {class}/{code})", in_words(change)));
+        if let Some(change) = changes.words(index) {
+            refused.push(format!("{change} (error {class}/{code})"));
         }
         Ok(())
     }
@@ -418,25 +455,12 @@ impl Session {
     fn send_one_by_one(&mut self) {
         let Some(Work::Send { changes, purpose, .. }) = self.work.take() else { return };
         let first_xid = self.last_xid.wrapping_add(1);
-        for change in &changes {
+        changes.each(|write| {
             let xid = self.next_xid();
-            self.out.flow_mod(xid, change);
-        }
+            write(&mut self.out, xid);
+        });
         let last_xid = self.next_xid();
         self.out.barrier(last_xid);
         self.work = Some(Work::Send { first_xid, last_xid, bundled: false, changes, purpose, refused: Vec::new() });
-    }
-}
-
-impl Work {
-    fn tickets(self) -> Vec<Ticket> {
-        match self {
-            Self::Dump { audit, show, .. } => audit.into_iter().chain(show).collect(),
-            Self::Send { purpose: Purpose::Sync(tickets), .. } => tickets,
-            Self::Send { purpose: Purpose::Audit(ticket, _, mut tickets), .. } => {
-                tickets.push(ticket);
-                tickets
-            }
-        }
     }
 }

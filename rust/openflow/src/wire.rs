@@ -6,6 +6,8 @@ use ostro_flow::Change;
 use ostro_flow::matches::Match;
 use ostro_flow::program::Program;
 
+use crate::group::GroupChange;
+
 pub use crate::reading::{
     HeldFlow, Message, PacketIn, PortStatus, bundle_control, error, flow_dump, packet_in, port_status,
 };
@@ -25,7 +27,9 @@ const ALL_TABLES: u8 = 0xff;
 const OXM: u16 = 1;
 const NICIRA: u32 = 0x2320;
 const NXT_CT_FLUSH_ZONE: u32 = 29;
+const ALL_GROUPS: u32 = 0xffff_fffc;
 pub(crate) const FLOW_DESC: u16 = 1;
+pub(crate) const GROUP_DESC: u16 = 7;
 pub(crate) const MORE: u16 = 1;
 
 /// Message types.
@@ -43,6 +47,7 @@ pub mod kind {
     pub const PORT_STATUS: u8 = 12;
     pub const PACKET_OUT: u8 = 13;
     pub const FLOW_MOD: u8 = 14;
+    pub const GROUP_MOD: u8 = 15;
     pub const MULTIPART_REQUEST: u8 = 18;
     pub const MULTIPART_REPLY: u8 = 19;
     pub const BARRIER_REQUEST: u8 = 20;
@@ -136,13 +141,18 @@ impl Writer {
         self.message(kind::BUNDLE_CONTROL, xid, |out| bundle_head(out, id, what as u16));
     }
 
-    /// Puts a change into a bundle.
-    pub fn bundle_add(&mut self, xid: u32, id: u32, change: &Change) {
+    /// Puts what `message` writes, in the transaction that it is given, into a bundle.
+    pub fn bundle_add(&mut self, xid: u32, id: u32, message: impl FnOnce(&mut Self, u32)) {
         let start = self.bytes.len();
         self.header(kind::BUNDLE_ADD, xid);
         bundle_head(&mut self.bytes, id, 0);
-        self.flow_mod(xid, change);
+        message(self, xid);
         set_length(&mut self.bytes, start);
+    }
+
+    /// Changes one group.
+    pub fn group_mod(&mut self, xid: u32, change: &GroupChange) {
+        self.message(kind::GROUP_MOD, xid, |out| change.write(out));
     }
 
     /// Changes one flow.
@@ -179,6 +189,16 @@ impl Writer {
             out.extend_from_slice(&COOKIE.to_be_bytes());
             out.extend_from_slice(&COOKIE_MASK.to_be_bytes());
             put_match(out, &[]);
+        });
+    }
+
+    /// Asks for every group.
+    pub fn dump_groups(&mut self, xid: u32) {
+        self.message(kind::MULTIPART_REQUEST, xid, |out| {
+            out.extend_from_slice(&GROUP_DESC.to_be_bytes());
+            out.extend_from_slice(&[0; 6]);
+            out.extend_from_slice(&ALL_GROUPS.to_be_bytes());
+            out.extend_from_slice(&[0; 4]);
         });
     }
 
@@ -254,7 +274,7 @@ mod tests {
     #[test]
     fn a_bundled_message_has_the_transaction_of_its_envelope() {
         let mut writer = Writer::default();
-        writer.bundle_add(9, 3, &Change::Remove(flow().key));
+        writer.bundle_add(9, 3, |out, xid| out.flow_mod(xid, &Change::Remove(flow().key)));
         let (message, _) = Message::split(writer.pending()).unwrap().unwrap();
         let (inner, _) = Message::split(&message.body[8..]).unwrap().unwrap();
         assert_eq!((message.xid, inner.xid, inner.kind), (9, 9, kind::FLOW_MOD));

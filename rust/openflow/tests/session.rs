@@ -6,20 +6,29 @@ use std::time::{Duration, Instant};
 
 use ostro_flow::ledger::apply;
 use ostro_flow::matches::Match;
+use ostro_flow::program::Program;
 use ostro_flow::{Change, Diff, Directory, Flow, FlowMap, Key};
+use ostro_openflow::group::{self, Bucket, Group, GroupChange, GroupMap, Kind};
 use ostro_openflow::session::{Command, Counts, Event, Session};
 use ostro_openflow::wire::{COOKIE, Message, VERSION, kind};
 use proptest::prelude::*;
 
-/// A switch: takes bytes, answers in bytes, keeps flows. `refuses` are the tables whose flows it won't have.
+/// A switch: takes bytes, answers in bytes, keeps flows and groups. `refuses` are the tables whose flows it won't have.
 #[derive(Default)]
 struct Switch {
     flows: FlowMap,
-    staged: Diff,
+    groups: GroupMap,
+    staged: Vec<Mod>,
     refuses: Vec<u8>,
     bundle_is_bad: bool,
     bundles: usize,
     flow_mods: usize,
+}
+
+/// One change that it is asked for.
+enum Mod {
+    Flow(Change),
+    Group(GroupChange),
 }
 
 fn message(kind: u8, xid: u32, body: &[u8]) -> Vec<u8> {
@@ -82,24 +91,50 @@ impl Switch {
             kind::FEATURES_REQUEST => answer(kind::FEATURES_REPLY, &[0; 24]),
             kind::ECHO_REQUEST => answer(kind::ECHO_REPLY, asked.body),
             kind::BARRIER_REQUEST => answer(kind::BARRIER_REPLY, &[]),
+            kind::MULTIPART_REQUEST if asked.body[1] == 7 => self.dump_groups(asked.xid),
             kind::MULTIPART_REQUEST => self.dump(asked.xid),
             kind::BUNDLE_ADD => {
-                let change = flow_mod(&asked.body[16..]);
-                self.bundle_is_bad |= self.refuses.contains(&change.key().table());
+                let (inner, _) = Message::split(&asked.body[8..]).unwrap().unwrap();
+                assert_eq!(inner.xid, asked.xid);
+                let change = Self::read(&inner);
+                self.bundle_is_bad |= self.is_refused(&change);
                 self.staged.push(change);
                 Vec::new()
             }
             kind::BUNDLE_CONTROL => self.bundle(asked),
-            kind::FLOW_MOD => {
-                self.flow_mods += 1;
-                let change = flow_mod(asked.body);
-                if self.refuses.contains(&change.key().table()) {
+            kind::FLOW_MOD | kind::GROUP_MOD => {
+                self.flow_mods += usize::from(asked.kind == kind::FLOW_MOD);
+                let change = Self::read(asked);
+                if self.is_refused(&change) {
                     return answer(kind::ERROR, &[0, 5, 0, 3]);
                 }
-                apply(&[change], &mut self.flows);
+                self.carry_out(change);
                 Vec::new()
             }
             _ => Vec::new(),
+        }
+    }
+
+    fn read(asked: &Message<'_>) -> Mod {
+        if asked.kind == kind::GROUP_MOD {
+            return Mod::Group(GroupChange::read(asked.body).unwrap());
+        }
+        Mod::Flow(flow_mod(asked.body))
+    }
+
+    fn is_refused(&self, change: &Mod) -> bool {
+        matches!(change, Mod::Flow(change) if self.refuses.contains(&change.key().table()))
+    }
+
+    /// Like Open vSwitch, it has no group twice and changes none that isn't there.
+    fn carry_out(&mut self, change: Mod) {
+        match change {
+            Mod::Flow(change) => apply(&[change], &mut self.flows),
+            Mod::Group(change) => {
+                let there = self.groups.contains_key(&change.group());
+                assert_eq!(there, !matches!(change, GroupChange::Add(..)), "{change:?}");
+                group::apply(&[change], &mut self.groups);
+            }
         }
     }
 
@@ -112,7 +147,7 @@ impl Switch {
         }
         if commits {
             self.bundles += 1;
-            apply(&std::mem::take(&mut self.staged), &mut self.flows);
+            std::mem::take(&mut self.staged).into_iter().for_each(|change| self.carry_out(change));
         }
         said[5] += 1;
         message(kind::BUNDLE_CONTROL, asked.xid, &said)
@@ -131,9 +166,29 @@ impl Switch {
         parts.iter().enumerate().flat_map(part).collect()
     }
 
+    /// Its groups, one in each part.
+    fn dump_groups(&self, xid: u32) -> Vec<u8> {
+        let part = |(number, group): (&u16, &Group)| {
+            let mut entry = Vec::new();
+            // A description lays buckets out as a group mod does.
+            GroupChange::Add(*number, group.clone()).write(&mut entry);
+            let mut described = vec![0, 7, 0, 1, 0, 0, 0, 0, 0, 0, group.kind() as u8, 0];
+            described.extend_from_slice(&entry[4..10]);
+            described.extend_from_slice(&[0; 6]);
+            described.extend_from_slice(&entry[16..]);
+            let length = described.len() as u16 - 8;
+            described[8..10].copy_from_slice(&length.to_be_bytes());
+            message(kind::MULTIPART_REPLY, xid, &described)
+        };
+        let mut parts: Vec<u8> = self.groups.iter().flat_map(part).collect();
+        parts.extend(message(kind::MULTIPART_REPLY, xid, &[0, 7, 0, 0, 0, 0, 0, 0]));
+        parts
+    }
+
     /// What a crash leaves: nothing.
     fn restart(&mut self) {
         self.flows.clear();
+        self.groups.clear();
         self.hang_up();
     }
 
@@ -288,6 +343,43 @@ fn syncs_that_wait_go_together() {
     assert_eq!(session.take_events().len(), 4);
 }
 
+fn fan(ports: &[u32]) -> Group {
+    let bucket = |port: &u32| (*port, Bucket::new(&Program::new().output(*port)));
+    Group::new(Kind::All, ports.iter().map(bucket).collect()).unwrap()
+}
+
+#[test]
+fn groups_are_kept_as_flows_are() {
+    let (mut session, mut switch, now) = filled();
+    // What an earlier program left is there until somebody says which groups there should be.
+    switch.groups = [(1, fan(&[9])), (5, fan(&[9]))].into();
+    session.command(Command::Audit { ticket: 2 });
+    switch.talk(&mut session, now);
+    assert_eq!(session.take_events(), [Event::Audited { ticket: 2, drift: vec![] }]);
+    let wanted: GroupMap = [(1, fan(&[1, 2, 3])), (2, fan(&[1]))].into();
+    session.command(Command::Groups { ticket: 3, groups: wanted.clone() });
+    switch.talk(&mut session, now);
+    let sent = Counts { added: 1, changed: 1, removed: 1 };
+    assert_eq!(session.take_events(), [Event::Synced { ticket: 3, sent, refused: vec![] }]);
+    assert_eq!((&switch.groups, switch.flows.len()), (&wanted, 2));
+
+    switch.groups = [(1, fan(&[1, 2])), (7, fan(&[1]))].into();
+    session.command(Command::Audit { ticket: 4 });
+    switch.talk(&mut session, now);
+    let drift = ["different: group 1", "missing: group 2", "unwanted: group 7"].map(str::to_owned).into();
+    assert_eq!(session.take_events(), [Event::Audited { ticket: 4, drift }]);
+    assert_eq!(switch.groups, wanted);
+
+    session.disconnected("gone");
+    switch.restart();
+    session.connected(now);
+    switch.talk(&mut session, now);
+    assert_eq!((&switch.groups, switch.flows.len()), (&wanted, 2));
+    session.command(Command::Dump { ticket: 5 });
+    switch.talk(&mut session, now);
+    assert!(matches!(session.take_events().pop(), Some(Event::Dumped { ticket: 5, groups, .. }) if groups == wanted));
+}
+
 #[test]
 fn a_silent_switch_is_asked_and_then_given_up() {
     let (mut session, _, now) = filled();
@@ -300,6 +392,7 @@ fn a_silent_switch_is_asked_and_then_given_up() {
 #[derive(Clone, Debug)]
 enum Step {
     Sync(Vec<(u8, u32, Option<u8>)>),
+    Groups(Vec<(u16, Vec<u32>)>),
     Audit,
     Talk,
     Lose,
@@ -311,6 +404,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let change = (0..3_u8, 0..4_u32, prop::option::weighted(0.7, 0..3_u8));
     let step = prop_oneof![
         4 => prop::collection::vec(change, 0..4).prop_map(Step::Sync),
+        2 => prop::collection::vec((0..4_u16, prop::collection::vec(0..6_u32, 0..5)), 0..4).prop_map(Step::Groups),
         1 => Just(Step::Audit),
         4 => Just(Step::Talk),
         1 => Just(Step::Lose),
@@ -324,7 +418,7 @@ proptest! {
     #[test]
     fn whatever_is_lost_the_switch_ends_with_what_it_should_have(steps in steps()) {
         let (mut session, mut switch, now) = session();
-        let mut desired = FlowMap::default();
+        let (mut desired, mut groups) = (FlowMap::default(), GroupMap::new());
         session.connected(now);
         let mut ticket = 0;
         let mut next = || { ticket += 1; ticket };
@@ -338,6 +432,10 @@ proptest! {
                     let changes: Diff = wanted.iter().map(change).collect();
                     apply(&changes, &mut desired);
                     session.command(sync(next(), changes));
+                }
+                Step::Groups(wanted) => {
+                    groups = wanted.iter().map(|(number, ports)| (*number, fan(ports))).collect();
+                    session.command(Command::Groups { ticket: next(), groups: groups.clone() });
                 }
                 Step::Audit => session.command(Command::Audit { ticket: next() }),
                 Step::Talk => switch.talk(&mut session, now),
@@ -355,9 +453,10 @@ proptest! {
             }
         }
         session.command(sync(next(), vec![]));
+        session.command(Command::Groups { ticket: next(), groups: groups.clone() });
         session.command(Command::Audit { ticket: next() });
         switch.talk(&mut session, now);
-        prop_assert_eq!(&switch.flows, &desired);
+        prop_assert_eq!((&switch.flows, &switch.groups), (&desired, &groups));
         // Every command is answered, once.
         let answered = session.take_events().iter().filter(|event| {
             matches!(event, Event::Synced { .. } | Event::Audited { .. } | Event::Away { .. })

@@ -57,10 +57,14 @@ pub(crate) struct Host {
 pub(crate) struct Block {
     pub(crate) hot: Vec<Hot>,
     pub(crate) cold: Vec<Cold>,
-    /// Which hosts bear a tag, in order of tags. Of a tree, any provider counts.
-    tags: Vec<(TagId, u64)>,
+    /// The tags that a host here bears, in order; of a tree, any provider counts.
+    tags: Vec<TagId>,
+    /// Which hosts bear each.
+    bearers: Vec<u64>,
     pub(crate) metrics: Vec<[f32; LANES]>,
     pub(crate) enabled: u64,
+    /// Hosts that may give a class only in certain amounts, and all that do.
+    pub(crate) stepped: u64,
     pub(crate) maintenance: u64,
     /// Hosts that are more than one provider.
     pub(crate) nested: u64,
@@ -76,8 +80,10 @@ impl Block {
             hot: Vec::new(),
             cold: Vec::new(),
             tags: Vec::new(),
+            bearers: Vec::new(),
             metrics: Vec::new(),
             enabled: 0,
+            stepped: 0,
             maintenance: 0,
             nested: 0,
             celled: 0,
@@ -88,10 +94,19 @@ impl Block {
 
     /// Hosts that bear a tag.
     pub(crate) fn tagged(&self, tag: TagId) -> u64 {
-        match self.tags.binary_search_by_key(&tag, |(known, _)| *known) {
-            Ok(place) => self.tags[place].1,
-            Err(_) => 0,
+        self.tags.binary_search(&tag).map_or(0, |place| self.bearers[place])
+    }
+
+    /// The same, with a guess where the tag stands, made better. Blocks hold much the same traits and zones, in the same places, and
+    /// looking where the block before had one keeps a scan from waiting for a search in each.
+    #[inline]
+    pub(crate) fn tagged_near(&self, tag: TagId, guess: &mut usize) -> u64 {
+        if self.tags.get(*guess) == Some(&tag) {
+            return self.bearers[*guess];
         }
+        let Ok(place) = self.tags.binary_search(&tag) else { return 0 };
+        *guess = place;
+        self.bearers[place]
     }
 
     /// Hosts that bear any of these.
@@ -100,17 +115,20 @@ impl Block {
     }
 
     pub(crate) fn add_tag(&mut self, lane: usize, tag: TagId) {
-        match self.tags.binary_search_by_key(&tag, |(known, _)| *known) {
-            Ok(place) => self.tags[place].1 |= 1 << lane,
-            Err(place) => self.tags.insert(place, (tag, 1 << lane)),
+        match self.tags.binary_search(&tag) {
+            Ok(place) => self.bearers[place] |= 1 << lane,
+            Err(place) => {
+                self.tags.insert(place, tag);
+                self.bearers.insert(place, 1 << lane);
+            }
         }
     }
 
     fn drop_tags(&mut self, lane: usize) {
-        self.tags.retain_mut(|(_, hosts)| {
-            *hosts &= !(1 << lane);
-            *hosts != 0
-        });
+        self.bearers.iter_mut().for_each(|hosts| *hosts &= !(1 << lane));
+        let mut bearers = self.bearers.iter();
+        self.tags.retain(|_| bearers.next().is_some_and(|hosts| *hosts != 0));
+        self.bearers.retain(|hosts| *hosts != 0);
     }
 
     /// Make lanes for a class if there are none.
@@ -163,6 +181,7 @@ impl Block {
         self.drop_tags(lane);
         let clear = !(1 << lane);
         self.enabled &= clear;
+        self.stepped &= clear;
         self.maintenance &= clear;
         self.nested &= clear;
         self.celled &= clear;
@@ -182,7 +201,7 @@ impl Block {
     }
 
     pub(crate) fn tag_bytes(&self) -> usize {
-        self.tags.capacity() * size_of::<(TagId, u64)>()
+        self.tags.capacity() * size_of::<TagId>() + self.bearers.capacity() * size_of::<u64>()
     }
 
     pub(crate) fn set_metric(&mut self, metric: ClassId, lane: usize, value: f32) {

@@ -24,8 +24,8 @@ pub(crate) const NO_SCORE: f32 = f32::NEG_INFINITY;
 /// `exempt` says, for each ask, which hosts may take it from a provider outside their tree.
 #[inline(always)]
 pub(crate) fn score_block(block: &Block, shape: &Shape, eligible: u64, exempt: &[u64], out: &mut [f32; LANES]) {
-    *out = [NO_SCORE; LANES];
     if eligible == 0 || shape.asks.iter().zip(exempt).any(|(ask, exempt)| !offered(block, ask.class, *exempt)) {
+        *out = [NO_SCORE; LANES];
         return;
     }
     for strip in 0..LANES / STRIP {

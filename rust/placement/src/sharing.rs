@@ -29,6 +29,11 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
+    /// Nothing is within anybody's reach.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.providers.is_empty()
+    }
+
     pub(crate) fn new<'a>(shape: &Shape, shared: impl Iterator<Item = &'a Provider>) -> Self {
         let mut reach = Self { asks: vec![Vec::new(); shape.asks.len()], providers: Vec::new() };
         for provider in shared {

@@ -7,16 +7,19 @@ use rustc_hash::FxHashMap;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ClassId(pub(crate) u32);
 
-/// A trait, an aggregate or a zone.
+/// A trait, a zone or an aggregate: they sort in that order, so that the many aggregates stand behind what all blocks share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct TagId(pub(crate) u32);
+
+/// Where a tag's number says of which kind it is.
+const KIND_SHIFT: u32 = 30;
 
 /// What a tag's name means. Names of different kinds never meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum TagKind {
     Trait,
-    Aggregate,
     Zone,
+    Aggregate,
 }
 
 impl ClassId {
@@ -35,7 +38,6 @@ pub(crate) struct Symbols {
     classes: Arc<FxHashMap<Arc<str>, ClassId>>,
     class_names: Arc<Vec<Arc<str>>>,
     tags: Arc<[FxHashMap<Arc<str>, TagId>; 3]>,
-    tag_count: u32,
     metrics: Arc<FxHashMap<Arc<str>, ClassId>>,
 }
 
@@ -74,8 +76,7 @@ impl Symbols {
         if known != TagId::UNKNOWN {
             return known;
         }
-        let id = TagId(self.tag_count);
-        self.tag_count += 1;
+        let id = TagId((kind as u32) << KIND_SHIFT | self.tags[kind as usize].len() as u32);
         Arc::make_mut(&mut self.tags)[kind as usize].insert(name.into(), id);
         id
     }

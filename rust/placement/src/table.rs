@@ -377,7 +377,9 @@ fn write_root(block: &mut Block, lane: usize, spec: &HostSpec, symbols: &mut Sym
         cold.capacity[lane] = stock.capacity;
         (cold.min[lane], cold.max[lane], cold.step[lane]) = (unit(stock.min), unit(stock.max), unit(stock.step));
         cold.present = with_bit(cold.present, lane, true);
-        cold.stepped = with_bit(cold.stepped, lane, stock.min > 1 || stock.step > 1);
+        let stepped = stock.min > 1 || stock.step > 1;
+        cold.stepped = with_bit(cold.stepped, lane, stepped);
+        block.stepped |= u64::from(stepped) << lane;
         block.settle(stock.class, lane);
     }
 }

@@ -17,6 +17,7 @@ use crate::block::{Block, LANES, lanes, with_bit};
 use crate::kernel::{NO_KEY, NO_SCORE, Seed, any_above, best_score, keys, score_block, score_lane, wide};
 use crate::shape::{Ask, Shape};
 use crate::sharing::Reach;
+use crate::symbols::TagId;
 
 /// A best key that hasn't been computed.
 const UNKNOWN_KEY: i64 = i64::MAX;
@@ -50,21 +51,31 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn new(shape: Arc<Shape>, reach: Reach, blocks: &[Arc<Block>], version: u64) -> Self {
-        let mut view = Self {
+    pub(crate) fn new(shape: Arc<Shape>) -> Self {
+        Self {
             shape,
-            reach,
-            version,
+            reach: Reach::default(),
+            version: 0,
             asked_at: 0,
-            scores: Vec::with_capacity(blocks.len()),
-            best: Vec::with_capacity(blocks.len()),
-            eligible: Vec::with_capacity(blocks.len()),
+            scores: Vec::new(),
+            best: Vec::new(),
+            eligible: Vec::new(),
             ruled_out: Vec::new(),
             best_keys: Vec::new(),
             seed: None,
-        };
-        view.grow(blocks);
-        view
+        }
+    }
+
+    /// Look at every block anew, perhaps for another shape.
+    pub(crate) fn begin(&mut self, shape: Arc<Shape>, reach: Reach, blocks: &[Arc<Block>], version: u64) {
+        self.scores.clear();
+        self.best.clear();
+        self.eligible.clear();
+        self.ruled_out.clear();
+        self.reach = reach;
+        self.version = version;
+        self.shape = shape;
+        self.grow(blocks);
     }
 
     /// Look at blocks that are new.
@@ -77,13 +88,19 @@ impl View {
         self.best.resize(blocks.len(), NO_SCORE);
         self.eligible.resize(blocks.len(), 0);
         self.seed = None;
-        let mut exempt = Vec::new();
+        // First who could do at all: little is read of each block then, and the processor reads several at once.
+        let mut guesses = Guesses::default();
+        for (at, block) in blocks.iter().enumerate().skip(seen) {
+            self.eligible[at] = eligible(block, &self.shape, &self.reach, &mut guesses);
+        }
+        let mut exempt = vec![0; self.shape.asks.len()];
         wide(
             #[inline(always)]
             || {
                 for (at, block) in blocks.iter().enumerate().skip(seen) {
-                    self.eligible[at] = eligible(block, &self.shape, &self.reach);
-                    self.reach.exempt(block, &mut exempt);
+                    if !self.reach.is_empty() {
+                        self.reach.exempt(block, &mut exempt);
+                    }
                     score_block(block, &self.shape, self.eligible[at], &exempt, &mut self.scores[at]);
                     self.best[at] = best_score(&self.scores[at]);
                 }
@@ -96,7 +113,7 @@ impl View {
         let (at, lane) = (slot as usize / LANES, slot as usize % LANES);
         let block = &blocks[at];
         if whole {
-            let now = eligible(block, &self.shape, &self.reach);
+            let now = eligible(block, &self.shape, &self.reach, &mut Guesses::default());
             self.eligible[at] = with_bit(self.eligible[at], lane, now >> lane & 1 == 1);
         }
         let score = if self.eligible[at] >> lane & 1 == 0 {
@@ -278,7 +295,7 @@ impl Gathered {
 
 /// The score of one host without a view.
 pub(crate) fn judge(block: &Block, shape: &Shape, reach: &Reach, lane: usize) -> f32 {
-    if eligible(block, shape, reach) >> lane & 1 == 0 {
+    if eligible(block, shape, reach, &mut Guesses::default()) >> lane & 1 == 0 {
         return NO_SCORE;
     }
     let mut exempt = Vec::new();
@@ -286,27 +303,49 @@ pub(crate) fn judge(block: &Block, shape: &Shape, reach: &Reach, lane: usize) ->
     score_lane(block, shape, lane, &exempt)
 }
 
+/// Where the tags of a shape stood in the block before, in the order in which [`eligible`] asks for them.
+#[derive(Default)]
+struct Guesses {
+    places: Vec<usize>,
+    next: usize,
+}
+
+impl Guesses {
+    fn tagged(&mut self, block: &Block, tag: TagId) -> u64 {
+        if self.next == self.places.len() {
+            self.places.push(0);
+        }
+        self.next += 1;
+        block.tagged_near(tag, &mut self.places[self.next - 1])
+    }
+
+    fn tagged_any(&mut self, block: &Block, tags: &[TagId]) -> u64 {
+        tags.iter().fold(0, |hosts, tag| hosts | self.tagged(block, *tag))
+    }
+}
+
 /// Which hosts of a block could do if they have room. Of trees, and of hosts within reach of shared providers,
 /// only what is necessary is asked.
-fn eligible(block: &Block, shape: &Shape, reach: &Reach) -> u64 {
+fn eligible(block: &Block, shape: &Shape, reach: &Reach, guesses: &mut Guesses) -> u64 {
+    guesses.next = 0;
     let reached = reach.reached(block);
     let loose = block.nested | reached;
     let mut eligible = block.enabled;
     if let Some(zone) = shape.zone {
-        eligible &= block.tagged(zone);
+        eligible &= guesses.tagged(block, zone);
     }
     for any in &shape.root_traits.any_of {
-        eligible &= block.tagged_any(any);
+        eligible &= guesses.tagged_any(block, any);
     }
     for any in &shape.traits.any_of {
-        eligible &= block.tagged_any(any) | reach.reached_with(block, any);
+        eligible &= guesses.tagged_any(block, any) | reach.reached_with(block, any);
     }
     for any in &shape.aggregates.any_of {
-        eligible &= block.tagged_any(any) | reached;
+        eligible &= guesses.tagged_any(block, any) | reached;
     }
     let forbidden = [&shape.traits, &shape.aggregates, &shape.root_traits];
     for tag in forbidden.iter().flat_map(|tags| tags.none_of.iter()) {
-        eligible &= !block.tagged(*tag) | loose;
+        eligible &= !guesses.tagged(block, *tag) | loose;
     }
     if shape.isolate {
         eligible &= loose;
@@ -315,9 +354,11 @@ fn eligible(block: &Block, shape: &Shape, reach: &Reach) -> u64 {
         eligible &= block.celled;
     }
     let cold = |ask: &Ask| block.cold.get(ask.class.0 as usize).map_or(0, |cold| cold.stepped);
-    let stepped = shape.asks.iter().fold(0, |hosts, ask| hosts | cold(ask));
-    let bad = lanes(eligible & stepped & !loose).filter(|lane| !in_units(block, shape, *lane));
-    eligible &= !bad.fold(0, |bad, lane| bad | 1 << lane);
+    if eligible & block.stepped != 0 {
+        let stepped = shape.asks.iter().fold(0, |hosts, ask| hosts | cold(ask));
+        let bad = lanes(eligible & stepped & !loose).filter(|lane| !in_units(block, shape, *lane));
+        eligible &= !bad.fold(0, |bad, lane| bad | 1 << lane);
+    }
     for (metric, limit) in &shape.limits {
         let over = |lane: &usize| block.metric(*metric, *lane) > limit.value();
         eligible &= !lanes(eligible).filter(over).fold(0, |bad, lane| bad | 1 << lane);

@@ -46,17 +46,16 @@ impl Views {
         let now = self.base + self.log.len() as u64;
         let reach = reach(shape, blocks, sharing);
         let Some(at) = self.by_shape.get(shape).copied() else {
-            let mut view = View::new(shape.clone(), reach, blocks, now);
-            view.asked_at = self.calls;
-            return self.add(view);
+            let at = self.room_for(shape);
+            self.views[at].begin(shape.clone(), reach, blocks, now);
+            self.views[at].asked_at = self.calls;
+            return at;
         };
         let view = &mut self.views[at];
         view.asked_at = self.calls;
         let missed = now - view.version;
         if view.reach != reach || view.version < self.base || missed as usize > blocks.len() * LANES / 8 {
-            let calls = self.calls;
-            *view = View::new(view.shape.clone(), reach, blocks, now);
-            view.asked_at = calls;
+            view.begin(shape.clone(), reach, blocks, now);
             return at;
         }
         view.grow(blocks);
@@ -71,19 +70,18 @@ impl Views {
         at
     }
 
-    fn add(&mut self, view: View) -> usize {
-        let shape = view.shape.clone();
+    /// A view that may be made this shape's: a new one, or the one asked longest ago, whose memory is used again.
+    fn room_for(&mut self, shape: &Arc<Shape>) -> usize {
         let at = if self.views.len() < VIEWS_MAX {
-            self.views.push(view);
+            self.views.push(View::new(shape.clone()));
             self.views.len() - 1
         } else {
             let oldest = self.views.iter().enumerate().min_by_key(|(_, view)| view.asked_at);
             let at = oldest.map_or(0, |(at, _)| at);
-            let before = std::mem::replace(&mut self.views[at], view);
-            self.by_shape.remove(&before.shape);
+            self.by_shape.remove(&self.views[at].shape);
             at
         };
-        self.by_shape.insert(shape, at);
+        self.by_shape.insert(shape.clone(), at);
         at
     }
 

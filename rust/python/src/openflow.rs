@@ -1,16 +1,81 @@
 //! Binds the openflow crate: `Switch` and `SwitchEvent`.
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use ostro_flow::field::Field;
+use ostro_flow::program::Program;
+use ostro_openflow::group::{Bucket, Group, Kind};
 use ostro_openflow::link::Link;
 use ostro_openflow::session::{Counts, Event};
 use ostro_openflow::wire::HeldFlow;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
+use pythonize::depythonize;
+use serde::Deserialize;
 
 use crate::error::guarded;
 use crate::flow::{FlowDiff, FlowState};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum KindSpec {
+    All,
+    Select,
+    Indirect,
+    Failover,
+}
+
+impl From<KindSpec> for Kind {
+    fn from(spec: KindSpec) -> Self {
+        match spec {
+            KindSpec::All => Self::All,
+            KindSpec::Select => Self::Select,
+            KindSpec::Indirect => Self::Indirect,
+            KindSpec::Failover => Self::Failover,
+        }
+    }
+}
+
+const fn one() -> u16 {
+    1
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BucketSpec {
+    output: u32,
+    #[serde(default)]
+    tunnel_ip: Option<Ipv4Addr>,
+    #[serde(default = "one")]
+    weight: u16,
+    #[serde(default)]
+    watch_port: Option<u32>,
+}
+
+impl From<BucketSpec> for Bucket {
+    fn from(spec: BucketSpec) -> Self {
+        let towards = spec.tunnel_ip.map_or_else(Program::new, |ip| Program::new().set_v4(Field::TunDst, ip));
+        Self { weight: spec.weight, watch_port: spec.watch_port, ..Self::new(&towards.output(spec.output)) }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GroupSpec {
+    kind: KindSpec,
+    buckets: BTreeMap<u32, BucketSpec>,
+}
+
+fn group((number, spec): (u16, GroupSpec)) -> PyResult<(u16, Group)> {
+    let buckets = spec.buckets.into_iter().map(|(number, bucket)| (number, bucket.into())).collect();
+    let group = Group::new(spec.kind.into(), buckets);
+    Ok((number, group.map_err(|error| PyValueError::new_err(format!("group {number}: {error}")))?))
+}
+
+type GroupInWords = (u16, &'static str, Vec<(u32, String)>);
 
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "ostro._core")]
@@ -42,6 +107,13 @@ impl Switch {
     fn sync(&self, diff: &FlowDiff) -> PyResult<u64> {
         let (changes, fresh_zones) = diff.take()?;
         self.with(|link| Ok(link.sync(changes, fresh_zones)))
+    }
+
+    fn sync_groups(&self, groups: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let specs: BTreeMap<u16, GroupSpec> =
+            depythonize(groups).map_err(|error| PyValueError::new_err(format!("groups: {error}")))?;
+        let groups = specs.into_iter().map(group).collect::<PyResult<_>>()?;
+        self.with(|link| Ok(link.groups(groups)))
     }
 
     fn audit(&self) -> PyResult<u64> {
@@ -125,6 +197,12 @@ impl SwitchEvent {
             Event::Port(port) => vec![port.name.clone()],
             Event::Connected | Event::Dumped { .. } | Event::Away { .. } => Vec::new(),
         }
+    }
+
+    #[getter]
+    fn groups(&self) -> Vec<GroupInWords> {
+        let Event::Dumped { groups, .. } = &self.event else { return Vec::new() };
+        groups.iter().map(|(number, group)| (*number, group.kind().name(), group.in_words())).collect()
     }
 
     fn __repr__(&self) -> String {

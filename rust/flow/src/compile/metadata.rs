@@ -13,7 +13,8 @@ use crate::ledger::Sink;
 use crate::matches::ip_proto;
 use crate::program::{IN_PORT, Program};
 use crate::tables::{Table, register};
-use crate::view::{MetadataPort, View};
+use crate::uplinks::MetadataPort;
+use crate::view::View;
 use crate::wish::{Mac, Network, Port};
 
 /// The link-layer address under which guests appear to the host.

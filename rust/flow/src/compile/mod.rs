@@ -15,7 +15,8 @@ use crate::ledger::{Sink, Unit};
 use crate::matches::Match;
 use crate::program::Program;
 use crate::tables::{ct_state, flag, register};
-use crate::view::{Carrier, View};
+use crate::uplinks::Carrier;
+use crate::view::View;
 use crate::wish::{Direction, Id, Network};
 
 pub use metadata::alias;

@@ -11,7 +11,8 @@ use crate::ledger::Sink;
 use crate::matches::ip_proto;
 use crate::program::{CONTROLLER, IN_PORT, Program, VLAN_PRESENT};
 use crate::tables::{Table, flag, register};
-use crate::view::{Carrier, View};
+use crate::uplinks::Carrier;
+use crate::view::View;
 use crate::wish::{AddressPair, Id, Mac, Network};
 
 /// Where guests look for their metadata.

@@ -10,7 +10,8 @@ use crate::ledger::Sink;
 use crate::matches::{Match, eth_type};
 use crate::program::Program;
 use crate::tables::{Lookup, Table, register, remote_key};
-use crate::view::{Carrier, View};
+use crate::uplinks::Carrier;
+use crate::view::View;
 use crate::wish::Id;
 
 pub fn flows(view: &View, id: &Id, sink: &mut Sink) {

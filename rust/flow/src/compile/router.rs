@@ -12,7 +12,8 @@ use crate::matches::{Match, eth_type, ip_proto};
 use crate::program::{CONTROLLER, IN_PORT, Learn, Learnt, Nat, Program};
 use crate::router::{Face, Gateway, Router};
 use crate::tables::{Table, ct_state, flag, register};
-use crate::view::{Carrier, View};
+use crate::uplinks::Carrier;
+use crate::view::View;
 use crate::wish::{Id, Mac, Network};
 
 const ECHO: [(u8, u8); 2] = [(8, 0), (128, 129)];
