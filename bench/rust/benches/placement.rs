@@ -110,14 +110,14 @@ fn decisions() {
         let (value, floor, _) = decide(10_000, DECISIONS, |at| request(at % 24));
         figure.tell(value, floor);
     }
-    let figure = Figure::new("placement.decision_new_shape.p99", "us");
+    let new = |at: usize| {
+        let mut request = request(at % 24);
+        request.resources.insert("DISK_GB".to_owned(), 1 + at as i64 % 1000);
+        request.resources.insert("MEMORY_MB".to_owned(), 1024 + at as i64);
+        request
+    };
+    let figure = Figure::promised("placement.decision_new_shape.p99", "us", 50.0);
     if wanted(figure.name) {
-        let new = |at: usize| {
-            let mut request = request(at % 24);
-            request.resources.insert("DISK_GB".to_owned(), 1 + at as i64 % 1000);
-            request.resources.insert("MEMORY_MB".to_owned(), 1024 + at as i64);
-            request
-        };
         let (value, floor, middle) = decide(10_000, DECISIONS / 4, new);
         figure.tell(value, floor);
         Figure::new("placement.decision_new_shape.p50", "us").tell(middle, floor);
@@ -125,6 +125,11 @@ fn decisions() {
     let figure = Figure::promised("placement.decision_100k_hosts.p99", "us", 500.0);
     if wanted(figure.name) {
         let (value, floor, _) = decide(100_000, DECISIONS / 4, |at| request(at % 24));
+        figure.tell(value, floor);
+    }
+    let figure = Figure::promised("placement.decision_new_shape_100k_hosts.p99", "us", 500.0);
+    if wanted(figure.name) {
+        let (value, floor, _) = decide(100_000, DECISIONS / 20, new);
         figure.tell(value, floor);
     }
 }
