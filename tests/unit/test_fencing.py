@@ -66,6 +66,18 @@ async def wish_server(db: Database) -> str:
     return host_id
 
 
+async def test_a_name_is_one_host_in_upper_and_lower_case(db: Database) -> None:
+    first = await register(db)
+    again = await register(db, name="HOST-A", incarnation="two")
+    assert again.host_id == first.host_id
+    host = await db.read(find)
+    assert (host.name, host.incarnation) == ("host-a", "two")
+    other = Speaker("two", 1, name="Host-a")
+    assert (await db.read(check_speaker, host.id, other)).id == host.id
+    with pytest.raises(NotFound):
+        await db.read(check_speaker, host.id, Speaker("two", 1, name="host-b"))
+
+
 @pytest.mark.parametrize("server_id", ["", SERVER])
 async def test_a_host_that_fences_itself_is_fenced_by_silence(db: Database, server_id: str) -> None:
     host_id = await wish_server(db)

@@ -97,6 +97,19 @@ async def test_a_host_is_replaced_only_by_a_token_of_its_name(db: Database) -> N
     assert await is_good(db, new) and not await is_good(db, old)
 
 
+async def test_names_are_one_in_upper_and_lower_case(db: Database) -> None:
+    """Where hosts check each other's certificates, they are: nobody may get a second one of a name by writing it otherwise."""
+    await db.run(create_token, context(), "any", expires_s=HOUR_S, uses=5)
+    old = await redeem(db, "any", "host-a", "key-1")
+    with pytest.raises(Conflict, match="There is a host HOST-A"):
+        await redeem(db, "any", "HOST-A", "key-2")
+    assert await is_good(db, Speaker(name="Host-A", serial=old.serial))
+    assert await is_good(db, await redeem(db, "any", "Host-A", "key-1")), "the same key by the same token is the same"
+    await db.run(create_token, context(), "own", expires_s=HOUR_S, uses=1, host_name="HOST-a")
+    new = await redeem(db, "own", "host-A", "key-2")
+    assert await is_good(db, new) and not await is_good(db, old)
+
+
 async def test_a_revoked_token_lets_nobody_in(db: Database) -> None:
     token = await db.run(create_token, context(), "secret", expires_s=HOUR_S, uses=9)
     host = await redeem(db, "secret", "a", "key-a")

@@ -49,10 +49,14 @@ FindAwaited = Callable[[ServerWish], Sequence[Key]]
 _RUNS = (Power.ON, Power.PAUSED)
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How an attempt of this agent's has ended: well, or with a reason."""
+@dataclass
+class Attempt:
+    """One attempt to send a server, as far as this agent knows of it. ``over`` with a reason is one that failed."""
 
+    migration_id: str
+    since_s: float
+    sending: bool = False
+    over: bool = False
     reason: str = ""
 
 
@@ -63,9 +67,8 @@ class Moves:
         self._host = host
         self._make_spec = make_spec
         self._find_awaited = find_awaited
-        self._ended: dict[str, Ended] = {}
-        self._started_s: dict[str, float] = {}
-        self._sending: set[str] = set()
+        self._attempts: dict[str, Attempt] = {}
+        """By server: it goes one way at a time."""
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -73,6 +76,16 @@ class Moves:
         async with trio.open_nursery() as self._nursery:
             await self._host.disks.run()
             await trio.sleep_forever()
+
+    def forget(self, server_id: str) -> None:
+        """The server doesn't move from here, or not any more. One that is being sent is remembered until that is over."""
+        attempt = self._attempts.get(server_id)
+        if attempt is not None and not attempt.sending:
+            del self._attempts[server_id]
+
+    def _attempt_of(self, server_id: str, going: GoingWish) -> Attempt | None:
+        found = self._attempts.get(server_id)
+        return found if found is not None and found.migration_id == going.migration_id else None
 
     # ---- coming ----------------------------------------------------------------------------------------------------
 
@@ -135,10 +148,11 @@ class Moves:
         """Send the guest, once, and look after it until that is over."""
         if have is not None and have.moving:
             return await self._look_after(held, wish, going, have)
-        if going.migration_id in self._sending:
+        attempt = self._attempts.get(wish.id)
+        if attempt is not None and attempt.sending:
             return LOOK_AGAIN_S
         if have is None or have.power not in _RUNS or have.memo.move == going.migration_id:
-            self._report(held, have, self._outcome(going, have))
+            self._report(held, have, self._outcome(wish.id, going, have))
             return None
         if going.abort:
             self._report(held, have, MigrationReport(going.migration_id, MigrationState.CANCELLED, "It was aborted."))
@@ -147,9 +161,8 @@ class Moves:
         await self._host.hypervisor.note(wish.id, msgspec.structs.replace(have.memo, move=going.migration_id))
         self._host.world.faults.hit("agent.server.going")
         assert self._nursery is not None, "the keeper runs"
-        self._sending.add(going.migration_id)
-        self._started_s[going.migration_id] = trio.current_time()
-        self._nursery.start_soon(self._attempt, wish.id, going)
+        attempt = self._attempts[wish.id] = Attempt(going.migration_id, trio.current_time(), sending=True)
+        self._nursery.start_soon(self._attempt, wish.id, going, attempt)
         self._report(held, have, MigrationReport(going.migration_id, MigrationState.RUNNING))
         return LOOK_AGAIN_S
 
@@ -164,24 +177,26 @@ class Moves:
         self._report(held, have, MigrationReport(going.migration_id, MigrationState.RUNNING), offer=offer)
         return None
 
-    async def _attempt(self, server_id: str, going: GoingWish) -> None:
+    async def _attempt(self, server_id: str, going: GoingWish, attempt: Attempt) -> None:
         """One attempt, to its end."""
         try:
             await self._host.hypervisor.migrate(server_id, going.landing, copy=going.copy)
-            self._ended[going.migration_id] = Ended()
+            attempt.over = True
         except OstroError as error:
             log.warning("a migration failed", id=server_id, reason=error.message, detail=error.detail)
-            self._ended[going.migration_id] = Ended(error.message)
+            attempt.over, attempt.reason = True, error.message
         finally:
-            self._sending.discard(going.migration_id)
+            attempt.sending = False
         self._host.world.faults.hit("agent.server.sent")
         self._host.wake([(Noun.SERVER, server_id)])
 
     async def _look_after(self, held: Held, wish: ServerWish, going: GoingWish, have: Domain) -> float:
         """An attempt is under way, this agent's or one before's."""
         hypervisor = self._host.hypervisor
-        since_s = self._started_s.setdefault(going.migration_id, trio.current_time())
-        late = bool(going.timeout_s) and trio.current_time() - since_s > going.timeout_s
+        attempt = self._attempt_of(wish.id, going)
+        if attempt is None:
+            attempt = self._attempts[wish.id] = Attempt(going.migration_id, trio.current_time())
+        late = bool(going.timeout_s) and trio.current_time() - attempt.since_s > going.timeout_s
         if going.abort or (late and not going.timeout_force):
             await hypervisor.abort_migration(wish.id)
         elif going.force or late:
@@ -191,9 +206,10 @@ class Moves:
         self._report(held, have, MigrationReport(going.migration_id, MigrationState.RUNNING, **amounts))
         return LOOK_AGAIN_S
 
-    def _outcome(self, going: GoingWish, have: Domain | None) -> MigrationReport:
+    def _outcome(self, server_id: str, going: GoingWish, have: Domain | None) -> MigrationReport:
         """What has become of an attempt that is not under way; see the module."""
-        ended = self._ended.get(going.migration_id)
+        attempt = self._attempt_of(server_id, going)
+        ended = attempt if attempt is not None and attempt.over else None
         if (ended is not None and not ended.reason) or (have is not None and have.sent):
             return MigrationReport(going.migration_id, MigrationState.MIGRATED)
         if have is not None and have.power is Power.ON:
@@ -206,6 +222,7 @@ class Moves:
 
     async def _let_go(self, held: Held, wish: ServerWish, going: GoingWish, have: Domain | None) -> float | None:
         """The server is another host's: keep nothing of it but what goes with its absence."""
+        self.forget(wish.id)
         if have is not None:
             await self._host.hypervisor.delete(wish.id)
             self._host.world.faults.hit("agent.server.let_go")

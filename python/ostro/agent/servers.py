@@ -272,6 +272,7 @@ class Servers:
             host.report(Report(Noun.SERVER, id_, held.generation, Phase.ABSENT))
         self._taken.pop(id_, None)
         self._awaiting.pop(id_, None)
+        self._moves.forget(id_)
         return None
 
     def _mark_taken(self, id_: str, held: Held | None) -> None:
@@ -301,6 +302,7 @@ class Servers:
         if have is not None and have.moving:
             await host.hypervisor.abort_migration(id_)
             return LOOK_AFTER_S
+        self._moves.forget(id_)
         steps = plan(have, wish, held.generation, host.hypervisor.facts.boot_id, self._macs(wish))
         if steps:
             self._mark_taken(id_, held)

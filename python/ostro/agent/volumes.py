@@ -157,6 +157,8 @@ class Volumes:
             await self._apply(step, id_, wish)
             host.world.faults.hit(f"agent.volume.{type(step).__name__.lower()}")
         if wish is None:
+            # Also of one whose server has moved, or was to come and never did.
+            await host.hypervisor.forget_key(id_)
             host.report(Report(Noun.VOLUME, id_, held.generation, Phase.ABSENT))
         else:
             have = await host.block.find_volume(id_)

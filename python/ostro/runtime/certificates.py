@@ -49,6 +49,11 @@ def check_host_name(name: str) -> None:
         raise Invalid(f"{name!r} can't be the name of a host.")
 
 
+def same_host_name(one: str, other: str) -> bool:
+    """Whether two names mean one host: upper and lower case are the same, as where TLS compares the names in certificates."""
+    return one.lower() == other.lower()
+
+
 def new_key() -> Key:
     """A private key."""
     return ec.generate_private_key(ec.SECP256R1())

@@ -37,6 +37,13 @@ class Host(msgspec.Struct, frozen=True):
 HOSTS = Table("hosts", Host)
 
 
+def find_named_host(tx: Tx, name: str) -> Host | None:
+    """The host of this name, in upper or lower case; of several, from before names were compared so, the one that is written so."""
+    sql = f"SELECT {HOSTS.select_list} FROM hosts WHERE lower(name) = ? ORDER BY name <> ?, id LIMIT 1"
+    row = tx.one(sql, (name.lower(), name))
+    return None if row is None else HOSTS.load(row)
+
+
 def raise_revision(tx: Tx, host_id: str) -> int:
     """Raise the host's revision and ring its doorbell; the new revision.
 

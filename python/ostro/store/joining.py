@@ -44,19 +44,19 @@ def take_use(tx: Tx, token_id: str) -> bool:
 
 def is_certified(tx: Tx, serial: str, name: str, now_us: int) -> bool:
     """Whether this certificate of the host's is good."""
-    found = CERTIFICATES.find(tx, serial=serial, host_name=name, revoked=False)
-    return found is not None and found.expires_at_us > now_us
+    found = CERTIFICATES.find(tx, serial=serial, revoked=False)
+    return found is not None and found.host_name.lower() == name.lower() and found.expires_at_us > now_us
 
 
 def is_name_taken(tx: Tx, name: str, now_us: int) -> bool:
-    """Whether a host of this name has a good certificate."""
-    sql = "SELECT 1 FROM certificates WHERE host_name = ? AND revoked = 0 AND expires_at_us > ? LIMIT 1"
-    return tx.one(sql, (name, now_us)) is not None
+    """Whether a host of this name, in upper or lower case, has a good certificate."""
+    sql = "SELECT 1 FROM certificates WHERE lower(host_name) = ? AND revoked = 0 AND expires_at_us > ? LIMIT 1"
+    return tx.one(sql, (name.lower(), now_us)) is not None
 
 
 def revoke_certificates(tx: Tx, name: str) -> int:
     """Refuse every certificate that the host has; how many there were."""
-    return CERTIFICATES.update_where(tx, {"revoked": True}, host_name=name, revoked=False)
+    return tx.execute("UPDATE certificates SET revoked = 1 WHERE lower(host_name) = ? AND revoked = 0", (name.lower(),))
 
 
 def forget_joining(tx: Tx, before_us: int) -> None:

@@ -276,3 +276,9 @@ async def test_the_keys_of_encrypted_volumes_are_at_hand_before_the_guest_comes(
         b.wish_server(coming=COMING, attachments=[AttachmentWish("attachment", volume.id, "vdb")])
         await until(b, lambda report: bool(report.landing))
         assert b.hypervisor.keys == {volume.id}
+        # It never came.
+        b.rewish_server(going=GoingWish(MOVE, left=True, heir="a"))
+        generation = b.control.wish_absence(Noun.VOLUME, volume.id)
+        with trio.fail_after(WAIT_S):
+            await b.control.reported(Noun.VOLUME, volume.id, Phase.ABSENT, generation)
+        assert b.hypervisor.keys == set()

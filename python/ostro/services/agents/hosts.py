@@ -14,6 +14,7 @@ import msgspec
 from ostro.model.context import Context
 from ostro.model.errors import Forbidden, NotFound
 from ostro.model.wishes import Noun, Registered, Registration
+from ostro.runtime.certificates import same_host_name
 from ostro.saga.engine import Waiting
 from ostro.services.agents.joining import Speaker, check_certificate
 from ostro.services.network.hosts import meet_host
@@ -21,7 +22,7 @@ from ostro.services.placement.engine import PlacementEngine
 from ostro.services.placement.providers import ensure_host_provider
 from ostro.store.controllers import list_controllers
 from ostro.store.database import Tx
-from ostro.store.hosts import HOSTS, HOSTS_TOPIC, Host, host_topic
+from ostro.store.hosts import HOSTS, HOSTS_TOPIC, Host, find_named_host, host_topic
 from ostro.store.reports import is_absent
 
 LEASE_S = 30.0
@@ -53,9 +54,9 @@ def register_host(
         Forbidden: its certificate is another host's.
     """
     check_certificate(tx, context, speaker)
-    if speaker.name not in ("", registration.name):
+    if speaker.name and not same_host_name(speaker.name, registration.name):
         raise Forbidden(f"The certificate of host {speaker.name} does not speak for {registration.name}.")
-    known = HOSTS.find(tx, name=registration.name)
+    known = find_named_host(tx, registration.name)
     host_id = context.new_id() if known is None else known.id
     epoch = 1 if known is None else known.epoch
     registered = Registered(host_id, cloud_id, LEASE_S, epoch, fence_s, list_urls(tx, context.now_us))
@@ -65,7 +66,7 @@ def register_host(
     fences_s = max(fence_s, registration.fence_s) if fence_s and registration.fence_s else 0.0
     host = Host(
         id=host_id,
-        name=registration.name,
+        name=registration.name if known is None else known.name,
         revision=1,
         incarnation=registration.incarnation,
         tunnel_ip=registration.tunnel_ip,
@@ -83,7 +84,7 @@ def register_host(
         said = ("incarnation", "tunnel_ip", "inventory", "seen_at_us", "fence_ms")
         HOSTS.update(tx, host_id, **{name: getattr(host, name) for name in said})
     meet_host(tx, host_id, known.tunnel_ip if known else "")
-    ensure_host_provider(tx, engine, host_id, registration.name, registration.inventory, context.now_us)
+    ensure_host_provider(tx, engine, host_id, host.name, registration.inventory, context.now_us)
     tx.ring(HOSTS_TOPIC)
     return registered
 
@@ -105,7 +106,7 @@ def check_speaker(tx: Tx, host_id: str, speaker: Speaker) -> Host:
         host is None
         or host.incarnation != speaker.incarnation
         or host.epoch != epoch_of(speaker.epoch)
-        or speaker.name not in ("", host.name)
+        or (speaker.name and not same_host_name(speaker.name, host.name))
     ):
         raise NotFound("host", host_id, "The host or this incarnation of it is not registered.")
     return host

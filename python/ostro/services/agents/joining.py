@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ostro.model.context import Context
 from ostro.model.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
-from ostro.runtime.certificates import HOST_NAME, Issued
+from ostro.runtime.certificates import HOST_NAME, Issued, same_host_name
 from ostro.runtime.world import World
 from ostro.store.database import Tx
 from ostro.store.joining import (
@@ -92,10 +92,10 @@ def redeem_token(tx: Tx, context: Context, secret: str, name: str, issued: Issue
     token = JOIN_TOKENS.find(tx, digest=digest)
     if token is None or not hmac.compare_digest(token.digest, digest) or token.expires_at_us <= context.now_us:
         raise Unauthenticated("The join token is not good, or not any more.")
-    if token.host_name not in ("", name):
+    if token.host_name and not same_host_name(token.host_name, name):
         raise Forbidden(f"The join token is for host {token.host_name}.")
-    same = CERTIFICATES.list(tx, host_name=name, token_id=token.id, key_digest=key_digest, revoked=False, limit=1)
-    if not same:
+    same_key = CERTIFICATES.list(tx, token_id=token.id, key_digest=key_digest, revoked=False)
+    if not any(same_host_name(found.host_name, name) for found in same_key):
         if is_name_taken(tx, name, context.now_us):
             if not token.host_name:
                 raise Conflict(f"There is a host {name}. To replace it: ostro token create --host {name}")

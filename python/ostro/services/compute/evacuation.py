@@ -97,7 +97,10 @@ def is_safe(tx: Tx, run: Run) -> Outcome:
     if _evacuated(tx, run) is None:
         return Ready()
     for migration in list_leaving(tx, run.object_id):
-        host = HOSTS.get(tx, migration.leaving_host_id)
+        host = HOSTS.find(tx, id=migration.leaving_host_id)
+        if host is None:
+            # It was fenced, or else it could not have been removed (`ostro.services.agents.removal`), and isn't let in any more.
+            continue
         if not lets_go(tx, migration, host.id) and not is_fenced(tx, host, run.now_us, run.object_id):
             return Waiting(paused=True)
     return Ready()
