@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from ostro.agent.drivers.hypervisor import Disk, DomainSpec, Memo
-from ostro.agent.drivers.hypervisor.libvirt import open_
+from ostro.agent.drivers.hypervisor.libvirt import LibvirtHypervisor, open_
 from ostro.agent.parts.libvirtd import Listening
 from ostro.model.wishes import Power
 from ostro.runtime.world import World
@@ -65,6 +65,12 @@ def spec(tmp_path: Path, tiny_image: Path, pair: Pair) -> DomainSpec:
     (tmp_path / "one" / "base.qcow2").write_bytes(tiny_image.read_bytes())
     disk = root_disk(tmp_path / "one", tmp_path / "one" / "base.qcow2", ID)
     return DomainSpec(ID, "tiny", "project-1", 1, 96, [disk], [])
+
+
+async def test_each_daemon_has_a_name_that_nobody_has_to_look_up(pair: Pair) -> None:
+    for driver, name in ((pair.here, "one"), (pair.there, "two")):
+        assert isinstance(driver, LibvirtHypervisor)
+        assert await driver.connection.look(lambda found: found.getHostname()) == f"{name}.ostro.internal"
 
 
 class TestLibvirtMigration(MigrationContract):

@@ -24,6 +24,7 @@ from ostro.agent.asks import Asks
 from ostro.agent.config import AgentConfig
 from ostro.agent.fence import Fence
 from ostro.agent.host import Host, Keeper
+from ostro.agent.identity import Identity
 from ostro.agent.images import Images
 from ostro.agent.link import Link
 from ostro.agent.metadata import Metadata, guest_of
@@ -58,7 +59,15 @@ GATHER_S = 0.01
 class Agent:
     """One host's agent. See the module's docstring."""
 
-    def __init__(self, world: World, config: AgentConfig, link: Link, drivers: Drivers, incarnation: str) -> None:
+    def __init__(
+        self,
+        world: World,
+        config: AgentConfig,
+        link: Link,
+        drivers: Drivers,
+        incarnation: str,
+        identity: Identity | None = None,
+    ) -> None:
         self._world = world
         self._config = config
         self._link = link
@@ -67,6 +76,7 @@ class Agent:
         self._cloud_id = ""
         self._inspect = Bell()
         mirror = Mirror()
+        identity = identity or Identity(config.state_dir, config.name)
         self.fence = Fence(world, config.state_dir, drivers.hypervisor, mirror)
         self.host = Host(
             world,
@@ -78,7 +88,8 @@ class Agent:
             Reports(world),
             self._wake,
             self.fence,
-            DiskServer(world, config.state_dir, config.migrate_address, config.migrate_port + 1),
+            DiskServer(world, config.state_dir, config.migrate_address, config.migrate_port + 1, identity),
+            identity,
         )
         self.keepers: Sequence[Keeper] = (
             Images(self.host),

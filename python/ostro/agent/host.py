@@ -15,6 +15,7 @@ from ostro.agent.drivers.block import Block
 from ostro.agent.drivers.hypervisor import Hypervisor
 from ostro.agent.drivers.network import Network
 from ostro.agent.fence import Fence
+from ostro.agent.identity import Identity
 from ostro.agent.link import Link
 from ostro.agent.mirror import Held, Key, Mirror
 from ostro.agent.reports import Reports
@@ -67,6 +68,7 @@ class Host:
     """Has objects looked at again, whatever their nouns."""
     fence: Fence
     disks: DiskServer
+    identity: Identity
     orphans_may_go: bool = False
     """Whether what nobody wishes for may be removed: only where the control plane surely means this host."""
     _waiting: dict[Key, dict[Key, None]] = field(default_factory=dict)

@@ -38,6 +38,7 @@ class Identity:
         self.name = name
         self._state_dir = state_dir
         self._context: ssl.SSLContext | None = None
+        self._server_context: ssl.SSLContext | None = None
 
     @property
     def is_there(self) -> bool:
@@ -60,6 +61,20 @@ class Identity:
             self._context = context
         return self._context
 
+    def server_context(self) -> ssl.SSLContext:
+        """What serves other hosts, each of which must show a certificate of the same authority. Raises Unavailable as `context` does."""
+        if self._server_context is None:
+            try:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.minimum_version = ssl.TLSVersion.TLSv1_3
+                context.verify_mode = ssl.CERT_REQUIRED
+                context.load_verify_locations(self._authority)
+                context.load_cert_chain(self._identity)
+            except (OSError, ssl.SSLError) as error:
+                raise Unavailable(f"{self._identity} can't be used.", detail=str(error)) from error
+            self._server_context = context
+        return self._server_context
+
     def keep(self, key: Key, cert_pem: str, authority_pem: str = "") -> None:
         """From now on this is the identity. After a crash it is the old or the new one, whole."""
         authority_pem = authority_pem or self._authority.read_text()
@@ -75,7 +90,7 @@ class Identity:
         ):
             (self.pki / path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_private(self.pki / path, text)
-        self._context = None
+        self._context = self._server_context = None
 
     def renew_in_s(self, now_us: int) -> float:
         """How long until two thirds of the certificate's time are over."""

@@ -45,7 +45,7 @@ async def run(
         if identity.is_there:
             nursery.start_soon(keep_renewed, world, identity, link.renew)
         task_status.started()
-        await Agent(world, config, link, drivers, incarnation).run()
+        await Agent(world, config, link, drivers, incarnation, identity).run()
 
 
 async def switch_off(hypervisor: Hypervisor, server_ids: Sequence[str]) -> None:

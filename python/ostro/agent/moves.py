@@ -69,6 +69,8 @@ class Moves:
         self._find_awaited = find_awaited
         self._attempts: dict[str, Attempt] = {}
         """By server: it goes one way at a time."""
+        self._offered: dict[str, str] = {}
+        """Servers, and the migrations for which their disks are offered."""
         self._nursery: trio.Nursery | None = None
 
     async def run(self) -> None:
@@ -79,9 +81,15 @@ class Moves:
 
     def forget(self, server_id: str) -> None:
         """The server doesn't move from here, or not any more. One that is being sent is remembered until that is over."""
+        if not self._is_sending(server_id):
+            self._attempts.pop(server_id, None)
+        offered = self._offered.pop(server_id, "")
+        if offered:
+            self._host.disks.withdraw(offered)
+
+    def _is_sending(self, server_id: str) -> bool:
         attempt = self._attempts.get(server_id)
-        if attempt is not None and not attempt.sending:
-            del self._attempts[server_id]
+        return attempt is not None and attempt.sending
 
     def _attempt_of(self, server_id: str, going: GoingWish) -> Attempt | None:
         found = self._attempts.get(server_id)
@@ -128,11 +136,19 @@ class Moves:
             if not coming.offer:
                 raise Conflict("The root disk is not in storage that this host shares with the one that has it.")
             host.fence.check()
-            async with aclosing(transfer.fetch(coming.offer)) as chunks:
+            async with aclosing(transfer.fetch(coming.offer, host.identity)) as chunks:
                 await host.block.receive_root(wish.id, wish.image_id, chunks)
             host.world.faults.hit("agent.server.fetched")
+            await self._settle_offer(wish, coming)
         self._report(held, have, MigrationReport(coming.migration_id, MigrationState.RUNNING))
         return None
+
+    async def _settle_offer(self, wish: ServerWish, coming: ComingWish) -> None:
+        """Tell the other host that the disk is here. If it doesn't hear it, its offer ends by itself."""
+        try:
+            await transfer.settle(coming.offer, self._host.identity)
+        except OstroError as error:
+            log.warning("an offer of a disk is left to expire", id=wish.id, reason=error.message, detail=error.detail)
 
     # ---- going -----------------------------------------------------------------------------------------------------
 
@@ -148,8 +164,7 @@ class Moves:
         """Send the guest, once, and look after it until that is over."""
         if have is not None and have.moving:
             return await self._look_after(held, wish, going, have)
-        attempt = self._attempts.get(wish.id)
-        if attempt is not None and attempt.sending:
+        if self._is_sending(wish.id):
             return LOOK_AGAIN_S
         if have is None or have.power not in _RUNS or have.memo.move == going.migration_id:
             self._report(held, have, self._outcome(wish.id, going, have))
@@ -173,9 +188,12 @@ class Moves:
             self._host.world.faults.hit("agent.server.switched_off")
             have = msgspec.structs.replace(have, power=Power.OFF)
         path = "" if wish.root_volume_id else await self._host.block.root_file(wish.id)
-        offer = self._host.disks.offer(path) if path else ""
+        offer = ""
+        if path:
+            self._offered[wish.id] = going.migration_id
+            offer = self._host.disks.offer(going.migration_id, path)
         self._report(held, have, MigrationReport(going.migration_id, MigrationState.RUNNING), offer=offer)
-        return None
+        return transfer.OFFER_LEAST_S / 2 if offer else None
 
     async def _attempt(self, server_id: str, going: GoingWish, attempt: Attempt) -> None:
         """One attempt, to its end."""
@@ -221,7 +239,12 @@ class Moves:
         return MigrationReport(going.migration_id, MigrationState.UNKNOWN)
 
     async def _let_go(self, held: Held, wish: ServerWish, going: GoingWish, have: Domain | None) -> float | None:
-        """The server is another host's: keep nothing of it but what goes with its absence."""
+        """The server is another host's: keep nothing of it but what goes with its absence.
+
+        What is still being sent isn't touched before that is over: it ends by itself, and the other host may need it to.
+        """
+        if self._is_sending(wish.id) or (have is not None and have.moving):
+            return LOOK_AGAIN_S
         self.forget(wish.id)
         if have is not None:
             await self._host.hypervisor.delete(wish.id)

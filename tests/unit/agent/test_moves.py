@@ -226,6 +226,26 @@ async def test_an_agent_that_died_in_the_midst_lets_the_migration_go_on(hosts: P
             await check_gone(a, b)
 
 
+async def test_a_guest_that_is_being_sent_is_not_destroyed_however_it_is_told_to_be_left(
+    hosts: Pair, clock: MockClock
+) -> None:
+    a, b = hosts
+    a.wish_server()
+    a.hypervisor.slow_down(100.0)
+    async with agents(a, b):
+        await a.server_reported()
+        await send(a, await expect(b))
+        await until(a, has_begun)
+        a.rewish_server(Power.OFF, going=GoingWish(MOVE, left=True, heir="b"))
+        await trio.sleep(50)
+        assert await running(a, b) == ["a"]
+        arrived = await until(b, says(MigrationState.MIGRATED))
+        assert arrived.power is Power.ON
+        await until(a, says(MigrationState.MIGRATED))
+        assert await a.hypervisor.find(SERVER) is None
+        assert await running(a, b) == ["b"]
+
+
 async def test_a_wish_without_the_migration_ends_it(hosts: Pair, clock: MockClock) -> None:
     a, b = hosts
     a.wish_server()

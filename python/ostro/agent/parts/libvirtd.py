@@ -91,7 +91,7 @@ migrate_tls_x509_verify = 1
 
 _ENTER = """\
 set -e
-for name in {names}; do eval "mount --bind \\"$1/$name\\" \\"\\$bound_$name\\""; done
+for part in {names}; do eval "mount --bind \\"$1/$part\\" \\"\\$bound_$part\\""; done
 if [ -n "$hide_kvm" ] && [ -e /dev/kvm ]; then
   mount --bind /etc/libvirt/qemu.conf /dev/kvm && mount -o remount,bind,ro /dev/kvm
 fi

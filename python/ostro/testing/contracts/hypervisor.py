@@ -244,6 +244,18 @@ class Pair:
     copy: bool = True
 
 
+async def _watch_arrival(pair: Pair, server_id: str) -> None:
+    """Look without pause until the guest has come; it must not run here then."""
+    while True:
+        there = await pair.there.find(server_id)
+        if there is not None and not there.moving:
+            here = await pair.here.find(server_id)
+            assert here is None or here.power is not Power.ON, "it runs where it was"
+            assert there.power is Power.ON
+            return
+        await trio.lowlevel.checkpoint()
+
+
 class MigrationContract:
     """What every two hypervisor drivers of one kind must do. A subclass gives the fixtures ``pair`` and ``spec``, of a domain that can run."""
 
@@ -270,6 +282,21 @@ class MigrationContract:
         await pair.there.stop(spec.server_id, 0)
         assert (await pair.there.find(spec.server_id)) == msgspec.structs.replace(found, power=Power.OFF, memo=MEMO)
         await pair.there.start(spec.server_id)
+        await pair.there.delete(spec.server_id)
+
+    async def test_a_guest_on_its_way_is_not_taken_for_one_that_has_come(self, pair: Pair, spec: DomainSpec) -> None:
+        """Whoever looks at the host that it goes to, at any time, doesn't see it there before the other has lost it."""
+        for one in (pair.here, pair.there):
+            one.watch(CLOUD, Changes())
+        await pair.here.define(spec, MEMO)
+        await pair.here.start(spec.server_id)
+        landing = await pair.there.prepare_arrival(pair.landed(spec), Memo(0, 0, "", "m-3"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_watch_arrival, pair, spec.server_id)
+            await pair.here.migrate(spec.server_id, landing, copy=pair.copy)
+        found = await pair.there.find(spec.server_id)
+        assert found is not None and found.power is Power.ON and not found.moving
+        await pair.here.delete(spec.server_id)
         await pair.there.delete(spec.server_id)
 
     async def test_what_is_over_can_be_aborted_and_forced(self, pair: Pair, spec: DomainSpec) -> None:

@@ -33,6 +33,14 @@ from ostro.model.wishes import Power
 LONGEST_PAUSE_MS = 2_000_000
 """The most that QEMU takes."""
 
+_COMING = (
+    libvirt.VIR_DOMAIN_PAUSED_UNKNOWN,
+    libvirt.VIR_DOMAIN_PAUSED_STARTING_UP,
+    libvirt.VIR_DOMAIN_PAUSED_MIGRATION,
+    libvirt.VIR_DOMAIN_PAUSED_POSTCOPY,
+)
+"""Why a domain stands still that another host is sending: its process starts, then waits."""
+
 _POWER = {
     libvirt.VIR_DOMAIN_RUNNING: Power.ON,
     libvirt.VIR_DOMAIN_BLOCKED: Power.ON,
@@ -91,8 +99,8 @@ def _read(handle: libvirt.virDomain, cloud_id: str) -> Domain | None:
         nics.update(read_nics(live))
     attached = {disk.volume_id for disk in disks if disk.volume_id}
     shared = any(disk.ceph is not None for disk in disks)
-    # What comes is as it will be, memo and all, and stands still until it is here.
-    is_coming = reason == libvirt.VIR_DOMAIN_PAUSED_MIGRATION and not tag[2].generation and power is Power.PAUSED
+    # What comes is as it will be, memo and all, and stands still until it is here. One that arrives paused then stands still as by a user's wish.
+    is_coming = power is Power.PAUSED and bool(tag[2].move) and not tag[2].generation and reason in _COMING
     return Domain(
         handle.UUIDString(),
         power,
