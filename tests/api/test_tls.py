@@ -198,10 +198,14 @@ async def test_certificates_are_renewed_and_connections_go_on(site: Site) -> Non
     file = identity.pki.parent / "identity.pem"
     before = file.read_text()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keep_renewed, site.cloud.world, identity, link.renew)
+        renewed = trio.Event()
+
+        async def told() -> None:
+            renewed.set()
+
+        nursery.start_soon(keep_renewed, site.cloud.world, identity, link.renew, told)
         with trio.fail_after(60):
-            while file.read_text() == before:  # noqa: ASYNC110 - a file rings no bell
-                await trio.sleep(0.01)
+            await renewed.wait()
         nursery.cancel_scope.cancel()
     after = file.read_text()
     assert before.partition("-----BEGIN CERT")[0] != after.partition("-----BEGIN CERT")[0], "another key"
@@ -211,8 +215,9 @@ async def test_certificates_are_renewed_and_connections_go_on(site: Site) -> Non
     fresh = site.link(identity)
     await fresh.register(registration("host-a"))
     await fresh.close()
-    assert (identity.pki / "libvirt/servercert.pem").read_text() == after[after.index("-----BEGIN CERT") :]
-    assert oct((identity.pki / "libvirt/private/serverkey.pem").stat().st_mode)[-3:] == "600"
+    assert (identity.pki / "servercert.pem").read_text() == after[after.index("-----BEGIN CERT") :]
+    assert oct((identity.pki / "serverkey.pem").stat().st_mode)[-3:] == "600"
+    assert (identity.pki / "qemu/server-cert.pem").read_text() == (identity.pki / "servercert.pem").read_text()
     assert await count(site.cloud.db) == 2
 
 

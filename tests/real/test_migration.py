@@ -1,8 +1,9 @@
-"""Two real libvirtds that send each other domains."""
+"""Two real libvirtds that send each other domains, in the open and with the certificates of hosts that have joined a cloud."""
 
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -10,11 +11,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import trio
 
 from ostro.agent.drivers.hypervisor import Disk, DomainSpec, Memo
+from ostro.agent.drivers.hypervisor.domain_xml import Landing
 from ostro.agent.drivers.hypervisor.libvirt import LibvirtHypervisor, open_
-from ostro.agent.parts.libvirtd import Listening
+from ostro.agent.identity import Identity
+from ostro.agent.parts import libvirtd
+from ostro.agent.parts.libvirtd import Listening, restart_to_show_certificates
+from ostro.model.errors import Unavailable, Unsupported
 from ostro.model.wishes import Power
+from ostro.runtime.certificates import Authority, make_request, new_key
 from ostro.runtime.world import World
 from ostro.testing.contracts.hypervisor import CLOUD, ID, MEMO, Changes, MigrationContract, Pair
 from ostro.testing.libvirt import TestLibvirtd, console_says, root_disk, serve_libvirtd
@@ -27,13 +34,30 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
-def daemons() -> Iterator[tuple[TestLibvirtd, TestLibvirtd]]:
+CA = Authority.make("cloud", World().now_us())
+
+
+def joined(folder: Path, authority: Authority, name: str) -> Identity:
+    """A host that has joined the authority's cloud."""
+    folder.mkdir()
+    key, identity = new_key(), Identity(folder, name)
+    issued, _ = authority.sign_host(make_request(key, name), name, World().now_us(), 3600.0)
+    identity.keep(key, issued.pem, authority.cert_pem)
+    return identity
+
+
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def daemons(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[TestLibvirtd, TestLibvirtd]]:
+    folder = tmp_path_factory.mktemp("hosts")
     with ExitStack() as stack:
-        one, two = (
-            stack.enter_context(serve_libvirtd(Listening(ADDRESS, free_port(), name))) for name in ("one", "two")
-        )
-        yield one, two
+
+        def serve(name: str) -> TestLibvirtd:
+            pki = joined(folder / name, CA, name).pki if request.param == "tls" else None
+            return stack.enter_context(serve_libvirtd(Listening(ADDRESS, free_port(), name, pki)))
+
+        yield serve("one"), serve("two")
 
 
 def land(here: Path, there: Path, spec: DomainSpec) -> DomainSpec:
@@ -71,6 +95,50 @@ async def test_each_daemon_has_a_name_that_nobody_has_to_look_up(pair: Pair) -> 
     for driver, name in ((pair.here, "one"), (pair.there, "two")):
         assert isinstance(driver, LibvirtHypervisor)
         assert await driver.connection.look(lambda found: found.getHostname()) == f"{name}.ostro.internal"
+
+
+async def test_nothing_goes_between_one_host_with_a_certificate_and_one_without(pair: Pair, spec: DomainSpec) -> None:
+    for one in (pair.here, pair.there):
+        one.watch(CLOUD, Changes())
+    await pair.here.define(spec, MEMO)
+    await pair.here.start(ID)
+    landing = msgspec.json.decode(await pair.there.prepare_arrival(pair.landed(spec), MEMO), type=Landing)
+    other = msgspec.structs.replace(landing, tls=not landing.tls)
+    with pytest.raises(Unsupported):
+        await pair.here.migrate(ID, msgspec.json.encode(other).decode(), copy=True)
+    if landing.tls:
+        impostor = msgspec.structs.replace(landing, host="three")
+        with pytest.raises(Unavailable, match="verify peer"):
+            await pair.here.migrate(ID, msgspec.json.encode(impostor).decode(), copy=True)
+
+
+async def test_a_new_certificate_is_shown(daemons: tuple[TestLibvirtd, TestLibvirtd]) -> None:
+    config = daemons[0].config
+    listening = config.listening
+    assert listening is not None
+    before = daemons[0].pid
+    if listening.pki is None:
+        await restart_to_show_certificates(config)
+        assert daemons[0].pid == before, "it has none to show"
+        return
+    host = Identity(listening.pki.parent, "one")
+    assert await shown(host, listening.port) == (listening.pki / "servercert.pem").read_text()
+    key = new_key()
+    issued, _ = CA.sign_host(make_request(key, "one"), "one", World().now_us(), 3600.0)
+    host.keep(key, issued.pem)
+    await restart_to_show_certificates(config)
+    async with libvirtd.open_(World(), config):
+        assert await shown(host, listening.port) == issued.pem
+
+
+async def shown(host: Identity, port: int) -> str:
+    """The certificate that a daemon shows."""
+    stream = trio.SSLStream(await trio.open_tcp_stream(ADDRESS, port), host.context(), server_hostname="one")
+    with trio.fail_after(30):
+        await stream.do_handshake()
+    found = stream.getpeercert(binary_form=True)
+    await trio.aclose_forcefully(stream)
+    return ssl.DER_cert_to_PEM_cert(found)
 
 
 class TestLibvirtMigration(MigrationContract):

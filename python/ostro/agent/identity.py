@@ -4,8 +4,8 @@
 
     authority.pem        the authority's certificate: whom this host trusts
     identity.pem         the host's key and certificate, in one file so that they always fit each other
-    pki/                 the same where libvirt looks for them, for migrations between hosts: CA/cacert.pem,
-                         libvirt/{client,server}cert.pem, libvirt/private/{client,server}key.pem
+    pki/                 the same as libvirt wants them, for migrations between hosts: cacert.pem, {client,server}cert.pem and
+                         {client,server}key.pem, and below qemu/ for QEMU: ca-cert.pem, {client,server}-cert.pem and {client,server}-key.pem
 
 A key never leaves the host. A renewal makes a new one; connections that are open go on with the old certificate, new ones show the new one.
 """
@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from ostro.model.errors import OstroError, Unavailable
-from ostro.runtime.certificates import Key, key_pem, lifetime_us, make_request, new_key
+from ostro.runtime.certificates import Key, key_pem, lifetime_us, make_request, new_key, serves_libvirt
 from ostro.runtime.world import World
 
 log = structlog.get_logger()
@@ -78,19 +78,21 @@ class Identity:
     def keep(self, key: Key, cert_pem: str, authority_pem: str = "") -> None:
         """From now on this is the identity. After a crash it is the old or the new one, whole."""
         authority_pem = authority_pem or self._authority.read_text()
-        private = key_pem(key)
         write_private(self._authority, authority_pem)
-        write_private(self._identity, private + cert_pem)
-        for path, text in (
-            ("CA/cacert.pem", authority_pem),
-            ("libvirt/servercert.pem", cert_pem),
-            ("libvirt/private/serverkey.pem", private),
-            ("libvirt/clientcert.pem", cert_pem),
-            ("libvirt/private/clientkey.pem", private),
-        ):
-            (self.pki / path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_private(self.pki / path, text)
+        write_private(self._identity, key_pem(key) + cert_pem)
         self._context = self._server_context = None
+        self.lay_out()
+
+    def lay_out(self) -> bool:
+        """Put the identity where libvirt and QEMU want it, from which they read it whenever they need it; whether they can use it. Idempotent."""
+        private, end, cert_pem = self._identity.read_text().partition(END_OF_KEY)
+        for folder, authority, joint in ((self.pki, "cacert", ""), (self.pki / "qemu", "ca-cert", "-")):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_private(folder / f"{authority}.pem", self._authority.read_text())
+            for side in ("client", "server"):
+                write_private(folder / f"{side}{joint}cert.pem", cert_pem)
+                write_private(folder / f"{side}{joint}key.pem", private + end)
+        return serves_libvirt(cert_pem)
 
     def renew_in_s(self, now_us: int) -> float:
         """How long until two thirds of the certificate's time are over."""
@@ -106,8 +108,13 @@ class Identity:
         return self._state_dir / "authority.pem"
 
 
-async def keep_renewed(world: World, identity: Identity, ask: Callable[[str], Awaitable[str]]) -> None:
-    """Renew the certificate whenever its time comes, for ever. ``ask`` gets a request and answers the certificate."""
+async def keep_renewed(
+    world: World,
+    identity: Identity,
+    ask: Callable[[str], Awaitable[str]],
+    renewed: Callable[[], Awaitable[None]],
+) -> None:
+    """Renew the certificate whenever its time comes, for ever. ``ask`` gets a request and answers the certificate; ``renewed`` is called after."""
     while True:
         left_s = identity.renew_in_s(world.now_us())
         if left_s <= 0:
@@ -115,6 +122,7 @@ async def keep_renewed(world: World, identity: Identity, ask: Callable[[str], Aw
                 key = new_key()
                 identity.keep(key, await ask(make_request(key, identity.name)))
                 log.info("the host's certificate is renewed")
+                await renewed()
             except (OstroError, OSError) as error:
                 log.warning("the host's certificate can't be renewed yet", reason=str(error))
             left_s = LOOK_LEAST_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 import structlog
@@ -14,7 +15,7 @@ from ostro.agent.agent import Agent
 from ostro.agent.config import AgentConfig
 from ostro.agent.drivers.hypervisor import Hypervisor
 from ostro.agent.identity import Identity, keep_renewed
-from ostro.agent.opening import SERVERS_AT_ONCE, open_drivers, open_hypervisor, stop_parts
+from ostro.agent.opening import SERVERS_AT_ONCE, open_drivers, open_hypervisor, show_new_certificate, stop_parts
 from ostro.model.errors import OstroError, Unavailable
 from ostro.model.ids import new_uuid
 from ostro.model.wishes import Power
@@ -34,6 +35,13 @@ async def run(
     """
     incarnation = new_uuid(world.random)
     identity = Identity(config.state_dir, config.name)
+    if identity.is_there and config.migrate_address:
+        if identity.lay_out():
+            config = dataclasses.replace(config, pki=identity.pki)
+        else:
+            log.warning(
+                "servers move without encryption until this host's certificate has been renewed and the agent started again"
+            )
     how = links.LinkConfig(config.urls, incarnation, config.agent_key)
     if not config.agent_key:
         how = dataclasses.replace(how, tls=identity.context)
@@ -43,7 +51,8 @@ async def run(
         trio.open_nursery() as nursery,
     ):
         if identity.is_there:
-            nursery.start_soon(keep_renewed, world, identity, link.renew)
+            renewed = partial(show_new_certificate, config, drivers.hypervisor)
+            nursery.start_soon(keep_renewed, world, identity, link.renew, renewed)
         task_status.started()
         await Agent(world, config, link, drivers, incarnation, identity).run()
 

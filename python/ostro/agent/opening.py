@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
+import trio
 
 from ostro.agent.config import AgentConfig
 from ostro.agent.drivers.block import Block
@@ -21,6 +22,7 @@ from ostro.agent.drivers.network import Network
 from ostro.agent.drivers.network import fake as fake_network
 from ostro.agent.drivers.network import openvswitch as openvswitch_network
 from ostro.agent.parts import libvirtd, openvswitch
+from ostro.model.errors import Unavailable
 from ostro.model.volumes import CEPH, LOCAL
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
@@ -34,6 +36,7 @@ SERVERS_AT_ONCE = 8
 """Starting a domain is mostly waiting, 0.3 s of it; this is also the number of libvirt's workers."""
 
 FAKE_SERVERS_AT_ONCE = 64
+LOOK_AGAIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,23 @@ async def open_network(world: World, config: AgentConfig) -> AsyncIterator[Netwo
             yield driver
 
 
+async def show_new_certificate(config: AgentConfig, hypervisor: Hypervisor) -> None:
+    """The host's certificate is a new one: have it shown to other hosts, once no guest is on its way."""
+    if config.hypervisor == "fake" or config.pki is None:
+        return
+    while await _is_sending(hypervisor):  # noqa: ASYNC110 - another process may be sending
+        await trio.sleep(LOOK_AGAIN_S)
+    await libvirtd.restart_to_show_certificates(_libvirtd_config(config, use_kvm=False))
+
+
+async def _is_sending(hypervisor: Hypervisor) -> bool:
+    """Whether a guest is on its way, or may be."""
+    try:
+        return any(domain.moving for domain in await hypervisor.domains())
+    except Unavailable:
+        return True
+
+
 async def stop_parts(world: World, config: AgentConfig) -> None:
     """Take this host's network down, and end the private daemons, if there are any."""
     part = _openvswitch_config(config)
@@ -177,4 +197,5 @@ def _listen(config: AgentConfig) -> libvirt.Listen | None:
 
     if not config.migrate_address:
         return None
-    return libvirt.Listen(config.migrate_address, config.migrate_port, config.pki)
+    names = _libvirtd_config(config, use_kvm=False).names
+    return libvirt.Listen(config.migrate_address, config.migrate_port, config.pki, config.name, names)

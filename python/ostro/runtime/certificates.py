@@ -90,6 +90,12 @@ def lifetime_us(cert_pem: str) -> tuple[int, int]:
     return _us(cert.not_valid_before_utc), _us(cert.not_valid_after_utc)
 
 
+def serves_libvirt(cert_pem: str) -> bool:
+    """Whether libvirt and QEMU take the certificate: those that were made before they were asked for may lack a usage."""
+    cert = x509.load_pem_x509_certificate(cert_pem.encode())
+    return cert.extensions.get_extension_for_class(x509.KeyUsage).value.key_encipherment
+
+
 class Authority:
     """Signs certificates."""
 
@@ -162,7 +168,8 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
-        key_encipherment=False,
+        # It means nothing of a key on a curve, but libvirt and QEMU refuse a server without it.
+        key_encipherment=not signs,
         data_encipherment=False,
         key_agreement=not signs,
         key_cert_sign=signs,

@@ -37,7 +37,10 @@ class TestLibvirtd:
     def driver(self, state_dir: Path, secret: Secret | None = None) -> LibvirtConfig:
         """A configuration of the driver that uses this daemon."""
         listening = self.config.listening
-        listen = Listen(listening.address, listening.port, listening.pki) if listening else None
+        listen = None
+        if listening:
+            names = self.config.names
+            listen = Listen(listening.address, listening.port, listening.pki, listening.host_name, names)
         return LibvirtConfig(self.uri, self.choice, state_dir, secret=secret, listen=listen)
 
     @property

@@ -43,6 +43,7 @@ BOUND = {
     "cache": "/var/cache/libvirt",
     "log": "/var/log/libvirt",
 }
+HOSTS = Path("/etc/hosts")
 START_TIMEOUT_S = 30.0
 SOCKET_PATH_MAX_BYTES = 107
 PROBES_PER_DEADLINE = 6
@@ -95,6 +96,7 @@ for part in {names}; do eval "mount --bind \\"$1/$part\\" \\"\\$bound_$part\\"";
 if [ -n "$hide_kvm" ] && [ -e /dev/kvm ]; then
   mount --bind /etc/libvirt/qemu.conf /dev/kvm && mount -o remount,bind,ro /dev/kvm
 fi
+if [ -n "$names" ]; then mount --bind "$names" /etc/hosts; fi
 if [ -n "$name" ]; then echo "$name" > /proc/sys/kernel/hostname; fi
 exec "$2" $listen --daemon --config /etc/libvirt/libvirtd.conf --pid-file /run/libvirt/libvirtd.pid
 """
@@ -127,6 +129,11 @@ class LibvirtdConfig:
     def root(self) -> Path:
         """Where the private daemon's directories are."""
         return self.state_dir / "libvirt"
+
+    @property
+    def names(self) -> Path:
+        """What is /etc/hosts to the private daemon, where it sends domains by TLS: a certificate bears a name, so a name is what it connects to."""
+        return self.root / "hosts"
 
     @property
     def socket(self) -> Path:
@@ -171,6 +178,14 @@ async def open_(world: World, config: LibvirtdConfig) -> AsyncIterator[Libvirtd]
         nursery.cancel_scope.cancel()
 
 
+async def restart_to_show_certificates(config: LibvirtdConfig) -> None:
+    """End a private daemon that shows a certificate, which it reads when it starts (libvirt 9.0 reads another's when it is told to read it anew).
+    Whoever keeps it running starts it again; its guests go on, a migration doesn't."""
+    pid = _running_pid(config)
+    if pid is not None and config.listening is not None and config.listening.pki is not None:
+        await end_process(pid)
+
+
 async def stop(config: LibvirtdConfig) -> None:
     """End the private daemon and any QEMU process it has left; there being none succeeds."""
     pid = _running_pid(config)
@@ -197,6 +212,7 @@ async def _start(config: LibvirtdConfig) -> None:
     # A name with a dot is taken as it is; any other would be looked up.
     environment["name"] = f"{config.listening.host_name}.ostro.internal" if config.listening else ""
     environment["listen"] = "--listen" if config.listening else ""
+    environment["names"] = str(config.names) if config.listening and config.listening.pki else ""
     environment |= {f"bound_{name}": path for name, path in BOUND.items()}
     enter = _ENTER.format(names=" ".join(BOUND))
     command = [
@@ -228,6 +244,8 @@ def _write_configuration(config: LibvirtdConfig) -> None:
         Path(target).mkdir(parents=True, exist_ok=True)
     for path, text in _configuration(config).items():
         path.write_text(text)
+    if not config.names.exists():
+        config.names.write_text(HOSTS.read_text())
 
 
 def _configuration(config: LibvirtdConfig) -> dict[Path, str]:

@@ -332,6 +332,7 @@ def migrate(
         raise Conflict("The server has disks that the hosts don't share.")
     if landing.tls:
         flags |= libvirt.VIR_MIGRATE_TLS
+        parameters[libvirt.VIR_MIGRATE_PARAM_TLS_DESTINATION] = landing.host
     handle.migrateToURI3(uri, parameters, flags)
 
 

@@ -34,7 +34,7 @@ _OFFLOADS = {
 class Landing(msgspec.Struct, frozen=True):
     """What a hypervisor says of itself to one that sends it a domain.
 
-    ``address`` and ``port`` are where its libvirt listens, ``tls`` whether both sides have to show certificates there.
+    ``address`` and ``port`` are where its libvirt listens, ``tls`` whether both sides have to show certificates there: its own is ``host``'s.
     """
 
     address: str
@@ -43,6 +43,7 @@ class Landing(msgspec.Struct, frozen=True):
     disks: list[Disk]
     console_log: str
     memo: Memo
+    host: str = ""
 
 
 ET.register_namespace(TAG_NAME, TAG_URI)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from ostro.agent.drivers.hypervisor.connection import LOOK_DEADLINE_S, Connectio
 from ostro.agent.drivers.hypervisor.console import bound, read_tail
 from ostro.agent.drivers.hypervisor.domain_xml import Landing, domain_xml
 from ostro.agent.drivers.hypervisor.kvm import Choice
+from ostro.agent.parts.libvirtd import HOSTS
 from ostro.model.errors import Invalid, Unavailable, Unsupported
 from ostro.runtime.doorbell import Doorbell
 from ostro.runtime.threads import Pool
@@ -52,11 +53,15 @@ class Secret:
 
 @dataclass(frozen=True)
 class Listen:
-    """Where other hosts' hypervisors reach this one's. With ``pki``, a directory, both sides show certificates of the cloud's authority."""
+    """Where other hosts' hypervisors reach this one's. With ``pki``, a directory, both sides show certificates of the cloud's authority, this one
+    that of ``host``. Names of others are put where the daemon finds them, which is ``names``: it asks for the name that is in the certificate.
+    """
 
     address: str
     port: int
     pki: Path | None = None
+    host: str = ""
+    names: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,8 @@ class LibvirtHypervisor:
         self._bells = Doorbell()
         self._files = Pool("console logs", 2)
         self._facts: Facts | None = None
+        self._others: dict[str, str] = {}
+        """Hosts that servers were sent to, and their addresses."""
 
     @property
     def facts(self) -> Facts:
@@ -194,13 +201,14 @@ class LibvirtHypervisor:
             raise Unsupported("Other hosts can't reach this host's hypervisor.")
         console = str(self._config.console(spec.server_id))
         tls = listen.pki is not None
-        return msgspec.json.encode(Landing(listen.address, listen.port, tls, spec.disks, console, memo)).decode()
+        landing = Landing(listen.address, listen.port, tls, spec.disks, console, memo, listen.host if tls else "")
+        return msgspec.json.encode(landing).decode()
 
     async def migrate(self, server_id: str, landing: str, *, copy: bool) -> None:
         try:
             there = msgspec.json.decode(landing, type=Landing)
         except msgspec.MsgspecError as error:
-            raise Invalid("The other host's hypervisor is of another kind.", detail=landing[:200]) from error
+            raise Invalid("The other host's hypervisor is of another kind.", detail=str(error)) from error
         uri = self._uri_of(there)
         await self.connection.send(
             lambda connection: calls.migrate(connection, self._cloud_id, server_id, there, uri, copy=copy)
@@ -208,11 +216,15 @@ class LibvirtHypervisor:
 
     def _uri_of(self, landing: Landing) -> str:
         listen = self._config.listen
-        if not landing.tls:
+        pki = listen.pki if listen is not None else None
+        if landing.tls != (pki is not None):
+            raise Unsupported("One of the two hosts asks for certificates, and the other has none.")
+        if listen is None or pki is None:
             return f"qemu+tcp://{landing.address}:{landing.port}/system"
-        if listen is None or listen.pki is None:
-            raise Unsupported("The other host asks for a certificate, and this one has none.")
-        return f"qemu+tls://{landing.address}:{landing.port}/system?pkipath={listen.pki}"
+        self._others[landing.host] = landing.address
+        if listen.names is not None:
+            write_names(listen.names, self._others)
+        return f"qemu+tls://{landing.host}:{landing.port}/system?pkipath={pki}"
 
     async def migration(self, server_id: str) -> Progress | None:
         return await self.connection.look(calls.migration, self._cloud_id, server_id)
@@ -266,6 +278,14 @@ class LibvirtHypervisor:
     def _something_changed(self, server_id: str) -> None:
         self._bells.ring([server_id])
         self._changed(server_id)
+
+
+def write_names(path: Path, others: Mapping[str, str]) -> None:
+    """Have the daemon know other hosts' addresses by their names, before all others that this host knows. The file stays the same one."""
+    ours = "".join(f"{address} {name}\n" for name, address in others.items())
+    text = ours + HOSTS.read_text()
+    if path.read_text() != text:
+        path.write_text(text)
 
 
 def _nobody_listens(_server_id: str) -> None:
