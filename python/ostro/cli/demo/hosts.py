@@ -12,11 +12,21 @@ import click
 import trio
 
 from ostro.cli.demo.command import find_image, images_option
-from ostro.cli.demo.hosts_steps import HostsDemo, run_steps
+from ostro.cli.demo.hosts_bad_days import kill_the_control_plane, lose_a_host
+from ostro.cli.demo.hosts_shared import share_disks
+from ostro.cli.demo.hosts_steps import (
+    HostsDemo,
+    boot_across,
+    delete_everything,
+    let_hosts_join,
+    make_networks,
+    migrate_live,
+)
 from ostro.cli.demo.leftovers import find_processes
 from ostro.cli.demo.runner import Runner, StepFailed
 from ostro.cli.up import check_user
 from ostro.model.errors import OstroError
+from ostro.testing.ceph import why_not
 from ostro.testing.machines import CONTROL_IP, Lab
 from ostro.testing.postgres import PostgresServer
 from ostro.testing.roles import Roles
@@ -34,13 +44,30 @@ async def _use(run: Runner, lab: Lab, roles: Roles, image: Path) -> None:
             demo.apis = [roles.api(), roles.api(f"{CONTROL_IP}:{PORTS[1]}")]
             demo.controllers = [roles.controller(), roles.controller()]
             row.result = " and ".join(f"https://{CONTROL_IP}:{port}" for port in PORTS)
-        await run_steps(demo)
+        await _run_steps(demo)
     except (OstroError, RuntimeError) as error:
         if not isinstance(error, StepFailed):
             click.echo(str(error), err=True)
         for log in sorted(roles.root.glob("*.log")):
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
             click.echo(f"\nThe last lines of {log.name}:\n{tail}", err=True)
+
+
+async def _run_steps(demo: HostsDemo) -> None:
+    """All of it, in order; the first step that fails ends it."""
+    with tempfile.TemporaryDirectory(prefix="ostro-demo-") as name:
+        await let_hosts_join(demo)
+        await make_networks(demo)
+        await boot_across(demo, Path(name))
+        await migrate_live(demo, "a2", "h3", "copied")
+        await kill_the_control_plane(demo, ["a1", "a2", "closed"])
+        await lose_a_host(demo, "h3", {"a2": "", "closed": "h1"}, ["a1"])
+        if reason := why_not():
+            click.echo(f"  disks in Ceph are not shown: {reason}")
+            await delete_everything(demo, ["a1", "a2", "closed", "b1"])
+        else:
+            await share_disks(demo, ["a1", "closed"])
+            await delete_everything(demo, ["a1", "closed"])
 
 
 def _nothing_left(run: Runner, folder: Path) -> None:

@@ -72,10 +72,11 @@ class CephCluster:
             (self.root / name).mkdir(parents=True, exist_ok=True)
         if len(str(self.root / "run" / "client.admin.999999.asok")) > SOCKET_PATH_MAX_BYTES:
             raise ValueError(f"The path {self.root} is too long for a unix socket in it.")
-        fsid, ports = str(uuid.UUID(bytes=os.urandom(16), version=4)), Ports(*_free_ports(2))
+        fsid, ports = str(uuid.UUID(bytes=os.urandom(16), version=4)), Ports(*_free_ports(2, self.options.address))
         self.conf.write_text(ceph_conf(self.root, self.options, fsid, ports))
         self._make_keys()
-        address = f"[v2:127.0.0.1:{ports.v2}/0,v1:127.0.0.1:{ports.v1}/0]"
+        at = self.options.address
+        address = f"[v2:{at}:{ports.v2}/0,v1:{at}:{ports.v1}/0]"
         monmap = str(self.root / "monmap")
         self._run(
             *("monmaptool", "--create", "--clobber", "--fsid", fsid, "--set-min-mon-release", "pacific"),
@@ -275,8 +276,8 @@ class CephCluster:
             process.wait()
 
 
-def _free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+def _free_ports(number: int, address: str) -> list[int]:
+    sockets = [socket.create_server((address, 0)) for _ in range(number)]
     ports = [sock.getsockname()[1] for sock in sockets]
     for sock in sockets:
         sock.close()

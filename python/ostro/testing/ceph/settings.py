@@ -22,7 +22,8 @@ class CephOptions:
     """How large and how real. ``store`` is memstore (in memory, lost with its process) or bluestore (on a sparse file).
 
     ``size_gib`` is what each OSD offers and ``copies`` how many of each object are kept. ``extra`` adds lines to sections,
-    such as ``{"osd": ["debug osd = 10"]}``.
+    such as ``{"osd": ["debug osd = 10"]}``. ``address`` is where it is reached: one of this machine's, which hosts in namespaces of their own have a
+    way to.
     """
 
     osds: int = 1
@@ -30,6 +31,7 @@ class CephOptions:
     size_gib: int = 4
     copies: int = 1
     placement_groups: int = 8
+    address: str = "127.0.0.1"
     extra: Mapping[str, list[str]] | None = None
 
 
@@ -44,10 +46,10 @@ class Ports:
 _SECTIONS = """\
 [global]
 fsid = {fsid}
-mon host = [v2:127.0.0.1:{v2}/0,v1:127.0.0.1:{v1}/0]
-public network = 127.0.0.0/8
-public addr = 127.0.0.1
-cluster addr = 127.0.0.1
+mon host = [v2:{address}:{v2}/0,v1:{address}:{v1}/0]
+public network = {address}/8
+public addr = {address}
+cluster addr = {address}
 ms bind ipv6 = false
 auth cluster required = cephx
 auth service required = cephx
@@ -154,6 +156,7 @@ def ceph_conf(root: Path, options: CephOptions, fsid: str, ports: Ports) -> str:
         fsid=fsid,
         v2=ports.v2,
         v1=ports.v1,
+        address=options.address,
         copies=options.copies,
         pgs=options.placement_groups,
         store=options.store,
