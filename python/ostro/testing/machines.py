@@ -33,6 +33,8 @@ hostname "$1"
 mount -t sysfs sysfs /sys
 mkdir -p /run/ostro
 mount -t tmpfs tmpfs /run/ostro
+printf '127.0.0.1 localhost\\n127.0.1.1 %s\\n' "$1" > /run/ostro/hosts
+mount --bind /run/ostro/hosts /etc/hosts
 ip link set lo up
 exec "$2" -c "$3"
 """
@@ -82,6 +84,8 @@ class Machine:
         [child] = Path(f"/proc/{self._shell.pid}/task/{self._shell.pid}/children").read_text().split()
         self._pid = int(child)
         outer = f"to-{self.name}"
+        # Of the life before, if the kernel has yet to clear it away.
+        subprocess.run(["ip", "link", "del", outer], capture_output=True, timeout=COMMAND_S, check=False)
         _call("ip", "link", "add", outer, "type", "veth", "peer", "name", UPLINK, "netns", child)
         _call("ip", "link", "set", outer, "master", BRIDGE, "up")
         # What leaves a kernel towards a userspace switch must have its checksums.
