@@ -109,6 +109,14 @@ class Machine:
                 self._inside(words), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
+    def unplug(self) -> None:
+        """Cut its only line. What runs on it goes on."""
+        _call("ip", "link", "set", f"to-{self.name}", "down")
+
+    def plug(self) -> None:
+        """Mend its line."""
+        _call("ip", "link", "set", f"to-{self.name}", "up")
+
     def kill(self) -> None:
         """Cut its power. Idempotent."""
         if self._shell is None:

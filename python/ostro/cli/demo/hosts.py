@@ -66,7 +66,7 @@ async def _run_steps(demo: HostsDemo) -> None:
             click.echo(f"  disks in Ceph are not shown: {reason}")
             await delete_everything(demo, ["a1", "a2", "closed", "b1"])
         else:
-            await share_disks(demo, ["a1", "closed"])
+            await share_disks(demo)
             await delete_everything(demo, ["a1", "closed"])
 
 

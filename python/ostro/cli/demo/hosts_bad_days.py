@@ -49,7 +49,7 @@ def _use_api(run: Runner, port: int) -> None:
     run.clouds_yaml.write_text(re.sub(rf"{re.escape(CONTROL_IP)}:\d+", f"{CONTROL_IP}:{port}", text))
 
 
-async def lose_a_host(demo: HostsDemo, name: str, lost: dict[str, str], others: list[str], *agent_options: str) -> None:
+async def lose_a_host(demo: HostsDemo, name: str, lost: dict[str, str], others: list[str]) -> None:
     """A host loses its power: it is noticed, its servers are evacuated, and it comes back without them.
 
     ``lost`` are all its servers and where they shall go, empty for wherever there is room. One of them is the one that a1 pings.
@@ -74,7 +74,7 @@ async def lose_a_host(demo: HostsDemo, name: str, lost: dict[str, str], others: 
         row.result = ", ".join(f"{server} on {place}" for server, place in places.items())
     with run.step("it comes back, without them") as row:
         machine.start()
-        serve(demo, machine, *agent_options)
+        serve(demo, machine)
         await run.openstack(*MOVES, "compute", "service", "set", "--up", name, "nova-compute")
         await demo.await_states(up, HOST_WAIT_S)
         if guests := guests_of(machine):
