@@ -1,4 +1,4 @@
-"""Fixtures of federation, and ``--record-proofs``: which test of this layer saw which operation succeed, for ``api/reference/proofs.txt``.
+"""Fixtures of federation and of moves, and ``--record-proofs``: which test of this layer saw which operation succeed, for ``api/reference/proofs.txt``.
 
 Of an operation's tests the one with the fewest operations is kept, the first by name of several. One that is noted already stays while it still
 proves it, and so does that of a test that did not run, so that the file changes only where it must.
@@ -21,6 +21,7 @@ from ostro.http.request import Request
 from ostro.http.route import Handler, Reply, Route, Service
 from ostro.testing.cloud import TestCloud
 from ostro.testing.federated import DASHBOARD, add_provider
+from ostro.testing.moving import Lab, open_lab
 from ostro.testing.oidc import OidcServer
 
 PROOFS = Path(__file__).parents[2] / "api" / "reference" / "proofs.txt"
@@ -51,6 +52,12 @@ async def federation(settings: dict[str, Any], cloud: TestCloud, oidc: OidcServe
     """A cloud that knows the provider as ``acme``."""
     await add_provider(cloud, "acme", [oidc.issuer])
     return cloud
+
+
+@pytest.fixture
+async def lab(cloud: TestCloud) -> Lab:
+    """Three hosts and a server that runs."""
+    return await open_lab(cloud)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

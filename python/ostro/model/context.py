@@ -95,9 +95,15 @@ class Context:
         named = {name.replace("__", "."): value for name, value in target.items()}
         return self.policies.allows(policy, self.actor, named)
 
-    def may_also(self, policy: str, **target: object) -> bool:
-        """Whether the actor may do or see a part of something that only administrators may, unless the operator's policy.yaml says otherwise."""
-        return self.may(policy, **target) if policy in self.policies else self.is_admin
+    def may_also(self, policy: str, project_id: str = "", user_id: str = "") -> bool:
+        """Whether the actor may do or see a part of something that only administrators may, unless the operator's policy.yaml says otherwise.
+
+        Whose it is: by default the actor's own.
+        """
+        if policy not in self.policies:
+            return self.is_admin
+        owner = project_id or self.project_id
+        return self.may(policy, project_id=owner, tenant_id=owner, user_id=user_id or self.user_id)
 
     def enforce(self, policy: str, **target: object) -> None:
         """Raise Forbidden unless ``may``."""

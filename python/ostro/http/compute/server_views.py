@@ -149,7 +149,7 @@ def full_view(req: Request, server: Server, details: Details, *, groups: bool = 
         view[f"{_EXTENDED}hostname"] = server.hostname
     if req.at_least(2, 96):
         view["pinned_availability_zone"] = server.zone_asked or None
-    if req.context.may_also(EXTENDED):
+    if req.context.may_also(EXTENDED, server.project_id, server.user_id):
         _add_admins_part(req, view, server, details)
     return view
 

@@ -117,7 +117,7 @@ def network_view(req: Request, view: NetworkView) -> dict[str, Any]:
         "updated_at": iso_z(network.updated_at_us),
         "revision_number": network.revision_number,
     }
-    if req.context.may_also("network:get_network:provider:network_type"):
+    if req.context.may_also("network:get_network:provider:network_type", network.project_id):
         out["provider:network_type"] = network.network_type
         out["provider:physical_network"] = network.physical_network or None
         out["provider:segmentation_id"] = network.segmentation_id or None

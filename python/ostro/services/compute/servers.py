@@ -46,7 +46,7 @@ ABANDON = "server.abandon"
 
 def lock_free(context: Context, server: Server) -> None:
     """Raise Conflict when the server is locked and the actor can't pass locks."""
-    if server.locked and not context.may_also(UNLOCK):
+    if server.locked and not context.may_also(UNLOCK, server.project_id, server.user_id):
         raise Conflict(f"Instance {server.id} is locked")
 
 

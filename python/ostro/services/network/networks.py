@@ -120,7 +120,7 @@ def update_network(
     network = get_own_network(tx, context, network_id, "update_network")
     check_revision(network, expected_revision)
     if "shared" in changes and changes["shared"] != network.shared:
-        if not context.may_also("network:update_network:shared"):
+        if not context.may_also("network:update_network:shared", network.project_id):
             raise NetworkForbidden("update_network:shared")
         if not changes["shared"]:
             _check_unshared(tx, network)
