@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,23 @@ async def test_all_names_are_listed(objects: Objects) -> None:
     async with trio.open_nursery() as nursery:
         for name in names:
             nursery.start_soon(objects.remove, name)
+
+
+async def test_a_listing_that_is_given_up_lets_the_connection_go(config: CephConfig) -> None:
+    """librados crashes when a connection is shut down before a listing on it."""
+    async with open_(World(), config) as connection:
+        await connection.wait_connected(PATIENCE_S)
+        objects = Objects(connection, config.pools.objects)
+        for number in range(3):
+            await objects.create(f"given-up-{number}", b"x")
+        async with aclosing(objects.pages()) as pages:
+            assert len(await anext(pages)) >= 3
+        with trio.CancelScope() as scope:
+            async with aclosing(objects.pages()) as pages:
+                scope.cancel()
+                await anext(pages)
+        for number in range(3):
+            assert await objects.remove(f"given-up-{number}")
 
 
 async def test_what_is_in_flight_is_bounded(connection: Ceph, objects: Objects) -> None:

@@ -60,9 +60,7 @@ async def _damage_and_read(cluster: CephCluster) -> None:
     name = name_of(data)
     async with open_(World(), CephConfig(cluster.conf, "ostro-repair", POOLS)) as connection:
         await connection.wait_connected(PATIENCE_S)
-        draft = RadosChunks(connection).begin()
-        draft.write(memoryview(data))
-        await draft.commit(name)
+        await RadosChunks(connection).keep(name, [data])
         first = int(cluster.command("osd map", pool=POOLS.objects, object=name)["acting_primary"])
         cluster.kill_osd(first)
         damage(cluster, first, data[4096:8192])
@@ -71,12 +69,12 @@ async def _damage_and_read(cluster: CephCluster) -> None:
         cluster.wait_until(lambda: _is_whole(cluster), "both copies in use again")
         assert cluster.command("osd map", pool=POOLS.objects, object=name)["acting_primary"] == first
         with trio.fail_after(PATIENCE_S):
-            assert await RadosChunks(connection).read(name, len(data), 0, len(data)) == data
+            assert b"".join(await RadosChunks(connection).read(name, len(data), 0, len(data))) == data
         other = 1 - first
         cluster.kill_osd(other)
         cluster.mark_down(other)
         with trio.fail_after(PATIENCE_S):
-            assert await RadosChunks(connection).read(name, len(data), 0, len(data)) == data
+            assert b"".join(await RadosChunks(connection).read(name, len(data), 0, len(data))) == data
 
 
 def _is_whole(cluster: CephCluster) -> bool:

@@ -42,7 +42,7 @@ from ostro.testing.libvirt import TestLibvirtd, console_says
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
-from ostro.agent.drivers.block.rbd import RbdConfig
+from ostro.agent.drivers.block.rbd_host import RbdConfig
 from ostro.agent.drivers.block.several import SeveralConfig
 from ostro.agent.drivers.block.several import open_ as open_both
 from ostro.runtime.ceph.guests import find_key, secret_id

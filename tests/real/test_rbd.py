@@ -50,7 +50,8 @@ if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
 from ostro.agent.drivers.block import rbd, several
-from ostro.agent.drivers.block.rbd import RbdBlock, RbdConfig, open_
+from ostro.agent.drivers.block.rbd import RbdBlock, open_
+from ostro.agent.drivers.block.rbd_host import RbdConfig
 from ostro.agent.drivers.block.several import SeveralBlocks
 from ostro.runtime.ceph.guests import find_key, secret_id
 

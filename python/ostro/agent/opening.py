@@ -122,9 +122,9 @@ async def open_block(world: World, config: AgentConfig) -> AsyncIterator[Block]:
             yield local
         return
     # Only here, because the bindings need not be there without Ceph.
-    from ostro.agent.drivers.block import rbd, several
+    from ostro.agent.drivers.block import rbd_host, several
 
-    both = several.SeveralConfig(files, rbd.RbdConfig(config.ceph, config.name, config.state_dir))
+    both = several.SeveralConfig(files, rbd_host.RbdConfig(config.ceph, config.name, config.state_dir))
     async with several.open_(world, both) as driver:
         yield driver
 

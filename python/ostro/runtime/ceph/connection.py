@@ -126,14 +126,19 @@ class Ceph:
     def open_disk(self, disk: Disk, snapshot: str | None = None) -> OpenDisk:
         """Open a disk (at a snapshot: for reading) in the worker thread that calls this. Raises NotFound, Unavailable."""
         self.check()
-        gate = self._gate
-        gate.enter()
+        leave = self.hold()
         try:
             with translated(disk.name):
-                return OpenDisk(self._cluster, disk, snapshot, gate.leave)
+                return OpenDisk(self._cluster, disk, snapshot, leave)
         except BaseException:
-            gate.leave()
+            leave()
             raise
+
+    def hold(self) -> Callable[[], None]:
+        """Keep the connection from being shut down until what is returned is called. Safe in any thread. Raises Unavailable."""
+        gate = self._gate
+        gate.enter()
+        return gate.leave
 
     async def ioctx(self, pool: str, namespace: str = "") -> Any:
         """The handle of a pool, opened at its first use and kept; it is thread-safe. Raises NotFound, Unavailable."""

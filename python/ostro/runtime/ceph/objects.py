@@ -13,6 +13,7 @@ the whole buffer, uninitialised); a callback gets None on error and its exceptio
 from __future__ import annotations
 
 import errno
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
@@ -26,9 +27,11 @@ from ostro.model.errors import Unavailable
 from ostro.runtime.ceph.connection import Ceph, State
 from ostro.runtime.ceph.errors import RETRY_AFTER_S, to_ours, translated
 from ostro.runtime.ceph.handles import open_ioctx
+from ostro.runtime.threads import Pool
 
 DEADLINE_S = 20.0
 LIST_PAGE = 1000
+ENDS = Pool("Ceph listings' ends", 4)
 OVERHEAD_BYTES = 1024
 """What an operation costs besides its data, roughly."""
 
@@ -58,13 +61,19 @@ class Objects:
         self._pool = pool
         self._namespace = namespace
 
-    async def create(self, name: str, data: bytes, *, deadline_s: float = DEADLINE_S) -> bool:
-        """Store a new object, whole or not at all. False when there is one of this name, which is left as it is."""
+    async def create(self, name: str, *pieces: bytes, deadline_s: float = DEADLINE_S) -> bool:
+        """Store a new object, these pieces one after the other, whole or not at all.
+
+        False when there is one of this name, which is left as it is.
+        """
         ioctx = await self._ioctx()
+        size_bytes = 0
         with rados.WriteOpCtx() as write:
             write.new(rados.LIBRADOS_CREATE_EXCLUSIVE)
-            write.write_full(data)
-            code = await self._write(ioctx, write, name, len(data), deadline_s)
+            for piece in pieces:
+                write.write(piece, size_bytes)
+                size_bytes += len(piece)
+            code = await self._write(ioctx, write, name, size_bytes, deadline_s)
         if code == -errno.EEXIST:
             return False
         self._check(code, name)
@@ -146,9 +155,14 @@ class Objects:
     async def pages(self) -> AsyncGenerator[list[str], None]:
         """The names of all objects, some at a time, in no order."""
         what = f"pool {self._pool}"
-        listing = await self._ceph.call(what, begin_listing, self._pool, self._namespace)
-        while page := await self._ceph.call(what, next_page, listing):
-            yield page
+        self._ceph.check()
+        listing = Listing(self._ceph.hold(), self._pool, self._namespace)
+        try:
+            while page := await self._ceph.call(what, listing.next_page):
+                yield page
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._ceph.world.threads.run(ENDS, listing.close)
 
     async def probe(self, name: str, deadline_s: float) -> None:
         """Ask for an object, whatever the answer, even while the cluster is taken to be away."""
@@ -278,11 +292,40 @@ def read_stat(cluster: Any, pool: str, namespace: str, name: str, now_s: float) 
         return Stat(int(size_bytes), int(ioctx.get_last_version()), age_s)
 
 
-def begin_listing(cluster: Any, pool: str, namespace: str) -> Iterator[Any]:
-    """A listing of a pool, on a handle of its own."""
-    return iter(open_ioctx(cluster, pool, namespace).list_objects())
+class Listing:
+    """A listing of a pool, on a handle of its own. Blocks.
 
+    It must be closed before its connection is: librados crashes otherwise. So it holds the connection until ``close``, which
+    waits for a page that is still being fetched, for whomever.
+    """
 
-def next_page(_cluster: Any, listing: Iterator[Any]) -> list[str]:
-    """The next names of a listing, none at its end."""
-    return [found.key for found in islice(listing, LIST_PAGE)]
+    def __init__(self, leave: Callable[[], None], pool: str, namespace: str) -> None:
+        self._leave = leave
+        self._pool = pool
+        self._namespace = namespace
+        self._lock = threading.Lock()
+        self._closed = False
+        self._ioctx: Any = None
+        self._found: Iterator[Any] = iter(())
+
+    def next_page(self, cluster: Any) -> list[str]:
+        """The next names, none at the end, nor once it is closed."""
+        with self._lock:
+            if self._closed:
+                return []
+            if self._ioctx is None:
+                self._ioctx = open_ioctx(cluster, self._pool, self._namespace)
+                self._found = iter(self._ioctx.list_objects())
+            return [found.key for found in islice(self._found, LIST_PAGE)]
+
+    def close(self) -> None:
+        """Let go. Idempotent."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            # The listing before the handle that it is on.
+            self._found = iter(())
+            if self._ioctx is not None:
+                self._ioctx.close()
+            self._leave()

@@ -13,8 +13,8 @@ from ostro.services.object.chunks import ChunkStore
 from ostro.services.object.objects import Found, decode_chunks
 from ostro.store.objects import BodyKind
 
-PART_BYTES = 1 << 20
-"""What is handed to the connection at once: it may keep copies of its own."""
+AHEAD_MOST = 3
+"""So many chunks may be fetched while one is being sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +49,19 @@ def _cut(chunks: Sequence[tuple[str, int]], start: int, end: int) -> Iterator[Ex
 
 
 async def read_extents(store: ChunkStore, extents: Sequence[Extent]) -> AsyncGenerator[bytes, None]:
-    """The bytes of the extents. While one piece is being sent the store knows of the next. Raises ChunkMissing, ChunkDamaged."""
+    """The bytes of the extents. While one piece is being sent the store knows of the next ones. Raises ChunkMissing, ChunkDamaged."""
     pieces = list(_pieces(extents, store.piece_bytes))
     for at, piece in enumerate(pieces):
         if not piece.chunk_id:
             yield piece.inline[piece.start : piece.end]
             continue
-        data = await store.read(piece.chunk_id, piece.size_bytes, piece.start, piece.end)
-        if at + 1 < len(pieces) and pieces[at + 1].chunk_id:
-            ahead = pieces[at + 1]
-            store.hint(ahead.chunk_id, ahead.size_bytes, ahead.start, ahead.end)
-        if len(data) <= PART_BYTES:
-            yield data
-            continue
-        for start in range(0, len(data), PART_BYTES):
-            yield data[start : start + PART_BYTES]
+        parts = await store.read(piece.chunk_id, piece.size_bytes, piece.start, piece.end)
+        for ahead, then in enumerate(pieces[at + 1 : at + 1 + AHEAD_MOST], 1):
+            if then.chunk_id:
+                store.hint(then.chunk_id, then.size_bytes, then.start, then.end, ahead)
+        parts.reverse()
+        while parts:
+            yield parts.pop()
 
 
 def _pieces(extents: Sequence[Extent], most_bytes: int) -> Iterator[Extent]:

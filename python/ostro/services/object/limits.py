@@ -18,5 +18,7 @@ INLINE_MOST_BYTES = 16 << 10
 """Bodies up to this size live in the index: a file of its own would cost more than it holds."""
 CHUNK_BYTES = 4 << 20
 """Large enough for disks, small enough to verify before the first byte is sent."""
+PIECE_BYTES = 1 << 20
+"""A chunk is held in pieces of this size: what is larger than a processor's cache, or than what an allocator keeps, costs twice as much."""
 POLICY = "Policy-0"
 """There is one storage policy."""

@@ -21,19 +21,14 @@ short and a deleted volume's room comes back.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
 
 import structlog
 import trio
 
-from ostro.agent.drivers.block import GIB, BlockFacts, CephAccess, Contents, Stored
+from ostro.agent.drivers.block import GIB, Stored
 from ostro.agent.drivers.block.files import (
-    FileCalls,
     check_backend,
     check_fits,
     copy_disk,
@@ -47,51 +42,19 @@ from ostro.agent.drivers.block.files import (
     qemu_format,
     volume_format,
 )
-from ostro.agent.drivers.block.kept import Kept
-from ostro.model.errors import Conflict, Invalid, NoCapacity, NotFound, OstroError, Unavailable, Unsupported
-from ostro.model.qos import from_rbd_limits, to_rbd_limits
-from ostro.model.volumes import CEPH, LUKS
+from ostro.agent.drivers.block.rbd_host import SNAPSHOT_KEY, RbdConfig, RbdHost
+from ostro.model.errors import Invalid, NotFound, Unsupported
+from ostro.model.qos import to_rbd_limits
+from ostro.model.volumes import LUKS
 from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 from ostro.runtime.ceph import disks
-from ostro.runtime.ceph.config import CephConfig
-from ostro.runtime.ceph.connection import CALL_DEADLINE_S, Ceph, State
 from ostro.runtime.ceph.connection import open_ as open_ceph
 from ostro.runtime.ceph.disks import BASE, Disk
-from ostro.runtime.ceph.guests import secret_id, write_guest_conf
-from ostro.runtime.doorbell import Bell
 from ostro.runtime.world import World
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
 CONNECT_S = 15.0
-TIDY_AGAIN_S = 5.0
-FLATTEN_DEADLINE_S = 6 * 3600.0
-FLATTEN_AGAIN_S = 60.0
-FILE_WORKERS = 2
-SNAPSHOT_KEY = "snapshot-"
-UNKNOWN_GB = 100_000
-"""What a cluster that doesn't tell its size is taken to have."""
-
-
-@dataclass(frozen=True)
-class RbdConfig:
-    """``host`` names this host among those that share the pools; ``state_dir`` is where what QEMU needs is written."""
-
-    ceph: CephConfig
-    host: str
-    state_dir: Path
-
-    @property
-    def scratch(self) -> Path:
-        """A directory for images on their way."""
-        return self.state_dir / "unfinished-images"
-
-    @property
-    def access(self) -> CephAccess:
-        """How QEMU gets at the disks."""
-        return CephAccess(str(self.state_dir / "ceph.conf"), self.ceph.user, secret_id(self.ceph))
 
 
 @asynccontextmanager
@@ -110,69 +73,8 @@ async def open_(world: World, config: RbdConfig) -> AsyncIterator[RbdBlock]:
         nursery.cancel_scope.cancel()
 
 
-class RbdBlock:
+class RbdBlock(RbdHost):
     """See `ostro.agent.drivers.block.Block`."""
-
-    def __init__(self, world: World, config: RbdConfig, ceph: Ceph) -> None:
-        self._ceph = ceph
-        self._config = config.ceph
-        self._pools = config.ceph.pools
-        self._host = config.host
-        self._scratch = config.scratch
-        self._access = config.access
-        self._on_file = FileCalls(world, FILE_WORKERS)
-        self._random = world.random
-        self._list = f"ostro.host.{config.host}"
-        self._kept = Kept(config.state_dir / "ceph")
-        self._to_flatten = f"ostro.flatten.{config.host}"
-        self._bell = Bell()
-        self._facts = self._describe(0)
-        self.ready = trio.Event()
-
-    async def run(self) -> None:
-        """See `open_`."""
-        await self._on_file(_empty, self._scratch)
-        await self._on_file(write_guest_conf, self._config, Path(self._access.conf))
-        while not self.ready.is_set():
-            await self._ceph.wait_for(State.UP)
-            try:
-                await self._tidy()
-            except OstroError as error:
-                log.warning("ceph can't be used yet", reason=error.message, detail=error.detail)
-                await trio.sleep(TIDY_AGAIN_S)
-        await self._flatten_often()
-
-    async def _tidy(self) -> None:
-        """Throw away what was left unfinished, and see how much room there is; then everything else may begin."""
-        for pool in dict.fromkeys((self._pools.images, self._pools.volumes)):
-            await self._ceph.call(pool, disks.drop_parts, pool, self._host)
-            await self._ceph.call(pool, disks.empty_trash, pool)
-        found = await self._ceph.call(self._list, disks.read_keys, self._pools.volumes, self._list)
-        await self._on_file(self._kept.sync, {name: value.decode() for name, value in found.items()})
-        capacity_bytes = await self._ceph.call("the cluster", disks.capacity_bytes, self._pools.volumes)
-        self._facts = self._describe(capacity_bytes // GIB)
-        self.ready.set()
-
-    def _describe(self, disk_gb: int) -> BlockFacts:
-        where = f"Ceph, pools {self._pools.images} and {self._pools.volumes}"
-        if disk_gb:
-            return BlockFacts(disk_gb, where, (CEPH,))
-        return BlockFacts(UNKNOWN_GB, f"{where}; it has not told its size (does a manager run?)", (CEPH,))
-
-    @property
-    def facts(self) -> BlockFacts:
-        return self._facts
-
-    async def contents(self) -> Contents:
-        if not await self._on_file(self._kept.is_synced):
-            self._check_ready()
-        kept = await self._on_file(self._kept.names)
-        return Contents(
-            *(
-                frozenset(key.removeprefix(kind) for key in kept if key.startswith(kind))
-                for kind in ("image-", "server-", "volume-", SNAPSHOT_KEY)
-            )
-        )
 
     # -- images --------------------------------------------------------------------------------------------------
 
@@ -419,119 +321,12 @@ class RbdBlock:
             raise NotFound("volume", volume_id)
         return source, size_bytes
 
-    @asynccontextmanager
-    async def _making_own(self, disk: Disk) -> AsyncIterator[Disk]:
-        """As `_making`, for a disk that this host keeps."""
-        await self._keep(disk.name)
-        started_s = trio.current_time()
-        try:
-            async with self._making(disk, self._host) as part:
-                yield part
-            log.info("disk made", name=disk.name, ms=round((trio.current_time() - started_s) * 1000, 1))
-        except OstroError:
-            if await self._find(disk) is None:
-                await self._forget(disk.name)
-            raise
-
-    @asynccontextmanager
-    async def _making(self, disk: Disk, owner: str) -> AsyncIterator[Disk]:
-        """The name under which the block makes the disk; it gets its own at the end, or is removed."""
-        part = disk.part(self._host)
-        await self._call(part.name, disks.remove, part)
-        try:
-            yield part
-            await self._call(disk.name, disks.finish, part, disk, owner)
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await self._discard(part)
-            raise
-
-    async def _discard(self, part: Disk) -> None:
-        """Remove a part if that can be done now; the next start, or the next attempt, removes it otherwise."""
-        try:
-            await self._call(part.name, disks.remove, part)
-        except OstroError as error:
-            log.warning("an unfinished disk could not be removed yet", name=part.name, reason=error.message)
-
-    async def _find(self, disk: Disk) -> Stored | None:
-        found = await self._call(disk.name, disks.look, disk)
-        return None if found is None else self._looked(disk, found)
-
-    def _looked(self, disk: Disk, found: disks.Look) -> Stored:
-        format_ = found.notes.get(disks.FORMAT_KEY, "raw")
-        return self._stored(disk, found.size_bytes - header_bytes(format_), format_, from_rbd_limits(found.limits))
-
-    def _stored(
-        self, disk: Disk, size_bytes: int = 0, format_: str = "raw", limits: Mapping[str, int] | None = None
-    ) -> Stored:
-        return Stored(disk.path, format_, size_bytes, self._access, CEPH, dict(limits or {}))
-
-    async def _adopt(self, disk: Disk) -> None:
-        """A disk that is there is this host's from now on."""
-        await self._keep(disk.name)
-        await self._call(disk.name, disks.set_owner, disk, self._host)
-
-    async def _drop(self, disk: Disk) -> None:
-        """Delete a disk of this host's; another host's is only forgotten."""
-        if await self._call(disk.name, disks.find_owner, disk) in (self._host, ""):
-            await self._call(disk.name, disks.remove, disk, deadline_s=FLATTEN_DEADLINE_S)
-        await self._forget(disk.name)
-
-    async def _keep(self, key: str, value: str = "") -> None:
-        self._check_ready()
-        await self._on_file(self._kept.add, key, value)
-        await self._call(key, disks.set_key, self._pools.volumes, self._list, key, value.encode())
-
-    async def _forget(self, key: str) -> None:
-        await self._call(key, disks.drop_key, self._pools.volumes, self._list, key)
-        await self._on_file(self._kept.drop, key)
-
     def _root(self, server_id: str) -> Disk:
         return Disk(self._pools.volumes, f"server-{server_id}")
 
     def _volume(self, volume_id: str) -> Disk:
         return Disk(self._pools.volumes, f"volume-{volume_id}")
 
-    def _check_room(self, size_bytes: int) -> None:
-        """Refuse what could never be filled. Disks are sparse, so this is no promise."""
-        if size_bytes > self._facts.disk_gb * GIB:
-            raise NoCapacity(f"Ceph holds {self._facts.disk_gb} GiB in all, too little for this disk.")
-
-    async def _call(self, what: str, fn: Callable[..., T], *args: object, deadline_s: float = CALL_DEADLINE_S) -> T:
-        """A call to Ceph. What is in use now need not be later, so that is Unavailable here."""
-        self._check_ready()
-        try:
-            return await self._ceph.call(what, fn, *args, deadline_s=deadline_s)
-        except Conflict as error:
-            raise Unavailable(error.message, retry_after_s=5, detail=error.detail) from error
-
-    def _check_ready(self) -> None:
-        if not self.ready.is_set():
-            raise Unavailable("The storage (Ceph) is not there yet.", retry_after_s=5, detail=self._ceph.health)
-
-    # -- background ----------------------------------------------------------------------------------------------
-
-    async def _flatten_often(self) -> None:
-        """Flatten clones of volumes, one after the other, for ever."""
-        while True:
-            try:
-                await self._flatten_all()
-            except OstroError as error:
-                log.warning("flattening goes on later", reason=error.message, detail=error.detail)
-            await self._bell.wait(FLATTEN_AGAIN_S)
-
-    async def _flatten_all(self) -> None:
-        names = await self._call(self._to_flatten, disks.read_keys, self._pools.volumes, self._to_flatten)
-        for name in names:
-            disk = Disk(self._pools.volumes, name)
-            await self._call(name, disks.flatten, disk, deadline_s=FLATTEN_DEADLINE_S)
-            await self._call(name, disks.drop_key, self._pools.volumes, self._to_flatten, name)
-
 
 def _snapshot_name(snapshot_id: str) -> str:
     return f"snap-{snapshot_id}"
-
-
-def _empty(directory: Path) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)

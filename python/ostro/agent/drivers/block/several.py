@@ -17,7 +17,8 @@ from ostro.agent.drivers.block import local as local_block
 from ostro.agent.drivers.block import rbd as rbd_block
 from ostro.agent.drivers.block.files import check_backend
 from ostro.agent.drivers.block.local import LocalBlock, LocalConfig
-from ostro.agent.drivers.block.rbd import RbdBlock, RbdConfig
+from ostro.agent.drivers.block.rbd import RbdBlock
+from ostro.agent.drivers.block.rbd_host import RbdConfig
 from ostro.model.errors import NotFound, Unavailable, Unsupported
 from ostro.model.volumes import CEPH, LOCAL
 from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish

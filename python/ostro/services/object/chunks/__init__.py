@@ -1,7 +1,6 @@
 """Where chunks are kept: immutable runs of bytes, named by their BLAKE3 digest.
 
-A chunk comes as a draft that is written piece by piece and gets its name at the end. It then exists whole and durably, or not at all.
-Writing a chunk that is there already changes nothing, so two writers of the same bytes do not disturb each other. Which chunks are in use
+A chunk is kept whole and durably, or not at all. Writing a chunk that is there already changes nothing, so two writers of the same bytes do not disturb each other. Which chunks are in use
 is not known here: the index counts references, and ``ostro.services.object.pins`` and the collector keep a chunk that is being written or re-used
 from being deleted. For them every chunk has a *mark*, which changes whenever it is written or re-used.
 
@@ -11,7 +10,7 @@ suite.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,41 +36,25 @@ class Mark:
     age_s: float
 
 
-class ChunkDraft(Protocol):
-    """A chunk being written. ``write`` and ``discard`` block: call them in a worker thread, one at a time."""
-
-    def write(self, data: memoryview) -> None:
-        """Take the next bytes. Raises OSError, such as for a full disk."""
-        ...
-
-    async def commit(self, chunk_id: str) -> None:
-        """The chunk is whole and this is its name; it is durable on return. Raises OSError, NoCapacity, Unavailable."""
-        ...
-
-    def discard(self) -> None:
-        """Forget the draft. Idempotent, and nothing after ``commit``."""
-        ...
-
-
 class ChunkStore(Protocol):
     """A place for chunks. Besides what each method says, all may raise Unavailable."""
 
     piece_bytes: int
     """How much is best read at once."""
 
-    def begin(self) -> ChunkDraft:
-        """A new draft. Blocks. Raises OSError."""
+    async def keep(self, chunk_id: str, pieces: Sequence[bytes]) -> None:
+        """Have this chunk, which is these pieces one after the other, whoever else writes or deletes it meanwhile; it is durable on return. Raises OSError, NoCapacity."""
         ...
 
-    async def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> bytes:
-        """Bytes ``start`` up to ``end`` of a chunk that has ``size_bytes``.
+    async def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> list[bytes]:
+        """Bytes ``start`` up to ``end`` of a chunk that has ``size_bytes``, in pieces.
 
         Raises ChunkMissing, and ChunkDamaged when the chunk isn't what its name says (looked at no later than ``VERIFIED_S`` ago).
         """
         ...
 
-    def hint(self, chunk_id: str, size_bytes: int, start: int, end: int) -> None:
-        """This will be read soon: a store may begin. Costs nothing, promises nothing."""
+    def hint(self, chunk_id: str, size_bytes: int, start: int, end: int, ahead: int = 1) -> None:
+        """This will be read, after ``ahead`` - 1 others: a store may begin. Costs nothing, promises nothing."""
         ...
 
     async def mark(self, chunk_id: str) -> Mark | None:
@@ -87,7 +70,7 @@ class ChunkStore(Protocol):
         ...
 
     async def discard_drafts(self) -> int:
-        """Remove the drafts that an earlier process left; how many there were."""
+        """Remove what an earlier process had half written; how much there was."""
         ...
 
 

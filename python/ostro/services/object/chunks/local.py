@@ -11,11 +11,13 @@ dead are discarded.
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import mmap
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,50 +33,32 @@ READS = Pool("object-read", 8)
 FLUSHES = Pool("object-flush", 16)
 DELETES = Pool("object-delete", 2)
 READ_MOST_S = 120.0
+BLOCK_BYTES = 4096
+"""What is written past the page cache comes in blocks of this size."""
 FLUSH_MOST_S = 300.0
 
 
 class LocalDraft:
-    """See ``ChunkDraft``. The lock keeps an abandoned write from going to whatever file has the number next."""
+    """A chunk that has no name yet: a file that is ours alone. It is given one by ``LocalChunks.take_in`` or discarded."""
 
-    __slots__ = ("_file", "_lock", "_path", "_store")
+    __slots__ = ("_file", "path")
 
-    def __init__(self, store: LocalChunks, path: Path) -> None:
-        self._store = store
-        self._path = path
-        self._lock = threading.Lock()
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._file = _create_locked(path)
 
-    def write(self, data: memoryview) -> None:
-        with self._lock:
-            if self._file < 0:
-                return
-            while data:
-                data = data[os.write(self._file, data) :]
+    def write(self, pieces: Sequence[bytes]) -> None:
+        """Write all of them, durably. Raises OSError."""
+        for piece in pieces:
+            rest = memoryview(piece)[_write_past_cache(self._file, piece) :]
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        os.fdatasync(self._file)
 
-    async def commit(self, chunk_id: str) -> None:
-        await self._store.threads.run(FLUSHES, self._commit, chunk_id, deadline_s=FLUSH_MOST_S)
-
-    def _commit(self, chunk_id: str) -> None:
-        if self._store.use_again(chunk_id):
-            self.discard()
-            return
-        with self._lock:
-            assert self._file >= 0, "a draft is committed once"
-            os.fdatasync(self._file)
-            # It stays open, and so locked, until it has its name.
-            self._store.take_in(self._path, chunk_id)
-            self._close()
-
-    def discard(self) -> None:
-        with self._lock:
-            if self._file >= 0:
-                self._close()
-                self._path.unlink(missing_ok=True)
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Let go of the file, and remove it unless it has a name by now."""
+        self.path.unlink(missing_ok=True)
         os.close(self._file)
-        self._file = -1
 
 
 class LocalChunks:
@@ -100,14 +84,29 @@ class LocalChunks:
         assert is_chunk_id(chunk_id), chunk_id
         return self._root / chunk_id[:2] / chunk_id[2:4] / chunk_id
 
+    async def keep(self, chunk_id: str, pieces: Sequence[bytes]) -> None:
+        await self.threads.run(FLUSHES, self._keep, chunk_id, pieces, deadline_s=FLUSH_MOST_S)
+
+    def _keep(self, chunk_id: str, pieces: Sequence[bytes]) -> None:
+        if self.use_again(chunk_id):
+            return
+        draft = self.begin()
+        try:
+            draft.write(pieces)
+            # It stays open, and so locked, until it has its name.
+            self.take_in(draft.path, chunk_id)
+        finally:
+            draft.close()
+
     def begin(self) -> LocalDraft:
+        """A new draft. Raises OSError."""
         with self._lock:
             self._number += 1
             name = f"{self._mark}{self._number}"
             if self._number == 1:
                 self._drafts.mkdir(parents=True, exist_ok=True)
                 self._locks.mkdir(exist_ok=True)
-        return LocalDraft(self, self._drafts / name)
+        return LocalDraft(self._drafts / name)
 
     def take_in(self, draft: Path, chunk_id: str) -> None:
         """Give a flushed draft its name, durably, or drop it when another has come first."""
@@ -167,10 +166,11 @@ class LocalChunks:
         _sync(self._root)
         self._made.add(key)
 
-    async def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> bytes:
-        return await self.threads.run(READS, self._read, chunk_id, size_bytes, start, end, deadline_s=READ_MOST_S)
+    async def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> list[bytes]:
+        data = await self.threads.run(READS, self._read, chunk_id, size_bytes, start, end, deadline_s=READ_MOST_S)
+        return [data]
 
-    def hint(self, chunk_id: str, size_bytes: int, start: int, end: int) -> None:
+    def hint(self, chunk_id: str, size_bytes: int, start: int, end: int, ahead: int = 1) -> None:
         """The kernel reads ahead by itself."""
 
     def _read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> bytes:
@@ -263,6 +263,32 @@ class LocalChunks:
             return 0
         others = [entry.path for entry in os.scandir(self._drafts) if not entry.name.startswith(self._mark)]
         return sum(_unlink_abandoned(path) for path in others)
+
+
+def _write_past_cache(file: int, piece: bytes) -> int:
+    """Write the piece's whole blocks straight to the disk where that can be done; how many bytes were written.
+
+    Filling the page cache with what is flushed at once takes several times longer than writing it.
+    """
+    whole_bytes = len(piece) - len(piece) % BLOCK_BYTES
+    flags = fcntl.fcntl(file, fcntl.F_GETFL)
+    if not whole_bytes or os.lseek(file, 0, os.SEEK_CUR) % BLOCK_BYTES:
+        return 0
+    try:
+        fcntl.fcntl(file, fcntl.F_SETFL, flags | os.O_DIRECT)
+    except OSError:
+        return 0  # Not on this file system.
+    try:
+        # Such a write wants memory that begins where a page does.
+        with mmap.mmap(-1, whole_bytes) as stage:
+            stage[:] = memoryview(piece)[:whole_bytes]
+            return os.write(file, stage)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return 0  # The file system wants larger blocks, or none of this.
+    finally:
+        fcntl.fcntl(file, fcntl.F_SETFL, flags)
 
 
 def _create_locked(path: Path) -> int:

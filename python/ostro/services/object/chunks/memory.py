@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -21,31 +21,6 @@ class MemoryChunk:
     at_s: float
 
 
-class MemoryDraft:
-    """See ``ChunkDraft``."""
-
-    def __init__(self, store: MemoryChunks) -> None:
-        self._store = store
-        self._data = bytearray()
-        self._open = True
-        store.drafts += 1
-
-    def write(self, data: memoryview) -> None:
-        self._store.check_room(len(data))
-        self._data += data
-
-    async def commit(self, chunk_id: str) -> None:
-        assert self._open, "a draft is committed once"
-        await self._store.pause()
-        self._store.take_in(chunk_id, bytes(self._data))
-        self.discard()
-
-    def discard(self) -> None:
-        if self._open:
-            self._open = False
-            self._store.drafts -= 1
-
-
 class MemoryChunks:
     """See ``ChunkStore``. A simulation overrides ``pause`` to let calls overtake each other."""
 
@@ -53,7 +28,6 @@ class MemoryChunks:
 
     def __init__(self, room_bytes: int = 1 << 30) -> None:
         self.chunks: dict[str, MemoryChunk] = {}
-        self.drafts = 0
         self.room_bytes = room_bytes
         self._versions = 0
 
@@ -66,15 +40,14 @@ class MemoryChunks:
         if sum(len(chunk.data) for chunk in self.chunks.values()) + more_bytes > self.room_bytes:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    def begin(self) -> MemoryDraft:
-        return MemoryDraft(self)
-
-    def take_in(self, chunk_id: str, data: bytes) -> None:
-        """Keep the chunk, or note that it is used again."""
+    async def keep(self, chunk_id: str, pieces: Sequence[bytes]) -> None:
+        await self.pause()
+        data = b"".join(pieces)
+        self.check_room(len(data))
         self._versions += 1
         self.chunks[chunk_id] = MemoryChunk(data, self._versions, trio.current_time())
 
-    async def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> bytes:
+    async def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> list[bytes]:
         await self.pause()
         found = self.chunks.get(chunk_id)
         if found is None:
@@ -83,9 +56,9 @@ class MemoryChunks:
         hasher.update(found.data)
         if hasher.hexdigest("blake3") != chunk_id:
             raise ChunkDamaged("A part of the object is damaged.", detail=chunk_id)
-        return found.data[start:end]
+        return [found.data[start:end]]
 
-    def hint(self, chunk_id: str, size_bytes: int, start: int, end: int) -> None:
+    def hint(self, chunk_id: str, size_bytes: int, start: int, end: int, ahead: int = 1) -> None:
         """It is in memory already."""
 
     async def mark(self, chunk_id: str) -> Mark | None:

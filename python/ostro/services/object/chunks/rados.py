@@ -1,18 +1,18 @@
 """Chunks as objects in RADOS, each under its own name.
 
-A chunk is one RADOS object, created exclusively by one operation, so it is there whole or not at all and needs no drafts outside memory.
+A chunk is one RADOS object, created exclusively by one operation, so it is there whole or not at all.
 Writing one that is there *touches* it, which raises its version: the collector deletes by version, so it can't take a chunk that was re-used since it
 looked, by whatever process. RADOS never uses a version twice, also not for an object that was deleted and made anew.
 
 Reading is by asynchronous operations. A chunk that isn't known to be good is fetched whole and hashed before a byte of it is served; ``hint``
-begins to fetch the next one while this one is being sent. A chunk that turns out damaged is fetched once more (it may have been damaged on the way;
+begins to fetch the next ones while this one is being sent. A chunk that turns out damaged is fetched once more (it may have been damaged on the way;
 what a disk returns wrong, the OSD itself notices and reads from a replica) and is then an error; the next writing of the same bytes replaces it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import structlog
 
@@ -23,7 +23,7 @@ from ostro.runtime.ceph.objects import Objects, Reading
 from ostro.runtime.threads import Pool
 from ostro.services.object.chunks import ChunkDamaged, ChunkMissing, Mark, is_chunk_id
 from ostro.services.object.chunks.verified import Verified
-from ostro.services.object.limits import CHUNK_BYTES
+from ostro.services.object.limits import CHUNK_BYTES, PIECE_BYTES
 
 log = structlog.get_logger()
 
@@ -32,29 +32,6 @@ AHEAD_MOST_BYTES = 32 << 20
 """What is being fetched because of hints, all readers together."""
 INLINE_HASH_BYTES = 64 << 10
 """Hashing less than this takes less time than a hop to a worker thread."""
-
-
-class RadosDraft:
-    """See ``ChunkDraft``."""
-
-    def __init__(self, store: RadosChunks) -> None:
-        self._store = store
-        self._pieces: list[memoryview] = []
-
-    def write(self, data: memoryview) -> None:
-        # No copy: whoever calls gives bytes that never change.
-        self._pieces.append(data)
-
-    async def commit(self, chunk_id: str) -> None:
-        # Letting go of the pieces before waiting: what is in flight is in memory twice, here and in librados, and not three times.
-        first = self._pieces[0].obj if len(self._pieces) == 1 else None
-        whole = isinstance(first, bytes) and len(first) == len(self._pieces[0])
-        data = first if isinstance(first, bytes) and whole else b"".join(self._pieces)
-        self._pieces.clear()
-        await self._store.keep(chunk_id, data)
-
-    def discard(self) -> None:
-        self._pieces.clear()
 
 
 class RadosChunks:
@@ -68,59 +45,68 @@ class RadosChunks:
         self.objects = Objects(ceph, ceph.config.pools.objects)
         self._verified = Verified()
         self._damaged: set[str] = set()
-        self._ahead: OrderedDict[str, Reading] = OrderedDict()
+        self._ahead: OrderedDict[str, list[Reading]] = OrderedDict()
 
-    def begin(self) -> RadosDraft:
-        return RadosDraft(self)
-
-    async def keep(self, chunk_id: str, data: bytes) -> None:
-        """Have the chunk, whoever else writes or deletes it meanwhile."""
+    async def keep(self, chunk_id: str, pieces: Sequence[bytes]) -> None:
         if chunk_id in self._damaged:
-            await self.objects.put(chunk_id, data)
+            await self.objects.put(chunk_id, b"".join(pieces))
             self._damaged.discard(chunk_id)
             return
-        while not await self.objects.create(chunk_id, data):
+        while not await self.objects.create(chunk_id, *pieces):
             if await self.objects.touch(chunk_id):
                 return
 
-    async def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> bytes:
+    async def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> list[bytes]:
         ahead = self._ahead.pop(chunk_id, None)
         if ahead is None and chunk_id in self._verified:
-            data = await self._fetch(chunk_id, self.objects.begin_read(chunk_id, end - start, start))
-            if len(data) == end - start:
-                return data
+            pieces = await self._fetch(chunk_id, self._begin(chunk_id, start, end))
+            if sum(map(len, pieces)) == end - start:
+                return pieces
             self._verified.forget(chunk_id)
-        data = await self._fetch(chunk_id, ahead or self.objects.begin_read(chunk_id, size_bytes))
-        if not await self._is_right(chunk_id, data):
+        pieces = await self._fetch(chunk_id, ahead or self._begin(chunk_id, 0, size_bytes))
+        if not await self._is_right(chunk_id, pieces):
             log.error(
                 "a chunk was read damaged, reading it again", chunk=chunk_id, pool=self._ceph.config.pools.objects
             )
-            data = await self._fetch(chunk_id, self.objects.begin_read(chunk_id, size_bytes))
-            if not await self._is_right(chunk_id, data):
+            pieces = await self._fetch(chunk_id, self._begin(chunk_id, 0, size_bytes))
+            if not await self._is_right(chunk_id, pieces):
                 self._damaged.add(chunk_id)
                 raise ChunkDamaged("A part of the object is damaged.", detail=f"{chunk_id} has other bytes")
-        return data if end - start == size_bytes else data[start:end]
+        return pieces if end - start == size_bytes else [b"".join(pieces)[start:end]]
 
-    def hint(self, chunk_id: str, size_bytes: int, start: int, end: int) -> None:
+    def hint(self, chunk_id: str, size_bytes: int, start: int, end: int, ahead: int = 1) -> None:
         if start or end != size_bytes or chunk_id in self._ahead:
             return
-        while self._ahead and sum(reading.length for reading in self._ahead.values()) + size_bytes > AHEAD_MOST_BYTES:
+        while self._ahead and self._ahead_bytes + size_bytes > AHEAD_MOST_BYTES:
+            if ahead > 1:
+                return
             # The oldest was hinted at for a reader that has gone away, or a slow one.
             self._ahead.popitem(last=False)
-        self._ahead[chunk_id] = self.objects.begin_read(chunk_id, size_bytes)
+        self._ahead[chunk_id] = self._begin(chunk_id, 0, size_bytes)
 
-    async def _fetch(self, chunk_id: str, reading: Reading) -> bytes:
+    @property
+    def _ahead_bytes(self) -> int:
+        return sum(reading.length for readings in self._ahead.values() for reading in readings)
+
+    def _begin(self, chunk_id: str, start: int, end: int) -> list[Reading]:
+        """Begin to read, by the piece: at once where that can be done without waiting."""
+        return [
+            self.objects.begin_read(chunk_id, min(PIECE_BYTES, end - offset), offset)
+            for offset in range(start, end, PIECE_BYTES)
+        ]
+
+    async def _fetch(self, chunk_id: str, readings: list[Reading]) -> list[bytes]:
         try:
-            return await reading.wait()
+            return [await reading.wait() for reading in readings]
         except NotFound as error:
             raise ChunkMissing("A part of the object is missing.", detail=chunk_id) from error
 
-    async def _is_right(self, chunk_id: str, data: bytes) -> bool:
+    async def _is_right(self, chunk_id: str, pieces: list[bytes]) -> bool:
         hasher = Hasher("blake3")
-        if len(data) <= INLINE_HASH_BYTES:
-            hasher.update(data)
+        if len(pieces) == 1 and len(pieces[0]) <= INLINE_HASH_BYTES:
+            hasher.update(pieces[0])
         else:
-            await self._ceph.world.threads.run(HASHES, hasher.update, data)
+            await self._ceph.world.threads.run(HASHES, _feed, hasher, pieces)
         return self._verified.judge(chunk_id, hasher)
 
     async def mark(self, chunk_id: str) -> Mark | None:
@@ -138,3 +124,8 @@ class RadosChunks:
 
     async def discard_drafts(self) -> int:
         return 0
+
+
+def _feed(hasher: Hasher, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        hasher.update(piece)

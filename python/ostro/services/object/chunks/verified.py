@@ -12,10 +12,11 @@ from ostro.services.object.chunks import VERIFIED_S
 VERIFIED_MOST = 65_536
 
 
-def name_of(data: bytes) -> str:
-    """The name of a chunk of these bytes."""
+def name_of(*pieces: bytes) -> str:
+    """The name of a chunk of these bytes, one after the other."""
     hasher = Hasher("blake3")
-    hasher.update(data)
+    for piece in pieces:
+        hasher.update(piece)
     return hasher.hexdigest("blake3")
 
 
