@@ -14,7 +14,7 @@ from ostro.http import connection as bounds
 from ostro.http.exchange import Peer
 from ostro.http.wire import Line
 
-BODY_PART_BYTES = 1 << 19
+BODY_PART_BYTES = 1 << 20
 """Large bodies are taken in such parts: each costs a round of the scheduler, whatever its size."""
 NOT_PLAIN = frozenset(("transfer-encoding", "upgrade", "expect", "http2-settings"))
 
@@ -60,11 +60,12 @@ class Headers:
 class Body:
     """A request's body, read from the socket part by part."""
 
-    __slots__ = ("left", "wire")
+    __slots__ = ("_taken", "left", "wire")
 
     def __init__(self, wire: Line, length: int) -> None:
         self.wire = wire
         self.left = length
+        self._taken = 0
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -72,8 +73,10 @@ class Body:
     async def __anext__(self) -> bytes:
         if not self.left:
             raise StopAsyncIteration
-        data = await self.wire.take(min(self.left, BODY_PART_BYTES))
+        # After a first part that came with the head, the others begin where a part would, so that they need not be cut.
+        data = await self.wire.take(min(self.left, BODY_PART_BYTES - self._taken % BODY_PART_BYTES))
         self.left -= len(data)
+        self._taken += len(data)
         if not self.left:
             self.wire.end_body()
         return data

@@ -18,6 +18,8 @@ from ostro.http.tls import Tls, handshake, peer_of
 from ostro.model.errors import Invalid
 
 PART_BYTES = 1 << 18
+FILLED_LEAST_BYTES = 1 << 16
+BROKE_OFF = "The request's body did not arrive whole."
 FILL_MOST_S = 0.25
 """How long a part may take to come whole. A client slower than that has its bytes taken as they come."""
 PIECE_BYTES = 1 << 16
@@ -80,7 +82,7 @@ class Line(ABC):
         await self.fill(most_bytes)
         data = await self.receive(most_bytes)
         if not data:
-            raise ClientGone("The request's body did not arrive whole.")
+            raise ClientGone(BROKE_OFF)
         return data
 
     async def fill(self, most_bytes: int) -> None:
@@ -102,14 +104,28 @@ class Wire(Line):
         self._low_water_bytes = 1
 
     async def fill(self, most_bytes: int) -> None:
-        if most_bytes < PART_BYTES:
+        if most_bytes < FILLED_LEAST_BYTES:
             self._wake_at(1)
+            await trio.lowlevel.wait_readable(self._fd)
             return
         self._wake_at(most_bytes)
         with trio.move_on_after(FILL_MOST_S) as scope:
             await trio.lowlevel.wait_readable(self._fd)
         if scope.cancelled_caught:
             self._wake_at(1)
+
+    async def take(self, most_bytes: int) -> bytes:
+        if self.buffer:
+            return await super().take(most_bytes)
+        await self.fill(most_bytes)
+        # It has been waited for already, and waiting costs a turn of the scheduler.
+        try:
+            data = os.read(self._fd, most_bytes)
+        except (BlockingIOError, ConnectionError):
+            data = await self.receive(most_bytes)
+        if not data:
+            raise ClientGone(BROKE_OFF)
+        return data
 
     def end_body(self) -> None:
         self._wake_at(1)
@@ -132,17 +148,30 @@ class Wire(Line):
                 return b""
 
     async def send(self, data: bytes) -> None:
-        try:
-            sent = os.write(self._fd, data)
-        except BlockingIOError:
-            sent = 0
-        except ConnectionError as error:
-            raise trio.BrokenResourceError from error
+        sent = self._write(data)
         if sent < len(data):
             await self._send_slowly(memoryview(data)[sent:])
 
     async def _send_slowly(self, data: memoryview) -> None:
-        await send_slowly(self._stream, data)
+        """Send as fast as the client reads; one that takes no ``PIECE_BYTES`` for a while is gone for us."""
+        sent = 0
+        while sent < len(data):
+            goal = min(sent + PIECE_BYTES, len(data))
+            with trio.move_on_after(PIECE_MOST_S) as scope:
+                while sent < goal:
+                    await trio.lowlevel.wait_writable(self._fd)
+                    sent += self._write(data[sent:])
+            if scope.cancelled_caught:
+                raise trio.BrokenResourceError
+
+    def _write(self, data: bytes | memoryview) -> int:
+        """What the socket takes now; how much that is. Raises trio.BrokenResourceError."""
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            return 0
+        except ConnectionError as error:
+            raise trio.BrokenResourceError from error
 
     async def end(self) -> None:
         await self._stream.send_eof()
