@@ -159,6 +159,9 @@ def _power_steps(have: Domain, wish: ServerWish, done: Memo) -> list[Step]:
             return [Stop(grace_s)] if runs else []
         case Power.ON if runs and wish.reboots > have.memo.reboots:
             return [Stop(0.0 if wish.reboot_hard else grace_s), Define(), Start()]
+        case Power.ON if have.stalled:
+            # It tries what failed once more, and is paused again if that still fails.
+            return [Start()]
         case Power.ON if have.memo == done:
             return []
         case Power.ON if have.power is Power.PAUSED:

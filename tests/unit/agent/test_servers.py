@@ -179,6 +179,13 @@ def test_a_paused_guest_can_not_hear_the_power_button() -> None:
     assert plan(paused, wish(Power.OFF), GENERATION, BOOT)[0] == Stop(0.0)
 
 
+def test_a_guest_that_its_storage_has_stopped_goes_on_and_one_that_was_paused_by_hand_does_not() -> None:
+    paused = Domain("s", Power.PAUSED, Memo(GENERATION, 0, BOOT), [])
+    assert plan(paused, wish(), GENERATION, BOOT, MACS) == []
+    assert plan(msgspec.structs.replace(paused, stalled=True), wish(), GENERATION, BOOT, MACS) == [Start()]
+    assert plan(msgspec.structs.replace(paused, stalled=True), wish(Power.OFF), GENERATION, BOOT, MACS) == [Stop(0.0)]
+
+
 def test_the_root_volume_is_never_pulled() -> None:
     wished = msgspec.structs.replace(wish(), root_volume_id=A)
     running = Domain("s", Power.ON, Memo(GENERATION, 0, BOOT), [A])

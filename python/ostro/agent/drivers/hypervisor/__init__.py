@@ -93,7 +93,8 @@ class Domain(msgspec.Struct, frozen=True):
     cards, in no particular order. ``shared`` says whether it has a disk in storage that hosts share.
 
     ``moving`` is a domain that a migration is under way with, from here or to here; one that comes is not yet this host's. ``sent`` is one that
-    is off because its guest has gone to another host, as far as the hypervisor remembers that.
+    is off because its guest has gone to another host, as far as the hypervisor remembers that. ``stalled`` is one that the hypervisor has paused
+    because its storage had no room, or failed.
     """
 
     server_id: str
@@ -104,6 +105,7 @@ class Domain(msgspec.Struct, frozen=True):
     shared: bool = False
     moving: bool = False
     sent: bool = False
+    stalled: bool = False
 
 
 class Progress(msgspec.Struct, frozen=True):

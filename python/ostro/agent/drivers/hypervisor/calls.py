@@ -109,6 +109,7 @@ def _read(handle: libvirt.virDomain, cloud_id: str) -> Domain | None:
         sorted(nics),
         shared,
         moving=is_coming or _is_moving(handle),
+        stalled=power is Power.PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR,
         sent=state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED,
     )
 
