@@ -328,3 +328,27 @@ async def test_many_that_count_the_same_thing_all_commit(db: Database) -> None:
         for number in range(32):
             nursery.start_soon(add, f"n{number}")
     assert sorted(seen) == list(range(32))
+
+
+async def test_the_same_statement_again_and_again(db: Database) -> None:
+    """Whether or not the engine has prepared it, after a failure, and with values of other types."""
+
+    def look(tx: Tx, *values: object) -> list[tuple[object, ...]]:
+        marks = ", ".join("?" * len(values))
+        return tx.all(f"SELECT value, ? FROM settings WHERE name IN ({marks})", (1, *values))
+
+    await db.run(put_setting, "a", "1")
+    for _ in range(4):
+        assert await db.run(look, "a") == await db.run(look, "b", "a") == [("1", 1)]
+        with pytest.raises(Duplicate):
+            await db.run(put_setting, "a", "2")
+        assert await db.read(find_setting, "a") == "1"
+
+
+async def test_sums_and_bytes_come_as_they_are(db: Database) -> None:
+    def add(tx: Tx) -> tuple[object, ...] | None:
+        kind = "BYTEA" if tx.dialect == "postgres" else "BLOB"
+        return tx.one(f"SELECT coalesce(sum(revision), 0), max(revision), CAST(? AS {kind}) FROM hosts", (b"\0\xff",))
+
+    row = await db.read(add)
+    assert row == (0, None, b"\0\xff") and type(row[0]) is int

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 
-from ostro.model.errors import Unavailable
+from ostro.model.errors import Invalid, Unavailable
 from ostro.runtime.world import World
 from ostro.store.database import Tx
 from ostro.store.migrate import migrate
@@ -97,6 +97,22 @@ def end_publishers(tx: Tx) -> int:
     """Close every connection that has last rung a bell; how many there were."""
     sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE ?"
     return len(tx.all(sql, ("SELECT pg_notify(%",)))
+
+
+@pytest.mark.parametrize("text", ("a\0b", "\ud800"))
+async def test_text_that_cannot_be_stored_is_the_callers_fault(
+    postgres: PostgresServer, postgres_template: str, text: str
+) -> None:
+    name = postgres.create_database(postgres_template)
+    database = PostgresDatabase(World(random=random.Random(1)), postgres.dsn(name))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(database.serve)
+        with pytest.raises(Invalid):
+            await database.run(put, text)
+        assert await database.read(count) == 0
+        nursery.cancel_scope.cancel()
+    database.close()
+    postgres.drop_database(name)
 
 
 def test_payloads_stay_within_what_notify_takes() -> None:

@@ -21,13 +21,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
 import structlog
 import trio
-from psycopg import IsolationLevel, errors
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
 
 from ostro.model.errors import Bug, Conflict, Full, Invalid, Unavailable
 from ostro.runtime.backoff import Backoff
@@ -36,12 +36,12 @@ from ostro.runtime.log import REQUEST_ID
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 from ostro.store.database import FULL_RETRY_S, NO_ROOM, UNSTORABLE, Duplicate, Effects, Params, Row, Tx
+from ostro.store.postgres_session import OPTIONS, Connection, Session
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 P = ParamSpec("P")
-Connection = psycopg.Connection[Row]
 
 CONNECTIONS = 16
 ATTEMPTS_ASIDE = 3
@@ -62,36 +62,27 @@ CONTENDED = "Too many requests change the same thing."
 ALL_TOPICS = "*"
 
 
-@lru_cache(maxsize=4096)
-def to_psycopg(sql: str) -> str:
-    """``?`` parameters in psycopg's form, and empty lists, which PostgreSQL's grammar does not have, as empty arrays."""
-    sql = sql.replace("NOT IN ()", "<> ALL('{}')").replace("IN ()", "= ANY('{}')")
-    return sql.replace("?", "%s")
-
-
 class PostgresTx:
     """A transaction on one connection."""
 
-    __slots__ = ("_cursor", "effects", "request_id")
+    __slots__ = ("_session", "effects", "request_id")
     dialect = "postgres"
 
-    def __init__(self, cursor: psycopg.Cursor[Row]) -> None:
-        self._cursor = cursor
+    def __init__(self, session: Session) -> None:
+        self._session = session
         # A worker has the context of the task that called it.
         self.request_id = REQUEST_ID.get()
         self.effects = Effects()
 
-    def _run(self, sql: str, params: Params) -> psycopg.Cursor[Row]:
-        return self._cursor.execute(to_psycopg(sql).encode(), params)
-
     def execute(self, sql: str, params: Params = ()) -> int:
-        return self._run(sql, params).rowcount
+        return self._session.run(sql, params).command_tuples or 0
 
     def one(self, sql: str, params: Params = ()) -> Row | None:
-        return self._run(sql, params).fetchone()
+        rows = self._session.rows(self._session.run(sql, params), 1)
+        return rows[0] if rows else None
 
     def all(self, sql: str, params: Params = ()) -> list[Row]:
-        return self._run(sql, params).fetchall()
+        return self._session.rows(self._session.run(sql, params))
 
     def ring(self, *topics: str) -> None:
         self.effects.topics.update(topics)
@@ -124,7 +115,7 @@ class PostgresDatabase:
         self.doorbell = Doorbell()
         self._pool = Pool("postgres", CONNECTIONS)
         self._aside = Pool("postgres-doorbell", 2)
-        self._idle: queue.LifoQueue[Connection] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[Session] = queue.LifoQueue()
         self._outbox: set[str] = set()
         self._outbox_bell = trio.Event()
         self._turn = trio.Lock()
@@ -134,10 +125,11 @@ class PostgresDatabase:
     def _count_waiting(self) -> int:
         return self._turn.statistics().tasks_waiting
 
-    def _connect(self, *, autocommit: bool) -> Connection:
-        connection = psycopg.connect(self._dsn, autocommit=autocommit, connect_timeout=CONNECT_TIMEOUT_S)
-        connection.isolation_level = IsolationLevel.SERIALIZABLE
-        return connection
+    def _connect(self) -> Connection:
+        """In autocommit mode. Options that the address has itself come last, and so win."""
+        own = conninfo_to_dict(self._dsn).get("options") or ""
+        options = f"{OPTIONS} {own}"
+        return psycopg.connect(self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, options=options)
 
     async def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         def call(tx: Tx) -> T:
@@ -212,36 +204,36 @@ class PostgresDatabase:
         raise AssertionError("unreachable")
 
     def _attempt(self, call: Callable[[Tx], T], read_only: bool, in_turn: bool) -> tuple[T, Effects]:
-        connection = self._take()
+        session = self._take()
         try:
-            with _alone(connection) if in_turn else nullcontext():
-                return _transact(connection, call, read_only)
+            with _alone(session) if in_turn else nullcontext():
+                return _transact(session, call, read_only)
         except (errors.SerializationFailure, errors.DeadlockDetected):
             raise
         except psycopg.Error as error:
             raise translate(error) from error
         finally:
-            self._give_back(connection)
+            self._give_back(session)
 
-    def _take(self) -> Connection:
+    def _take(self) -> Session:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
             pass
         try:
-            return self._connect(autocommit=False)
+            return Session(self._connect())
         except psycopg.OperationalError as error:
             raise Unavailable("The database does not answer.", retry_after_s=2, detail=str(error)) from error
 
-    def _give_back(self, connection: Connection) -> None:
-        try:
-            connection.rollback()
-        except psycopg.Error:
-            connection.close()
-            # One connection broke, so the server may have restarted: the others are most likely dead too.
-            self._drop_idle()
+    def _give_back(self, session: Session) -> None:
+        with suppress(psycopg.Error):
+            session.rollback()
+        if session.is_idle:
+            self._idle.put(session)
             return
-        self._idle.put(connection)
+        session.close()
+        # One connection broke, so the server may have restarted: the others are most likely dead too.
+        self._drop_idle()
 
     def _drop_idle(self) -> None:
         while True:
@@ -267,9 +259,7 @@ class PostgresDatabase:
                 self._outbox_bell = trio.Event()
                 topics, self._outbox = self._outbox, set()
                 try:
-                    connection = connection or await self._world.threads.run(
-                        self._aside, lambda: self._connect(autocommit=True)
-                    )
+                    connection = connection or await self._world.threads.run(self._aside, lambda: self._connect())
                     await self._world.threads.run(self._aside, _notify, connection, payloads(topics))
                 except (psycopg.Error, Unavailable) as error:
                     # The listeners may have kept their connections: they have to be told again.
@@ -315,7 +305,7 @@ class PostgresDatabase:
                 connection.close()
 
     def _open_listener(self) -> Connection:
-        connection = self._connect(autocommit=True)
+        connection = self._connect()
         connection.execute(f"LISTEN {CHANNEL}".encode())
         return connection
 
@@ -329,38 +319,31 @@ class PostgresDatabase:
         self._drop_idle()
 
 
-def _transact(connection: Connection, call: Callable[[Tx], T], read_only: bool) -> tuple[T, Effects]:
+def _transact(session: Session, call: Callable[[Tx], T], read_only: bool) -> tuple[T, Effects]:
     # A read needs one snapshot, not the bookkeeping of SERIALIZABLE.
-    level = IsolationLevel.REPEATABLE_READ if read_only else IsolationLevel.SERIALIZABLE
-    if connection.isolation_level is not level:
-        connection.isolation_level = level
-    with connection.cursor() as cursor:
-        tx = PostgresTx(cursor)
-        result = call(tx)
+    session.begin(serializable=not read_only)
+    tx = PostgresTx(session)
+    result = call(tx)
     if read_only:
-        connection.rollback()
+        session.rollback()
     else:
-        connection.commit()
+        session.commit()
     return result, tx.effects
 
 
 @contextmanager
-def _alone(connection: Connection) -> Iterator[None]:
+def _alone(session: Session) -> Iterator[None]:
     """Hold the lock of turns from before the transaction's snapshot until the transaction has ended."""
-    connection.autocommit = True
-    connection.execute("SELECT pg_advisory_lock(%s)", (TURNS,))
+    session.run("SELECT pg_advisory_lock(?)", (TURNS,))
     try:
-        connection.autocommit = False
         yield
     finally:
         try:
-            connection.rollback()
-            connection.autocommit = True
-            connection.execute("SELECT pg_advisory_unlock(%s)", (TURNS,))
-            connection.autocommit = False
+            session.rollback()
+            session.run("SELECT pg_advisory_unlock(?)", (TURNS,))
         except psycopg.Error:
             # The lock goes with the connection.
-            connection.close()
+            session.close()
 
 
 def payloads(topics: set[str]) -> list[str]:
