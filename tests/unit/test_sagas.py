@@ -214,6 +214,47 @@ async def test_several_engines_do_each_step_once(db: Database, world: World) -> 
         assert [rows[f"{object_id}.{step}"] for step in ("claim", "wish", "announce")] == ["1", "1", "1"]
 
 
+class DyingFaults:
+    """Kills whoever comes to a point, now and then."""
+
+    def __init__(self, seed: str) -> None:
+        self._rng = random.Random(seed)
+        self.deaths = 0
+
+    def hit(self, name: str) -> None:
+        if self._rng.random() < 0.15:
+            self.deaths += 1
+            raise Crash(name)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_two_engines_die_again_and_again(db: Database, world: World, seed: int) -> None:
+    """Wherever it dies, each step is done once, by one of them."""
+    objects = [f"o{i}" for i in range(12)]
+    for number, object_id in enumerate(objects):
+        await db.run(start, world, "create", object_id)
+        await db.run(set_answer, "ready" if number % 3 else "no", object_id)
+    faults = DyingFaults(f"{seed}")
+
+    async def work() -> None:
+        runner = engine(world, db, faults=faults)
+        while await db.read(unfinished):
+            try:
+                await runner.step()
+            except Crash:
+                runner = engine(world, db, faults=faults)
+
+    with trio.fail_after(120):
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(work)
+    rows = await db.read(settings)
+    for number, object_id in enumerate(objects):
+        steps = [rows.get(f"{object_id}.{step}") for step in ("claim", "wish", "announce")]
+        assert steps == (["1", "1", "1"] if number % 3 else [None, None, None])
+    assert faults.deaths > 0
+
+
 async def test_one_broken_saga_does_not_hold_up_the_others(db: Database, world: World, clock: ManualClock) -> None:
     broken = True
 

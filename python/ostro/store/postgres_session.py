@@ -116,7 +116,7 @@ class Session:
             name = b"s%d" % len(self._prepared)
             self._check(self._pg.prepare(name, key[0], key[1]))
             self._prepared[key] = name
-        return self._pg.exec_prepared(name, values, formats)
+        return self._pg.exec_prepared(name, cast(list[bytes], values), formats)
 
     def rows(self, result: pq.abc.PGresult, most: int | None = None) -> list[Row]:
         """The rows of a result, or the first of them."""
