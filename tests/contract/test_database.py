@@ -15,7 +15,7 @@ from ostro.model.errors import Bug, Conflict, Invalid, Unavailable
 from ostro.runtime.faults import Crash
 from ostro.runtime.world import World
 from ostro.store import postgres, sqlite
-from ostro.store.database import Database, Duplicate, Tx
+from ostro.store.database import LANE, Database, Duplicate, Tx
 
 
 def put_setting(tx: Tx, name: str, value: str) -> None:
@@ -352,3 +352,26 @@ async def test_sums_and_bytes_come_as_they_are(db: Database) -> None:
 
     row = await db.read(add)
     assert row == (0, None, b"\0\xff") and type(row[0]) is int
+
+
+async def test_changes_of_one_lane_are_one_after_the_other(db: Database) -> None:
+    lock, inside, most = threading.Lock(), 0, 0
+
+    def change(tx: Tx, name: str) -> None:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        put_setting(tx, name, "x")
+        with lock:
+            inside -= 1
+
+    async def one(number: int) -> None:
+        LANE.set("project")
+        await db.run(change, f"n{number}")
+
+    async with trio.open_nursery() as nursery:
+        for number in range(12):
+            nursery.start_soon(one, number)
+    assert most == 1
+    assert await db.read(lambda tx: tx.one("SELECT count(*) FROM settings WHERE value = 'x'")) == (12,)

@@ -13,6 +13,7 @@ PostgreSQL has it): to survive a duplicate use ``ON CONFLICT DO NOTHING`` and lo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import trio
@@ -29,6 +30,11 @@ Params = Sequence[object]
 UNSTORABLE = "A value is out of its range or holds a character that can't be stored."
 NO_ROOM = "The cloud's database has no room left on its disk: nothing can be changed until somebody makes room."
 FULL_RETRY_S = 30
+
+
+LANE: ContextVar[str] = ContextVar("lane", default="")
+"""Whose changes the transactions of this task are, if anybody's: a project's. Changes of one project mostly count against the same limits and take from the
+same things, so an engine on which they would only get in each other's way lets them wait for each other, in each process."""
 
 
 class Tx(Protocol):

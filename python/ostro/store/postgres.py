@@ -4,6 +4,7 @@ psycopg 3 runs synchronously in worker threads, one connection a worker. Topics 
 milliseconds and sent by one NOTIFY on a connection of its own, never inside a business transaction (a NOTIFY there takes a global
 lock at commit). A listener connection brings the other processes' rings in; this process's own bells ring at once.
 
+Changes of one project wait for each other in each process (``LANE``): side by side they would mostly collide, and a third of the work be done in vain.
 Transactions that get in each other's way are run again: a few times side by side, which is quickest where it happens seldom, and then **in turn**: one
 after the other in this process, and one at a time among all processes by an advisory lock that is taken before the snapshot is. While that
 goes on whoever comes queues up at once, so that the ones in turn are not disturbed. So however many want to change one row, or count
@@ -18,9 +19,9 @@ from __future__ import annotations
 import math
 import queue
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
@@ -35,7 +36,7 @@ from ostro.runtime.doorbell import Doorbell
 from ostro.runtime.log import REQUEST_ID
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
-from ostro.store.database import FULL_RETRY_S, NO_ROOM, UNSTORABLE, Duplicate, Effects, Params, Row, Tx
+from ostro.store.database import FULL_RETRY_S, LANE, NO_ROOM, UNSTORABLE, Duplicate, Effects, Params, Row, Tx
 from ostro.store.postgres_session import OPTIONS, Connection, Session
 
 log = structlog.get_logger()
@@ -100,6 +101,14 @@ class _After:
     abandoned: bool = False
 
 
+@dataclass(slots=True)
+class _Lane:
+    """See ``LANE``. Forgotten when nobody uses it."""
+
+    lock: trio.Lock = field(default_factory=trio.Lock)
+    users: int = 0
+
+
 class _Contended(Exception):
     """Others were in the way each time."""
 
@@ -119,6 +128,7 @@ class PostgresDatabase:
         self._outbox: set[str] = set()
         self._outbox_bell = trio.Event()
         self._turn = trio.Lock()
+        self._lanes: dict[str, _Lane] = {}
         self._contended_until_s = -math.inf
         world.metrics.watch("ostro_database_waiting", "Transactions that wait", "turns", self._count_waiting)
 
@@ -137,7 +147,8 @@ class PostgresDatabase:
 
         if trio.current_time() >= self._contended_until_s and not self._turn.locked():
             try:
-                return await self._write(call, in_turn=False)
+                async with self._lane(LANE.get()):
+                    return await self._write(call, in_turn=False)
             except _Contended:
                 self._contended_until_s = trio.current_time() + CONTENDED_S
         with trio.move_on_after(DEADLINE_S) as scope:
@@ -150,6 +161,28 @@ class PostgresDatabase:
             raise Unavailable(CONTENDED, detail=str(error)) from error
         finally:
             self._turn.release()
+
+    @asynccontextmanager
+    async def _lane(self, key: str) -> AsyncIterator[None]:
+        """Be the only one of its lane. Raises Unavailable for one that waits too long."""
+        if not key:
+            yield
+            return
+        lane = self._lanes.setdefault(key, _Lane())
+        lane.users += 1
+        try:
+            with trio.move_on_after(DEADLINE_S) as scope:
+                await lane.lock.acquire()
+            if scope.cancelled_caught:
+                raise Unavailable(CONTENDED)
+            try:
+                yield
+            finally:
+                lane.lock.release()
+        finally:
+            lane.users -= 1
+            if not lane.users:
+                del self._lanes[key]
 
     async def _write(self, call: Callable[[Tx], T], *, in_turn: bool) -> T:
         """Run and commit. Raises _Contended when others were in the way each time."""
