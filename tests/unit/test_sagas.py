@@ -222,7 +222,7 @@ class DyingFaults:
         self.deaths = 0
 
     def hit(self, name: str) -> None:
-        if self._rng.random() < 0.15:
+        if self._rng.random() < 0.03:
             self.deaths += 1
             raise Crash(name)
 
