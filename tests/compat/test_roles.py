@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +16,7 @@ import openstack
 import pytest
 import requests
 
+from ostro.cli.install import HEALTH, make_unit
 from ostro.testing.postgres import PostgresServer
 from ostro.testing.roles import Roles, free_port
 
@@ -152,3 +157,39 @@ def test_a_database_is_one_clouds(roles: Roles, tmp_path: Path) -> None:
     assert other.returncode == 1 and "another database" in other.stderr
     (roles.state / "ostro.toml").write_text("nonsense = 1\n")
     assert "can't be read" in roles.ostro("api", "--state", str(roles.state), check=False).stderr
+
+
+def test_an_api_of_several_processes(roles: Roles) -> None:
+    """One that is killed is replaced while the other answers, and all end together."""
+    part = roles.api("", None, "--workers", "2")
+    conn = roles.connect()
+    before = roles.await_(lambda: part.children if len(part.children) == 2 else set[int](), "two processes")
+    assert list(conn.identity.projects())
+    os.kill(min(before), signal.SIGKILL)
+    now = roles.await_(lambda: part.children - before and part.children, "another one")
+    assert len(now) == 2 and max(before) in now
+    assert list(conn.identity.projects())
+    assert part.stop() == 0
+    assert not [pid for pid in now if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.parametrize("role", ["api", "controller"])
+def test_what_a_unit_starts_runs_with_what_the_unit_leaves_it(roles: Roles, role: str) -> None:
+    """No capability, no new privileges, and nothing in its environment."""
+    unit = make_unit(role, (sys.executable, "-m", "ostro"), str(roles.state))
+    command = next(line for line in unit.splitlines() if line.startswith("ExecStart=")).partition("=")[2]
+    words = [word.replace(HEALTH, f"127.0.0.1:{free_port()}") for word in shlex.split(command)]
+    # Only the database's own user may look into its directory.
+    socket_dir = Path(roles.database.partition("host=")[2].split()[0])
+    socket_dir.chmod(0o755)
+    bare = ["env", "-i", "PATH=/usr/bin:/bin", "setpriv", "--inh-caps=-all", "--no-new-privs"]
+    bare += ["--bounding-set=-all"] if os.geteuid() == 0 else []
+    log = roles.root / f"unit-{role}.log"
+    with log.open("wb") as out, subprocess.Popen([*bare, *words], cwd="/", stdout=out, stderr=out) as process:
+        ready = {"api": b"Ostro serves", "controller": b"The controller runs"}[role]
+        roles.await_(lambda: ready in log.read_bytes() or process.poll() is not None, "it starts")
+        assert process.poll() is None, log.read_text()
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        assert "CapEff:\t0000000000000000" in status and "NoNewPrivs:\t1" in status
+        process.terminate()
+        assert process.wait(60) == 0, log.read_text()

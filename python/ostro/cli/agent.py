@@ -35,7 +35,7 @@ def end_with(parent: int) -> None:
     """Have the kernel send SIGTERM to this process when its parent dies, however it dies. See prctl(2)."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
-        raise Usage("The process that started this agent has ended.")
+        raise Usage("The process that started this one has ended.")
 
 
 async def _take_lock(lock: Lock) -> None:

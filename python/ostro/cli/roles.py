@@ -32,6 +32,7 @@ from ostro.cli.control import (
 from ostro.cli.settings import Address, Settings, address_of, read_settings, settings_path, write_settings
 from ostro.cli.state import StateDir, Usage, write_atomic
 from ostro.cli.up import DEFAULT_STATE
+from ostro.cli.workers import keep_workers
 from ostro.http.app import serve
 from ostro.http.gate import Gate
 from ostro.http.health import HEALTH
@@ -246,14 +247,20 @@ def init(
 @click.command()
 @state_option
 @click.option("--listen", "listen_", default="", help="HOST:PORT instead of the one in ostro.toml.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes; about one a core."
+)
 @log_level_option
-def api(state: str, listen_: str, log_level: str) -> None:
+def api(state: str, listen_: str, workers: int, log_level: str) -> None:
     """Answer API requests and agents, in the foreground. Run as many as you like."""
     configure_logging(log_level)
     directory = StateDir.make(state)
     settings = read_settings(directory)
     with listen(listen_ or settings.listen) as listener:
-        trio.run(run_api, directory, settings, listener)
+        if workers == 1:
+            trio.run(run_api, directory, settings, listener)
+        else:
+            keep_workers(workers, lambda: trio.run(run_api, directory, settings, listener))
 
 
 @click.command()

@@ -50,6 +50,13 @@ class Part:
             )
 
     @property
+    def children(self) -> set[int]:
+        """The processes that it has started and that still run."""
+        assert self._process is not None, "start() first"
+        pid = self._process.pid
+        return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+    @property
     def runs(self) -> bool:
         """Whether it does."""
         return self._process is not None and self._process.poll() is None
@@ -98,9 +105,9 @@ class Roles:
         words = ["--database", self.database, "--state", str(self.state), "--listen", listen]
         self.ostro("init", *words, *options)
 
-    def api(self, listen: str = "", state: Path | None = None) -> Part:
+    def api(self, listen: str = "", state: Path | None = None, *options: str) -> Part:
         """A further API process, once it serves."""
-        words = ("--listen", listen) if listen else ()
+        words = (*(("--listen", listen) if listen else ()), *options)
         return self._begin("api", *words, state=state, ready="Ostro serves")
 
     def controller(self, state: Path | None = None) -> Part:
