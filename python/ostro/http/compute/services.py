@@ -14,7 +14,7 @@ from ostro.model.servers import DEFAULT_ZONE
 from ostro.model.times import iso_micro
 from ostro.services.agents.hosts import declare_alive, declare_dead, is_up
 from ostro.services.agents.removal import remove_host
-from ostro.services.compute.hypervisors import find_host, list_hypervisors, set_enabled
+from ostro.services.compute.hypervisors import find_host, list_hosts, set_enabled
 from ostro.store.hosts import Host
 
 POLICY = "os_compute_api:os-services"
@@ -50,8 +50,8 @@ def _view(req: Request, host: Host, number: int) -> dict[str, Any]:
 )
 async def list_services(req: Request) -> Reply:
     name, binary = req.query.get("host"), req.query.get("binary", BINARY)
-    found = [(h.host, h.number) for h in await req.read(list_hypervisors) if name in (None, h.host.name)]
-    return Reply({"services": [_view(req, *item) for item in found] if binary == BINARY else []})
+    found = await req.read(list_hosts) if binary == BINARY else []
+    return Reply({"services": [_view(req, host, number) for number, host in found if name in (None, host.name)]})
 
 
 @COMPUTE.route(
@@ -161,7 +161,7 @@ async def force_service_down(req: Request) -> Reply:
 async def delete_service(req: Request) -> Reply:
     given = req.params["id"]
     if not req.at_least(2, 53):
-        found = [h.host.id for h in await req.read(list_hypervisors) if str(h.number) == given]
+        found = [host.id for number, host in await req.read(list_hosts) if str(number) == given]
         given = found[0] if found else given
     host = await req.read(find_host, host_id=given)
     await req.run(remove_host, req.cloud.placement, host.id)
@@ -192,7 +192,7 @@ async def list_zones(req: Request) -> Reply:
     summary="List availability zones with their hosts",
 )
 async def list_zones_detail(req: Request) -> Reply:
-    hosts = [h.host for h in await req.read(list_hypervisors)]
+    hosts = [host for _number, host in await req.read(list_hosts)]
     shown = {
         host.name: {
             BINARY: {
