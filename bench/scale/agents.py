@@ -19,7 +19,7 @@ import trio
 from bench.api.client import Failed, percentile
 from bench.api.cloud import cpu_s, memory_mib
 from bench.scale.results import Scaled
-from ostro.agent.link import HttpLink
+from ostro.agent.link import HttpLink, LinkConfig
 from ostro.cli.state import StateDir
 from ostro.model.errors import OstroError
 from ostro.model.ids import new_uuid
@@ -107,7 +107,8 @@ class Crowd:
         return results
 
     async def _join(self, number: int, slots: trio.Semaphore, nursery: trio.Nursery) -> None:
-        link = HttpLink(self._urls[number % len(self._urls)], self._key, "1")
+        url = self._urls[number % len(self._urls)]
+        link = HttpLink(World(random=random.Random(number)), LinkConfig((url,), "1", self._key))
         inventory = Inventory(64, 256 * 1024, 10_000, "fake", 1, "{}")
         async with slots:
             registration = Registration(f"crowd-{number:04}", "1", f"10.0.{number >> 8}.{number & 255}", inventory)

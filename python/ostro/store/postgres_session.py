@@ -127,8 +127,9 @@ class Session:
     def _check(self, result: pq.abc.PGresult) -> pq.abc.PGresult:
         if result.status not in (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE):
             return result
-        if self._pg.status != pq.ConnStatus.OK:
-            raise errors.OperationalError(self._pg.get_error_message())
+        if result.error_field(pq.DiagnosticField.SQLSTATE) is None or self._pg.status != pq.ConnStatus.OK:
+            # libpq says so, and not the server: there is no connection any more.
+            raise errors.OperationalError(result.get_error_message() or self._pg.get_error_message())
         raise errors.error_from_result(result)
 
     def close(self) -> None:
