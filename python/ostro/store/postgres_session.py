@@ -21,6 +21,8 @@ PREPARED_MOST = 500
 """Statements with lists of any length are many; each that is prepared takes the server some tens of KiB."""
 SEEN_MOST = 5000
 UNKNOWN, INT8, FLOAT8, BYTEA = 0, 20, 701, 17
+LOST = (b"08", b"57P")
+"""Classes of errors by which the server says that it ends the connection."""
 OPTIONS = "-c plan_cache_mode=force_generic_plan -c jit=off -c enable_seqscan=off"
 """A plan is made once and not for each set of values. Tables are never read from end to end where there is an index: what a transaction has read there
 would collide with everybody's writes, though it needed one row."""
@@ -62,11 +64,12 @@ class Session:
         self._transformer = Transformer(connection)
         self._prepared: dict[tuple[bytes, tuple[int, ...]], bytes] = {}
         self._seen: set[tuple[bytes, tuple[int, ...]]] = set()
+        self._lost = False
 
     @property
     def is_idle(self) -> bool:
         """Whether the connection is well and in no transaction."""
-        return self._pg.transaction_status == pq.TransactionStatus.IDLE
+        return not self._lost and self._pg.transaction_status == pq.TransactionStatus.IDLE
 
     def begin(self, *, serializable: bool) -> None:
         """Begin a transaction; its snapshot is taken by its first statement."""
@@ -80,7 +83,7 @@ class Session:
 
     def rollback(self) -> None:
         """Undo the transaction, if there is one."""
-        if not self.is_idle:
+        if not self.is_idle and not self._lost:
             self._check(self._pg.exec_(b"ROLLBACK"))
 
     def run(self, sql: str, params: Params) -> pq.abc.PGresult:
@@ -127,8 +130,10 @@ class Session:
     def _check(self, result: pq.abc.PGresult) -> pq.abc.PGresult:
         if result.status not in (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE):
             return result
-        if result.error_field(pq.DiagnosticField.SQLSTATE) is None or self._pg.status != pq.ConnStatus.OK:
-            # libpq says so, and not the server: there is no connection any more.
+        state = result.error_field(pq.DiagnosticField.SQLSTATE)
+        self._lost = state is None or state.startswith(LOST) or self._pg.status != pq.ConnStatus.OK
+        if state is None:
+            # libpq says so, and not the server.
             raise errors.OperationalError(result.get_error_message() or self._pg.get_error_message())
         raise errors.error_from_result(result)
 
