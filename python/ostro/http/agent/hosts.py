@@ -12,7 +12,7 @@ from ostro.http.schema import ANY_OBJECT, INTEGER, STRING, array, shape
 from ostro.model.context import Context
 from ostro.model.errors import Invalid
 from ostro.model.wishes import Feed, Registration, Report
-from ostro.services.agents.hosts import check_speaker, register_host, touch_host
+from ostro.services.agents.hosts import check_speaker, is_touch_due, register_host, touch_host
 from ostro.services.agents.joining import Speaker, check_certificate
 from ostro.services.agents.reports import record_reports
 from ostro.store.database import Tx
@@ -71,7 +71,8 @@ async def read_wishes(req: Request) -> Reply:
     host_id, since = req.params["host_id"], req.integer("since", 0, high=2**62)
     deadline_s = trio.current_time() + req.integer("wait_s", 0, high=WAIT_MOST_S)
     db, speaker = req.cloud.db, speaker_of(req)
-    await req.run(_greet, host_id, speaker)
+    if await req.read(_meet, host_id, speaker):
+        await req.run(_greet, host_id, speaker)
     with db.doorbell.listen(host_topic(host_id)) as bell:
         while True:
             feed = await db.read(_read, host_id, since, speaker)
@@ -81,6 +82,12 @@ async def read_wishes(req: Request) -> Reply:
             await bell.wait(left_s)
     answer = feed or Feed(revision=since, full=False, wishes=[])
     return Reply(msgspec.json.encode(answer))
+
+
+def _meet(tx: Tx, context: Context, host_id: str, speaker: Speaker) -> bool:
+    """Whether a sign of life is to be written of a host that may speak."""
+    check_certificate(tx, context, speaker)
+    return is_touch_due(check_speaker(tx, host_id, speaker), context.now_us)
 
 
 def _greet(tx: Tx, context: Context, host_id: str, speaker: Speaker) -> None:

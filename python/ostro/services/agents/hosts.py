@@ -112,6 +112,11 @@ def check_speaker(tx: Tx, host_id: str, speaker: Speaker) -> Host:
     return host
 
 
+def is_touch_due(host: Host, now_us: int) -> bool:
+    """Whether `touch_host` would write anything."""
+    return abs(now_us - host.seen_at_us) > TOUCH_EVERY_US
+
+
 def touch_host(tx: Tx, host_id: str, now_us: int) -> None:
     """Note a sign of life. One that is said to come yet was written before the clock was set back."""
     tx.execute(
