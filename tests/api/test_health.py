@@ -64,6 +64,9 @@ async def test_metrics_name_routes_loops_pools_and_queues(cloud: TestCloud) -> N
         'ostro_loop_runs_total{loop="sagas"}',
     ):
         assert series in now, series
+    for loop in ("sagas", "audit", "changes"):
+        for figure in ("pending", "oldest_seconds", "errors_total"):
+            assert f'ostro_loop_{figure}{{loop="{loop}"}}' in now
 
 
 async def test_metrics_are_not_for_everybody(cloud: TestCloud) -> None:

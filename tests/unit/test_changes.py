@@ -209,7 +209,7 @@ async def test_subscribers_hear_of_what_concerns_them_by_one_read(db: Database) 
         return await plain(fn, *args, **kwargs)
 
     db.read = counted  # type: ignore[method-assign]
-    changes = Changes(db)
+    changes = Changes(World(random=random.Random(1)), db)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(changes.run)
         async with (
@@ -230,7 +230,7 @@ async def test_subscribers_hear_of_what_concerns_them_by_one_read(db: Database) 
 
 
 async def test_what_is_made_once_is_made_again_when_its_maker_is_gone(db: Database) -> None:
-    changes = Changes(db)
+    changes = Changes(World(random=random.Random(1)), db)
     began = trio.Event()
     made = 0
 

@@ -275,6 +275,19 @@ async def test_one_broken_saga_does_not_hold_up_the_others(db: Database, world: 
     assert await db.read(unfinished) == 0
 
 
+async def test_the_loop_tells_what_is_under_way(db: Database, world: World, clock: ManualClock) -> None:
+    await db.run(start, world)
+    clock.advance(7)
+    runner = engine(world, db)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(runner.run)
+            while b'ostro_loop_pending{loop="sagas"} 1.0' not in world.metrics.page():
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+    assert b'ostro_loop_oldest_seconds{loop="sagas"} 7.0' in world.metrics.page()
+
+
 async def test_a_saga_may_start_another(db: Database, world: World) -> None:
     """The last step of one saga hands the object over to the next."""
     hand_over = Saga(

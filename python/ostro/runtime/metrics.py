@@ -35,12 +35,13 @@ class LoopFigures:
 class Loop:
     """A loop that notes its own runs. Only for the trio thread."""
 
-    __slots__ = ("_began_s", "_ended_s", "errors", "pending", "runs")
+    __slots__ = ("_began_s", "_ended_s", "errors", "oldest_age_s", "pending", "runs")
 
     def __init__(self) -> None:
         self.errors = 0
         self.runs = 0
         self.pending: Callable[[], int] | None = None
+        self.oldest_age_s: Callable[[], float] | None = None
         self._began_s: float | None = None
         self._ended_s: float | None = None
 
@@ -64,7 +65,8 @@ class Loop:
         busy_s = 0.0 if self._began_s is None else now_s - self._began_s
         pending = self.pending() if self.pending is not None else int(self._began_s is not None)
         idle_s = None if self._ended_s is None else now_s - self._ended_s
-        return LoopFigures(pending, busy_s, self.errors, self.runs, idle_s)
+        oldest_s = self.oldest_age_s() if self.oldest_age_s is not None else busy_s
+        return LoopFigures(pending, oldest_s, self.errors, self.runs, idle_s)
 
 
 Gauge = Callable[[], float]

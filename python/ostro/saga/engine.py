@@ -13,6 +13,7 @@ Fault points: ``saga.<kind>.<step>`` after the effects of each step and before t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ from ostro.model.ids import new_uuid
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.world import World
 from ostro.store.database import Database, Tx
-from ostro.store.sagas import SAGAS, TOPIC, SagaRow, find_next_due_us, list_due_sagas
+from ostro.store.sagas import SAGAS, TOPIC, SagaRow, find_next_due_us, list_due_sagas, measure_sagas
 
 log = structlog.get_logger()
 
@@ -134,6 +135,9 @@ class Engine:
         self._backoff = Backoff(first_s=0.5, most_s=60.0)
         self._failures: dict[str, int] = {}
         self._loop = world.metrics.loop("sagas")
+        self._pending, self._oldest_us, self._measured_s = 0, 0, -math.inf
+        self._loop.pending = lambda: self._pending
+        self._loop.oldest_age_s = lambda: (world.now_us() - self._oldest_us) / 1e6 if self._pending else 0.0
 
     async def run(self) -> None:
         """Work until cancelled. A database that does not answer only delays it."""
@@ -143,6 +147,7 @@ class Engine:
                 try:
                     with self._loop.run():
                         worked = await self.step()
+                    await self._measure()
                     wait_s = 0.0 if worked else await self._rest_s()
                     troubles = 0
                 except Unavailable as error:
@@ -150,6 +155,12 @@ class Engine:
                     wait_s = self._backoff.delay_s(troubles, self._world.random)
                     log.warning("sagas wait for the database", reason=error.message, retry_s=round(wait_s, 2))
                 await bell.wait(wait_s)
+
+    async def _measure(self) -> None:
+        """Note how much there is to do, now and then."""
+        if trio.current_time() - self._measured_s >= LOOK_AGAIN_S:
+            self._pending, self._oldest_us = await self._db.read(measure_sagas)
+            self._measured_s = trio.current_time()
 
     async def _rest_s(self) -> float:
         """How long nothing has to be done unless somebody rings."""

@@ -17,6 +17,7 @@ import trio
 
 from ostro.model.errors import Unavailable
 from ostro.runtime.doorbell import Bell
+from ostro.runtime.world import World
 from ostro.store.changes import EVERYBODY, TOPIC, Change, find_reached, read_news
 from ostro.store.database import Database
 from ostro.store.tokens import TOPIC as IDENTITY_TOPIC
@@ -90,8 +91,9 @@ class _Made:
 class Changes:
     """The changes of one process."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, world: World, db: Database) -> None:
         self._db = db
+        self._loop = world.metrics.loop("changes")
         self._by_topic: dict[Topic, set[int]] = {}
         self._subscriptions: dict[int, Subscription] = {}
         self._at: int | None = None
@@ -145,7 +147,8 @@ class Changes:
         pending_s = PENDING_FIRST_S
         while self._subscriptions:
             try:
-                more = await self._read()
+                with self._loop.run():
+                    more = await self._read()
             except Exception:
                 log.exception("changes could not be read")
                 await trio.sleep(FAILED_S)

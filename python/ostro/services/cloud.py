@@ -134,7 +134,7 @@ def build_cloud(
         limits=LimitRules(identity.compliance.enforcement_model, config.region),
         shedding=read_shedding(config.state_dir),
         audit=AuditLog(world, db, Anchors(config.state_dir / "audit")),
-        changes=Changes(db),
+        changes=Changes(world, db),
         ceph=ceph,
         authority=authority,
     )

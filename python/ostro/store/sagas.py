@@ -56,6 +56,13 @@ def list_due_sagas(tx: Tx, now_us: int, limit: int) -> list[SagaRow]:
     return SAGAS.select(tx, "WHERE due_us <= ? ORDER BY due_us, created_at_us, id LIMIT ?", (now_us, limit))
 
 
+def measure_sagas(tx: Tx) -> tuple[int, int]:
+    """How many there are, and when the oldest was begun, 0 without one."""
+    row = tx.one("SELECT count(*), coalesce(min(created_at_us), 0) FROM sagas")
+    assert row is not None, "an aggregate has a row"
+    return int(row[0]), int(row[1])
+
+
 def find_next_due_us(tx: Tx) -> int | None:
     """When the next saga must be looked at if nothing rings before."""
     row = tx.one("SELECT min(due_us) FROM sagas")

@@ -45,6 +45,7 @@ class AuditLog:
         self._held: dict[tuple[str, ...], Held] = {}
         self._dropped = 0
         self._stir = trio.Event()
+        self._loop = world.metrics.loop("audit")
 
     def write(self, tx: Tx, trail: Trail, result: object) -> None:
         """Record a change in its own transaction; ``result`` tells the new object's id."""
@@ -80,7 +81,8 @@ class AuditLog:
         try:
             while True:
                 try:
-                    await self.settle()
+                    with self._loop.run():
+                        await self.settle()
                 except Exception:
                     log.exception("the audit log could not be sealed")
                     self._stir.set()  # What is left is sealed by the next round, whether or not somebody asks for something.
