@@ -16,8 +16,6 @@ from ostro.testing.sim.simulation import SimConfig, Simulation, simulate
 from ostro.testing.sim.virtual import run_virtual
 
 PATIENCE_S = 600.0
-EVACUATED = (7, 9)
-"""Seeds, of hosts that share storage, in which a host stays away so long."""
 
 
 @pytest.mark.parametrize("seed", (2, 7, 8, 9))
@@ -26,14 +24,12 @@ def test_turbulence(tmp_path: Path, seed: int) -> None:
     assert outcome.complaints == [], f"make sim SEED={seed} HOSTS=5 STEPS=120"
     assert outcome.counts["domain"] > 50
     assert outcome.counts["control down"] > 0
-    assert outcome.counts["live-migration completed"] > 0
-    if seed in EVACUATED:
-        assert outcome.counts["evacuation completed"] > 0
 
 
 def test_many_hosts_in_calm(tmp_path: Path) -> None:
     outcome = simulate(SimConfig(1, hosts=60, steps=60, misfortunes=False, check_replies=True), tmp_path)
     assert outcome.complaints == []
+    assert any(" completed" in kind or " confirmed" in kind for kind in outcome.counts), "servers move"
 
 
 def run_elsewhere(hash_seed: str) -> str:
