@@ -97,7 +97,8 @@ async def _stop_on_signal(scope: trio.CancelScope) -> None:
     "--migrate-on",
     metavar="ADDRESS[:PORT]",
     default="",
-    help="Where other hosts send servers to; only in a network that hosts alone are in. None come without it.",
+    help="Where other hosts send servers to; none come without it. Hosts that have joined do so encrypted; with --url, give an address in a "
+    "network that hosts alone are in.",
 )
 @ceph_options
 @physical_option

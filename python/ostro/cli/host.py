@@ -75,7 +75,11 @@ class Hosts:
     def servers(self, name: str) -> list[dict[str, Any]]:
         """The servers of every project on the host."""
         path = f"{COMPUTE}/servers/detail?all_tenants=1&host={name}"
-        found: list[dict[str, Any]] = self._client.call("GET", path, version=VERSION)["servers"]
+        found: list[dict[str, Any]] = []
+        # The API gives no more than a page at once.
+        while page := self._client.call("GET", path, version=VERSION)["servers"]:
+            found += page
+            path = f"{COMPUTE}/servers/detail?all_tenants=1&host={name}&marker={page[-1]['id']}"
         return found
 
     def remove(self, name: str) -> None:
