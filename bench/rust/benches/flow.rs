@@ -164,7 +164,10 @@ fn answer(stream: &mut UnixStream, message: &Message<'_>, commits: &Sender<Insta
     match message.kind {
         kind::HELLO => stream.write_all(&reply(kind::HELLO, &[])),
         kind::FEATURES_REQUEST => stream.write_all(&reply(kind::FEATURES_REPLY, &[0; 24])),
-        kind::MULTIPART_REQUEST => stream.write_all(&reply(kind::MULTIPART_REPLY, &[0, 1, 0, 0, 0, 0, 0, 0])),
+        // No flows, or no groups.
+        kind::MULTIPART_REQUEST => {
+            stream.write_all(&reply(kind::MULTIPART_REPLY, &[0, message.body[1], 0, 0, 0, 0, 0, 0]))
+        }
         kind::BUNDLE_CONTROL => {
             let (id, what) = bundle_control(message.body).expect("a bundle");
             if what != Bundle::Commit as u16 {

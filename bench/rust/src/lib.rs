@@ -3,7 +3,7 @@
 //! Two cores are shared with whatever else runs, so a value alone says little. Each figure therefore has a floor (raw memory, the
 //! bare library, the bare kernel) that is measured in the same run, round by round in turn with the value. Criterion takes the samples of
 //! what can be called again and again, and the fastest counts: others only ever make it slower. Times of single events, of which a
-//! median or a percentile is wanted, are taken by [`times`].
+//! median or a percentile is wanted, are taken by [`times`], and rates by [`in_turn`].
 #![forbid(unsafe_code)]
 #![allow(clippy::expect_used, reason = "a bench that can't go on says why and ends")]
 
@@ -140,6 +140,15 @@ pub fn processor_time<T>(call: impl FnOnce() -> T) -> f64 {
     let start = now();
     black_box(call());
     now() - start
+}
+
+/// The least of the processor's time that a call of each takes, in turn, in nanoseconds. Calls that end before others get their turn are not
+/// disturbed by them.
+pub fn in_turn<V, F>(count: usize, mut value: impl FnMut(usize) -> V, mut floor: impl FnMut(usize) -> F) -> (f64, f64) {
+    let each = |at| (processor_time(|| value(at)), processor_time(|| floor(at)));
+    (0..count)
+        .map(each)
+        .fold((f64::INFINITY, f64::INFINITY), |least, (value, floor)| (least.0.min(value), least.1.min(floor)))
 }
 
 /// The value that this share of all values is not above.
