@@ -11,6 +11,7 @@ import trio
 from cryptography.fernet import Fernet, InvalidToken
 from trio.testing import MockClock
 
+from ostro.model.errors import Unauthenticated
 from ostro.runtime.world import World
 from ostro.services.identity import tokens
 from ostro.services.identity.tokens import KEYS_KEPT
@@ -56,6 +57,28 @@ async def test_rotation_fails_no_call_of_another_process(
         if step_s == 0.0:
             await one.rotate()
     assert len(keys) > 1, "a new key signs in the end"
+
+
+async def test_a_process_that_hears_of_nothing_takes_up_a_new_key_within_a_minute(
+    open_cloud_database: Callable[[World], Database], nursery: trio.Nursery, mock_clock: MockClock
+) -> None:
+    """As ``ostro manage rotate-keys`` beside a cloud on SQLite; a key that was dropped is no good any more either."""
+    worlds = [World(clock=VirtualClock(mock_clock), random=random.Random(seed)) for seed in (1, 2)]
+    databases = [open_cloud_database(world) for world in worlds]
+    for database in databases:
+        await nursery.start(database.serve)
+    await migrate(databases[0])
+    one, other = (tokens.Tokens(*pair) for pair in zip(worlds, databases, strict=True))
+    now_us = worlds[0].now_us()
+    payload = tokens.Payload("u", ("password",), "", "", False, now_us, now_us + 10**12, ("a",))
+    old = await one.issue(payload)
+    for _ in range(KEYS_KEPT):
+        await other.rotate()
+    mock_clock.jump(tokens.KEYS_FRESH_S)
+    keys = await databases[0].read(list_fernet_keys)
+    assert signer_of(await one.issue(payload), keys) == keys[0].key
+    with pytest.raises(Unauthenticated):
+        await one.read(old)
 
 
 def signer_of(token: str, keys: list[FernetKey]) -> str:

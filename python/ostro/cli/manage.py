@@ -43,6 +43,6 @@ async def _rotate(world: World, db: Database) -> None:
 @click.option("--state", default=DEFAULT_STATE, show_default=True, help="Directory of all state.")
 @click.option("--database", default="", help="PostgreSQL URL instead of the embedded store.")
 def rotate_keys(state: str, database: str) -> None:
-    """Sign tokens with a new key from now on. Tokens signed with the four keys before stay valid; nothing restarts."""
+    """Sign tokens with a new key, within a minute. Tokens signed with the four keys before stay valid; no call fails, and nothing restarts."""
     trio.run(with_database, state, database, _rotate)
-    click.echo("Tokens are signed with a new key.")
+    click.echo("Tokens are signed with a new key within a minute.")

@@ -32,6 +32,8 @@ REMEMBER_MOST = 20_000
 LIFETIME_US = 3600 * 1_000_000
 KEYS_KEPT = 5
 SETTLE_US = 5 * 1_000_000
+KEYS_FRESH_S = 60.0
+"""How long a process may go on with the keys that it knows when nothing tells it of others."""
 TOKEN_MOST_CHARS = 4096
 REFUSED = "The request you have made requires authentication."
 
@@ -145,8 +147,8 @@ class Tokens:
         return bool(self._signers)
 
     async def load_keys(self) -> MultiFernet:
-        """Read the keys; the first time ever, make one."""
-        if self._fernet is None:
+        """Read the keys, now and then again; the first time ever, make one."""
+        if self._fernet is None or trio.current_time() - self._keys_read_at_s >= KEYS_FRESH_S:
             keys = await self._db.read(list_fernet_keys)
             if not keys:
                 await self.rotate()
