@@ -113,6 +113,15 @@ async def test_what_is_stored_is_encrypted_and_copies_open_with_the_same_key(
         await block.drop_volume(VOLUME)
 
 
+async def test_users_of_one_name_of_several_clusters_have_their_keys_side_by_side(
+    libvirtd: TestLibvirtd, tmp_path: Path
+) -> None:
+    for number, user in ((1, "client.ostro"), (2, "client.ostro"), (1, "client.ostro"), (1, "client.other")):
+        secret = Secret(f"{number}b0982a0-0000-4000-8000-000000000000", user, b"key")
+        async with open_hypervisor(World(), libvirtd.driver(tmp_path / f"{number}", secret)):
+            pass
+
+
 async def test_a_guest_runs_from_encrypted_disks_within_limits(
     config: CephConfig, libvirtd: TestLibvirtd, tiny_image: Path, tmp_path: Path
 ) -> None:

@@ -368,7 +368,12 @@ def _unless_over(act: Callable[[], object]) -> None:
 
 def keep_secret(connection: libvirt.virConnect, secret_id: str, title: str, value: bytes) -> None:
     """Let domains use the secret. libvirt forgets it when it ends."""
-    connection.secretDefineXML(secret_xml(secret_id, title)).setValue(value)
+    wanted = secret_xml(secret_id, title)
+    for known in connection.listAllSecrets():
+        if known.UUIDString() == secret_id and f">{known.usageID()}<" not in wanted:
+            # What it is for can't be changed. Guests that run have read it.
+            known.undefine()
+    connection.secretDefineXML(wanted).setValue(value)
 
 
 def keep_key(connection: libvirt.virConnect, volume_id: str, passphrase: str) -> None:

@@ -118,11 +118,14 @@ def read_nics(domain_xml_: str) -> dict[str, str]:
 
 
 def secret_xml(secret_id: str, title: str) -> str:
-    """A secret for Ceph that libvirt keeps in memory only and shows to nobody."""
+    """A secret for Ceph that libvirt keeps in memory only and shows to nobody.
+
+    What it is for must be unlike what any other is for, and other clouds on this libvirtd may have a user of the same name.
+    """
     secret = ET.Element("secret", ephemeral="yes", private="yes")
     _text(secret, "uuid", secret_id)
     usage = ET.SubElement(secret, "usage", type="ceph")
-    _text(usage, "name", title)
+    _text(usage, "name", f"{title} {secret_id}")
     return ET.tostring(secret, encoding="unicode")
 
 
