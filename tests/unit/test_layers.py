@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +72,13 @@ def test_imported_only_where_it_belongs(module: str) -> None:
         if not any(path == place or path.startswith(place + "/") for place in allowed)
     ]
     assert strangers == []
+
+
+def test_the_program_starts_without_libldap() -> None:
+    """It looks up the machine's own name as it loads, which may take ten seconds."""
+    shown = "import sys, ostro.cli.main, ostro.http.app, ostro.services.cloud; print('ldap' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def crate_manifests() -> dict[str, dict[str, object]]:

@@ -18,17 +18,14 @@ from ostro.model.errors import Invalid, Unavailable
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 from ostro.services.identity.federated import public_id
-from ostro.services.identity.ldap import (
+from ostro.services.identity.ldap_entries import (
     CERTIFICATES,
     SCOPES,
     LdapGroup,
     LdapLogin,
     LdapOptions,
     LdapUser,
-    log_in,
     member_key,
-    read_groups,
-    read_users,
 )
 from ostro.services.identity.sealing import Sealer
 from ostro.store.database import Database, Tx
@@ -49,6 +46,27 @@ REFRESH_S = 10.0
 ROWS_AT_ONCE = 500
 SEALED = "sealed:"
 """Before a sealed password, as it is kept."""
+
+
+# `ldap` is imported by the worker that needs it first: as libldap loads, it looks up this machine's own name, which takes ten seconds where no DNS answers.
+
+
+def _log_in(options: LdapOptions, name: str, local_id: str, password: str) -> LdapLogin | None:
+    from ostro.services.identity import ldap
+
+    return ldap.log_in(options, name, local_id, password)
+
+
+def _read_users(options: LdapOptions) -> list[LdapUser]:
+    from ostro.services.identity import ldap
+
+    return ldap.read_users(options)
+
+
+def _read_groups(options: LdapOptions) -> list[LdapGroup]:
+    from ostro.services.identity import ldap
+
+    return ldap.read_groups(options)
 
 
 def seal_password(sealer: Sealer, config: Any, group: str = "") -> Any:
@@ -133,7 +151,7 @@ class Directories:
         local_id = "" if name else await self._db.read(find_local_id, user_id)
         if not name and not local_id:
             return ""
-        login = await self._call(domain_id, LOGIN_S, log_in, options, name, local_id, password)
+        login = await self._call(domain_id, LOGIN_S, _log_in, options, name, local_id, password)
         return await self._db.run(mirror_login, domain_id, options, login, self._world.now_us()) if login else ""
 
     async def refresh(self, *domain_ids: str) -> None:
@@ -160,8 +178,8 @@ class Directories:
             if self._fresh_until_s.get(domain_id, 0.0) > trio.current_time():
                 return
             try:
-                users = await self._call(domain_id, READ_S, read_users, options)
-                groups = await self._call(domain_id, READ_S, read_groups, options)
+                users = await self._call(domain_id, READ_S, _read_users, options)
+                groups = await self._call(domain_id, READ_S, _read_groups, options)
                 await self._mirror(domain_id, options, users, groups)
             except Unavailable as error:
                 log.warning("a directory can't be read", domain=domain_id, detail=error.detail or error.message)

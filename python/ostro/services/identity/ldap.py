@@ -1,6 +1,6 @@
 """One LDAP server as a source of users and groups, read only: blocking calls of python-ldap, to be run in a bounded worker.
 
-Options are Keystone's of the group ``[ldap]``. Nothing here writes. Every call opens a connection of its own, has time limits of its own, and reads at most
+Nothing here writes. Every call opens a connection of its own, has time limits of its own, and reads at most
 ``ENTRIES_MOST`` entries. What a user has typed reaches the server as a value only: filters and names are escaped, and an empty password, which a server
 would take for an anonymous login, never gets there.
 """
@@ -13,12 +13,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import ldap
-import msgspec
 from ldap.controls import SimplePagedResultsControl
 from ldap.dn import escape_dn_chars
 from ldap.filter import escape_filter_chars
 
 from ostro.model.errors import Unavailable
+from ostro.services.identity.ldap_entries import LdapGroup, LdapLogin, LdapOptions, LdapUser
 
 CONNECT_S = 5
 CALL_S = 15
@@ -27,78 +27,6 @@ PAGE_ENTRIES = 500
 TEXT_MOST_CHARS = 255
 SCOPES = {"one": ldap.SCOPE_ONELEVEL, "sub": ldap.SCOPE_SUBTREE}
 CERTIFICATES = {"demand": ldap.OPT_X_TLS_DEMAND, "allow": ldap.OPT_X_TLS_ALLOW, "never": ldap.OPT_X_TLS_NEVER}
-
-
-class LdapOptions(msgspec.Struct, frozen=True):
-    """Where the server is, and how it names things."""
-
-    url: str = "ldap://localhost"
-    user: str = ""
-    password: str = ""
-    suffix: str = "cn=example,cn=com"
-    query_scope: str = "one"
-    page_size: int = 0
-    chase_referrals: bool = False
-    user_tree_dn: str = ""
-    user_filter: str = ""
-    user_objectclass: str = "inetOrgPerson"
-    user_id_attribute: str = "cn"
-    user_name_attribute: str = "sn"
-    user_mail_attribute: str = "mail"
-    user_description_attribute: str = "description"
-    user_enabled_attribute: str = "enabled"
-    user_enabled_mask: int = 0
-    user_enabled_default: str = "True"
-    user_enabled_invert: bool = False
-    group_tree_dn: str = ""
-    group_filter: str = ""
-    group_objectclass: str = "groupOfNames"
-    group_id_attribute: str = "cn"
-    group_name_attribute: str = "ou"
-    group_member_attribute: str = "member"
-    group_members_are_ids: bool = False
-    group_desc_attribute: str = "description"
-    use_tls: bool = False
-    tls_cacertfile: str = ""
-    tls_cacertdir: str = ""
-    tls_req_cert: str = "demand"
-
-    @property
-    def users_dn(self) -> str:
-        """The tree of users."""
-        return self.user_tree_dn or f"ou=Users,{self.suffix}"
-
-    @property
-    def groups_dn(self) -> str:
-        """The tree of groups."""
-        return self.group_tree_dn or f"ou=UserGroups,{self.suffix}"
-
-
-class LdapUser(msgspec.Struct, frozen=True):
-    """A user as the server has it. ``local_id`` is what it is called there for good."""
-
-    local_id: str
-    name: str
-    dn: str
-    email: str = ""
-    description: str = ""
-    enabled: bool = True
-
-
-class LdapGroup(msgspec.Struct, frozen=True):
-    """A group as the server has it. ``members`` are DNs in one form, or local ids where the server is said to hold those."""
-
-    local_id: str
-    name: str
-    description: str = ""
-    members: frozenset[str] = frozenset()
-
-
-class LdapLogin(msgspec.Struct, frozen=True):
-    """Who has logged in, and the groups that it is in."""
-
-    user: LdapUser
-    groups: tuple[LdapGroup, ...]
 
 
 def log_in(options: LdapOptions, name: str, local_id: str, password: str) -> LdapLogin | None:
@@ -141,11 +69,6 @@ def read_groups(options: LdapOptions) -> list[LdapGroup]:
     """Every group. Raises Unavailable."""
     with _connect(options) as connection:
         return list(_search_groups(connection, options))
-
-
-def member_key(options: LdapOptions, user: LdapUser) -> str:
-    """What a group calls this member."""
-    return user.local_id if options.group_members_are_ids else user.dn
 
 
 def _membership(options: LdapOptions, user: LdapUser) -> str:
