@@ -7,8 +7,8 @@ use crate::running::Running;
 
 /// Bytes that are woven at once: two groups of eight leaves, or four of four. Fewer are fed one digest after another.
 const UNIT_BYTES: usize = 16 * 1024;
-/// Leaves whose values are merged at once.
-const LEAVES_MAX: usize = 64;
+/// Leaves whose values are merged at once: the upper ends of trees are merged one by one, so the fewer the better.
+const LEAVES_MAX: usize = 256;
 /// Without weaving, each digest reads this much before the next one does: it stays in the first-level cache.
 const SLICE_BYTES: usize = 16 * 1024;
 

@@ -63,6 +63,24 @@ fn sizes() -> impl Strategy<Value = Vec<usize>> {
     vec(size, 1..5)
 }
 
+/// Around what is merged at once: a stream that ends there ends in a root, whichever way it was fed.
+#[test]
+fn big_trees() {
+    const MERGED: usize = 256 * 1024;
+    let data: Vec<u8> = (0..5 * MERGED).map(|at| ((at * 2_654_435_761) >> 13) as u8).collect();
+    for length in [MERGED - 1, MERGED, MERGED + 1, MERGED + 16_384, 2 * MERGED, 3 * MERGED + 17, 4 * MERGED, 5 * MERGED]
+    {
+        let data = &data[..length];
+        for size in [length, MERGED, 3 * 16_384, 100_000] {
+            let mut hasher = Hasher::new(&[Algorithm::Blake3, Algorithm::Md5, Algorithm::Sha256]);
+            data.chunks(size).for_each(|piece| hasher.update(piece));
+            let expected = blake3::hash(data).as_bytes().to_vec();
+            assert_eq!(hasher.digest(Algorithm::Blake3), Some(expected), "{length} bytes by {size}");
+            assert_eq!(hasher.digest(Algorithm::Md5), Some(md5::Md5::digest(data).to_vec()));
+        }
+    }
+}
+
 #[test]
 fn known_answers() {
     let mut hasher = Hasher::new(&Algorithm::ALL);

@@ -170,17 +170,23 @@ macro_rules! kernel {
 kernel!(weave_avx512, "avx2,avx512f,avx512vl,bmi1,bmi2");
 kernel!(weave_avx2, "avx2,bmi1,bmi2");
 
-/// Eight parents side by side.
-#[target_feature(enable = "avx2")]
-pub(super) fn parents(children: &[Value; 16]) -> [Value; 8] {
-    let words = in_order(&words_of_eight(|lane| bytemuck::cast_ref(&children.as_chunks::<2>().0[lane])));
-    let start = START.map(|word| _mm256_set1_epi32(word as i32));
-    let mut v = begin(&start, 0, 0, PARENT);
-    macro_rules! nothing {
-        ($at:literal) => {};
-    }
-    for words in &words {
-        round!(v, words, nothing);
-    }
-    transpose(end(&v)).map(bytemuck::cast)
+macro_rules! parents {
+    ($name:ident, $features:literal) => {
+        /// Eight parents side by side.
+        #[target_feature(enable = $features)]
+        pub(super) fn $name(children: &[Value; 16]) -> [Value; 8] {
+            let words = in_order(&words_of_eight(|lane| bytemuck::cast_ref(&children.as_chunks::<2>().0[lane])));
+            let start = START.map(|word| _mm256_set1_epi32(word as i32));
+            let mut v = begin(&start, 0, 0, PARENT);
+            macro_rules! nothing {
+                ($at:literal) => {};
+            }
+            for words in &words {
+                round!(v, words, nothing);
+            }
+            transpose(end(&v)).map(bytemuck::cast)
+        }
+    };
 }
+parents!(parents_avx512, "avx2,avx512f,avx512vl");
+parents!(parents_avx2, "avx2");
