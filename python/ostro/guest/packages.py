@@ -11,6 +11,7 @@ FETCH_TIMEOUT_S = 600
 KERNEL_META_PACKAGE = "linux-image-cloud-amd64"
 TOOLS = ("busybox-static", "syslinux", "syslinux-common", "mtools")
 UNPACKED = "unpacked"
+APT = ("apt-get", "-q", "-o", "APT::Sandbox::User=", "-o", "Acquire::Retries=3")
 
 
 class BuildError(Exception):
@@ -51,14 +52,20 @@ def unpacked_packages(cache: Path) -> Path:
 
 
 def _fetch(work: Path) -> None:
-    apt = ("apt-get", "-q", "-o", "APT::Sandbox::User=")
-    if "Depends: linux-image" not in run("apt-cache", "depends", KERNEL_META_PACKAGE):
-        run(*apt, "update", timeout_s=FETCH_TIMEOUT_S)
+    try:
+        _download(work)
+    except BuildError:
+        # The lists may be missing, or name a kernel that the mirror has replaced since.
+        run(*APT, "update", timeout_s=FETCH_TIMEOUT_S)
+        _download(work)
+
+
+def _download(work: Path) -> None:
     depends = run("apt-cache", "depends", KERNEL_META_PACKAGE)
     kernels = [line.split()[-1] for line in depends.splitlines() if "Depends: linux-image" in line]
     if not kernels:
         raise BuildError(f"apt knows no package {KERNEL_META_PACKAGE}: is this a Debian machine with its sources?")
-    run(*apt, "download", kernels[0], *TOOLS, cwd=work, timeout_s=FETCH_TIMEOUT_S)
+    run(*APT, "download", kernels[0], *TOOLS, cwd=work, timeout_s=FETCH_TIMEOUT_S)
 
 
 def _rename(source: Path, target: Path) -> None:
