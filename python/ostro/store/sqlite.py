@@ -5,8 +5,8 @@ Every waiting transaction runs in one worker hop as a savepoint of one real tran
 fails rolls back to its own savepoint and takes nobody with it. If the common commit fails, all of them fail.
 
 Readers use connections of their own on WAL snapshots and never wait for the writer. A read is first tried on the trio thread with a budget of
-``INLINE_STEPS`` of SQLite's virtual machine, about a millisecond: most reads are one or two index look-ups of some 20 us, while a hop
-to a worker thread and back takes 100 to 300 us. A read that needs more, or would have to wait, is interrupted and runs again in a worker; it has no
+``INLINE_STEPS`` to twice as many of SQLite's virtual machine, a millisecond or two: most reads are one or two index look-ups of some 20 us, while a hop
+to a worker thread and back takes 100 to 300 us, and, while this thread is busy, 5 ms for each time that the worker needs the interpreter. A read that needs more, or would have to wait, is interrupted and runs again in a worker; it has no
 effects, so running twice is harmless. An in-memory database (simulation, tests) has one connection, and reads queue with the writes.
 """
 
@@ -90,6 +90,24 @@ class _Batch:
     abandoned: bool = False
 
 
+class _Budget:
+    """What a read on the trio thread may cost.
+
+    SQLite calls the handler each time that a prepared statement has done so many steps *since it was prepared*, over all its uses. So the first call within
+    a read says nothing of this read; the second means that it has done between one and two times as many.
+    """
+
+    __slots__ = ("warned",)
+
+    def __init__(self) -> None:
+        self.warned = False
+
+    def is_spent(self) -> bool:
+        """Called by SQLite; True interrupts the statement."""
+        warned, self.warned = self.warned, True
+        return warned
+
+
 class SqliteDatabase:
     """``Database`` on a file, or in memory with the path ``:memory:``.
 
@@ -113,7 +131,8 @@ class SqliteDatabase:
         self._readers: list[sqlite3.Connection] = []
         self._inline = self._connect()
         self._inline.execute("PRAGMA busy_timeout=0")
-        self._inline.set_progress_handler(lambda: 1, INLINE_STEPS)
+        self._budget = _Budget()
+        self._inline.set_progress_handler(self._budget.is_spent, INLINE_STEPS)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -151,6 +170,7 @@ class SqliteDatabase:
             return await self.run(fn, *args, **kwargs)
         await trio.lowlevel.checkpoint()
         call = _bind(fn, args, kwargs)
+        self._budget.warned = False
         try:
             return _snapshot(self._inline, call)
         except sqlite3.OperationalError:
