@@ -320,14 +320,18 @@ def remove(cluster: Any, disk: Disk) -> None:
     with open_ioctx(cluster, disk.pool) as ioctx:
         stood_on = None
         try:
-            with rbd.Image(ioctx, disk.name) as image:
+            # Looking, which is mostly all, needs no watch and no lock: who opens a disk to write is in the way of others, and gets into theirs.
+            with rbd.Image(ioctx, disk.name, read_only=True) as image:
                 stood_on = _parent(image)
-                for found in list(image.list_snaps()):
-                    # Others are in the trash already, kept by clones.
-                    if found["namespace"] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER:
+                # Others are in the trash already, kept by clones.
+                kinds = {found["name"]: found["namespace"] for found in image.list_snaps()}
+            marks = [name for name, kind in kinds.items() if kind == rbd.RBD_SNAP_NAMESPACE_TYPE_USER]
+            if marks:
+                with rbd.Image(ioctx, disk.name) as image:
+                    for mark in marks:
                         with suppress(rbd.ImageNotFound):
                             # Somebody else deletes the snapshot by itself.
-                            image.remove_snap(found["name"])
+                            image.remove_snap(mark)
         except rbd.ImageNotFound:
             # Half deleted before, perhaps: what is left of it goes below.
             stood_on = None
