@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ostro.runtime.certificates import same_host_name
 from ostro.store.database import Tx
 from ostro.store.table import Table
 
@@ -45,7 +46,7 @@ def take_use(tx: Tx, token_id: str) -> bool:
 def is_certified(tx: Tx, serial: str, name: str, now_us: int) -> bool:
     """Whether this certificate of the host's is good."""
     found = CERTIFICATES.find(tx, serial=serial, revoked=False)
-    return found is not None and found.host_name.lower() == name.lower() and found.expires_at_us > now_us
+    return found is not None and same_host_name(found.host_name, name) and found.expires_at_us > now_us
 
 
 def is_name_taken(tx: Tx, name: str, now_us: int) -> bool:

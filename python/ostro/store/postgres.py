@@ -292,7 +292,7 @@ class PostgresDatabase:
                 self._outbox_bell = trio.Event()
                 topics, self._outbox = self._outbox, set()
                 try:
-                    connection = connection or await self._world.threads.run(self._aside, lambda: self._connect())
+                    connection = connection or await self._world.threads.run(self._aside, self._connect)
                     await self._world.threads.run(self._aside, _notify, connection, payloads(topics))
                 except (psycopg.Error, Unavailable) as error:
                     # The listeners may have kept their connections: they have to be told again.

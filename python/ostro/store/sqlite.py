@@ -6,8 +6,9 @@ fails rolls back to its own savepoint and takes nobody with it. If the common co
 
 Readers use connections of their own on WAL snapshots and never wait for the writer. A read is first tried on the trio thread with a budget of
 ``INLINE_STEPS`` to twice as many of SQLite's virtual machine, a millisecond or two: most reads are one or two index look-ups of some 20 us, while a hop
-to a worker thread and back takes 100 to 300 us, and, while this thread is busy, 5 ms for each time that the worker needs the interpreter. A read that needs more, or would have to wait, is interrupted and runs again in a worker; it has no
-effects, so running twice is harmless. An in-memory database (simulation, tests) has one connection, and reads queue with the writes.
+to a worker thread and back takes 100 to 300 us, and, while this thread is busy, 5 ms for each time that the worker needs the interpreter. A read that
+needs more, or would have to wait, is interrupted and runs again in a worker; it has no effects, so running twice is harmless. An in-memory database
+(simulation, tests) has one connection, and reads queue with the writes.
 """
 
 from __future__ import annotations

@@ -42,13 +42,13 @@ def check_not_lent(context: Context) -> None:
         raise Forbidden("This method is not allowed with a token of a trust or of OAuth.")
 
 
-def _is_within(context: Context, row: Credential) -> bool:
-    """Whether a delegated token may have to do with the credential at all."""
-    return not context.actor.is_delegated or row.project_id == context.project_id
+def _is_within(context: Context, project_id: str) -> bool:
+    """Whether a delegated token may have to do with credentials of the project at all."""
+    return not context.actor.is_delegated or project_id == context.project_id
 
 
-def _check_within(context: Context, row: Credential) -> None:
-    if not _is_within(context, row):
+def _check_within(context: Context, project_id: str) -> None:
+    if not _is_within(context, project_id):
         raise Forbidden("The credential's project is not the one that the token was delegated for.")
 
 
@@ -70,8 +70,7 @@ def create_credential(
     check_not_delegated(context)
     need_user(tx, user_id)
     project_id = given.get("project_id") or ""
-    if context.actor.is_delegated and project_id != context.project_id:
-        raise Forbidden("The credential's project is not the one that the token was delegated for.")
+    _check_within(context, project_id)
     if given["type"] == EC2 and not project_id:
         raise Invalid("A credential of type ec2 needs a project_id.")
     if project_id and given["type"] == EC2:
@@ -88,7 +87,7 @@ def _reach(tx: Tx, context: Context, id_: str, verb: str) -> Credential:
     context.enforce(f"identity:{verb}_credential", **(_target(row.user_id) if row else {}))
     if row is None:
         raise missing("credential", id_)
-    _check_within(context, row)
+    _check_within(context, row.project_id)
     return row
 
 
@@ -116,7 +115,7 @@ def update_credential(
     context.enforce("identity:update_credential", **_target(user_id))
     type_ = given.get("type", row.type)
     project_id = given["project_id"] or "" if "project_id" in given else row.project_id
-    _check_within(context, msgspec.structs.replace(row, project_id=project_id))
+    _check_within(context, project_id)
     if type_ == EC2 and not project_id:
         raise Invalid("A credential of type ec2 needs a project_id.")
     if EC2 in (type_, row.type) and (user_id, project_id) != (row.user_id, row.project_id) and not context.is_admin:
@@ -142,8 +141,8 @@ def create_ec2(tx: Tx, context: Context, user_id: str, project_id: str, access: 
     check_not_delegated(context)
     need_user(tx, user_id)
     need_project(tx, project_id)
+    _check_within(context, project_id)
     row = Credential(digest_of(access), user_id, project_id, EC2, sealed_blob, {})
-    _check_within(context, row)
     return CREDENTIALS.insert(tx, row)
 
 
@@ -151,7 +150,7 @@ def list_ec2(tx: Tx, context: Context, user_id: str) -> list[Credential]:
     """A user's EC2 keys."""
     reach_user(tx, context, user_id, "identity:ec2_list_credentials")
     rows = CREDENTIALS.list(tx, user_id=user_id, type=EC2, order="id", limit=FETCH_MOST)
-    return [row for row in rows if _is_within(context, row)]
+    return [row for row in rows if _is_within(context, row.project_id)]
 
 
 def _reach_ec2(tx: Tx, context: Context, user_id: str, access: str, verb: str) -> Credential:
@@ -160,7 +159,7 @@ def _reach_ec2(tx: Tx, context: Context, user_id: str, access: str, verb: str) -
         raise missing("credential", access)
     # By its owner, whatever user the path names: upstream looks keys up by themselves.
     context.enforce(f"identity:ec2_{verb}_credential", **_target(row.user_id))
-    _check_within(context, row)
+    _check_within(context, row.project_id)
     need_user(tx, user_id)
     return row
 

@@ -12,7 +12,7 @@ by side) and `ostro.agent.drivers.block.fake` (for load and rehearsal). All pass
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -61,6 +61,16 @@ class Contents(msgspec.Struct, frozen=True):
     roots: frozenset[str]
     volumes: frozenset[str]
     snapshots: frozenset[str] = frozenset()
+
+
+IMAGE_KEY, ROOT_KEY, VOLUME_KEY, SNAPSHOT_KEY = "image-", "server-", "volume-", "snapshot-"
+"""Before the id of what a host keeps in storage that it shares: what kind it is."""
+
+
+def contents_of(keys: Collection[str]) -> Contents:
+    """What is kept by these keys."""
+    kinds = (IMAGE_KEY, ROOT_KEY, VOLUME_KEY, SNAPSHOT_KEY)
+    return Contents(*(frozenset(key.removeprefix(kind) for key in keys if key.startswith(kind)) for kind in kinds))
 
 
 class Block(Protocol):

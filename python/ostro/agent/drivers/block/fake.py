@@ -12,14 +12,23 @@ from dataclasses import dataclass
 import msgspec
 import trio
 
-from ostro.agent.drivers.block import GIB, BlockFacts, CephAccess, Contents, Stored
+from ostro.agent.drivers.block import (
+    GIB,
+    IMAGE_KEY,
+    ROOT_KEY,
+    SNAPSHOT_KEY,
+    VOLUME_KEY,
+    BlockFacts,
+    CephAccess,
+    Contents,
+    Stored,
+    contents_of,
+)
 from ostro.agent.drivers.block.files import check_backend, volume_format
 from ostro.model.errors import Invalid, NoCapacity, NotFound, Unsupported
 from ostro.model.volumes import CEPH, LOCAL
 from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
 from ostro.runtime.world import World
-
-ROOT, VOLUME, SNAPSHOT = "server-", "volume-", "snapshot-"
 
 
 class FakePool:
@@ -67,12 +76,7 @@ class FakeBlock:
 
     async def contents(self) -> Contents:
         await trio.lowlevel.checkpoint()
-        keys = {*self._disks, *self._kept}
-        kinds = (ROOT, VOLUME, SNAPSHOT)
-        return Contents(
-            frozenset(self._images),
-            *(frozenset(key.removeprefix(kind) for key in keys if key.startswith(kind)) for kind in kinds),
-        )
+        return contents_of({*self._disks, *self._kept, *(IMAGE_KEY + id_ for id_ in self._images)})
 
     # ---- disks, wherever they are ----------------------------------------------------------------------------------
 
@@ -112,11 +116,11 @@ class FakeBlock:
 
     async def make_root(self, server_id: str, image_id: str, size_gb: int) -> Stored:
         await trio.lowlevel.checkpoint()
-        found = self._find(ROOT + server_id)
+        found = self._find(ROOT_KEY + server_id)
         if found is None:
             size_bytes = self._fit(image_id, size_gb)
             found = self._stored(f"servers/{server_id}", "qcow2", size_bytes, self._preferred)
-        return self._put(ROOT + server_id, found)
+        return self._put(ROOT_KEY + server_id, found)
 
     async def take_over(self, server_id: str, volume_ids: Sequence[str]) -> None:
         await trio.lowlevel.checkpoint()
@@ -124,19 +128,19 @@ class FakeBlock:
 
     async def find_root(self, server_id: str) -> Stored | None:
         await trio.lowlevel.checkpoint()
-        found = self._find(ROOT + server_id)
+        found = self._find(ROOT_KEY + server_id)
         if found is None and self._config.pool is None:
             # There is nothing in it, so it is as good anywhere.
-            return self._put(ROOT + server_id, Stored(f"/fake/servers/{server_id}", "qcow2", GIB))
+            return self._put(ROOT_KEY + server_id, Stored(f"/fake/servers/{server_id}", "qcow2", GIB))
         return found
 
     async def extend_root(self, server_id: str, size_gb: int) -> Stored:
         await trio.lowlevel.checkpoint()
-        found = self._find(ROOT + server_id)
+        found = self._find(ROOT_KEY + server_id)
         if found is None:
             raise NotFound("root disk", server_id)
         grown = msgspec.structs.replace(found, size_bytes=max(found.size_bytes, size_gb * GIB))
-        self._change(ROOT + server_id, grown)
+        self._change(ROOT_KEY + server_id, grown)
         return grown
 
     async def root_file(self, server_id: str) -> str:
@@ -146,31 +150,31 @@ class FakeBlock:
 
     async def receive_root(self, server_id: str, image_id: str, chunks: AsyncIterable[bytes]) -> Stored:
         content = b"".join([chunk async for chunk in chunks])
-        found = self._find(ROOT + server_id)
+        found = self._find(ROOT_KEY + server_id)
         if found is not None:
             return found
         if image_id and self._preferred == CEPH:
             raise Unsupported("This host keeps images in Ceph, and the other one's root disk stands on a file.")
         if image_id and image_id not in self._images:
             raise NotFound("image", image_id, f"Image {image_id} is not kept on this host.")
-        return self._put(ROOT + server_id, Stored(f"/fake/servers/{server_id}", "qcow2", len(content)))
+        return self._put(ROOT_KEY + server_id, Stored(f"/fake/servers/{server_id}", "qcow2", len(content)))
 
     async def hand_over_root(self, server_id: str, heir: str) -> None:
         await trio.lowlevel.checkpoint()
-        if self._pool.owners.get(ROOT + server_id) == self._config.name:
-            self._pool.owners[ROOT + server_id] = heir
-        self._kept.discard(ROOT + server_id)
+        if self._pool.owners.get(ROOT_KEY + server_id) == self._config.name:
+            self._pool.owners[ROOT_KEY + server_id] = heir
+        self._kept.discard(ROOT_KEY + server_id)
 
     async def drop_root(self, server_id: str) -> None:
         await trio.lowlevel.checkpoint()
-        self._drop(ROOT + server_id)
+        self._drop(ROOT_KEY + server_id)
 
     # ---- volumes and snapshots -------------------------------------------------------------------------------------
 
     async def make_volume(self, volume: VolumeWish, passphrase: str = "") -> Stored:
         await trio.lowlevel.checkpoint()
         check_backend(volume, self.facts)
-        found = self._find(VOLUME + volume.id)
+        found = self._find(VOLUME_KEY + volume.id)
         if found is None:
             self._check_source(volume)
             size_bytes = self._fit(volume.image_id, volume.size_gb)
@@ -182,48 +186,48 @@ class FakeBlock:
             found = msgspec.structs.replace(made, limits=dict(volume.limits))
         backend = volume.backend or self._preferred
         moved = self._stored(f"volumes/{volume.id}", found.format, found.size_bytes, backend)
-        return self._put(VOLUME + volume.id, msgspec.structs.replace(moved, limits=found.limits))
+        return self._put(VOLUME_KEY + volume.id, msgspec.structs.replace(moved, limits=found.limits))
 
     async def find_volume(self, volume_id: str) -> Stored | None:
         await trio.lowlevel.checkpoint()
-        return self._find(VOLUME + volume_id)
+        return self._find(VOLUME_KEY + volume_id)
 
     async def extend_volume(self, volume_id: str, size_gb: int) -> None:
         await trio.lowlevel.checkpoint()
-        found = self._find(VOLUME + volume_id)
+        found = self._find(VOLUME_KEY + volume_id)
         if found is None:
             raise NotFound("volume", volume_id)
         size_bytes = size_gb * GIB
         if size_bytes > found.size_bytes:
             self._check_room(size_bytes - found.size_bytes)
-            self._change(VOLUME + volume_id, msgspec.structs.replace(found, size_bytes=size_bytes))
+            self._change(VOLUME_KEY + volume_id, msgspec.structs.replace(found, size_bytes=size_bytes))
 
     async def limit_volume(self, volume_id: str, limits: Mapping[str, int]) -> None:
         await trio.lowlevel.checkpoint()
-        found = self._find(VOLUME + volume_id)
+        found = self._find(VOLUME_KEY + volume_id)
         if found is None:
             raise NotFound("volume", volume_id)
-        self._change(VOLUME + volume_id, msgspec.structs.replace(found, limits=dict(limits)))
+        self._change(VOLUME_KEY + volume_id, msgspec.structs.replace(found, limits=dict(limits)))
 
     async def drop_volume(self, volume_id: str) -> None:
         await trio.lowlevel.checkpoint()
-        self._drop(VOLUME + volume_id)
+        self._drop(VOLUME_KEY + volume_id)
 
     async def make_snapshot(self, snapshot: SnapshotWish) -> None:
         await trio.lowlevel.checkpoint()
-        volume = self._find(VOLUME + snapshot.volume_id)
+        volume = self._find(VOLUME_KEY + snapshot.volume_id)
         if volume is None:
             raise NotFound("volume", snapshot.volume_id)
-        if self._find(SNAPSHOT + snapshot.id) is None:
-            self._put(SNAPSHOT + snapshot.id, volume)
+        if self._find(SNAPSHOT_KEY + snapshot.id) is None:
+            self._put(SNAPSHOT_KEY + snapshot.id, volume)
 
     async def find_snapshot(self, snapshot_id: str) -> Stored | None:
         await trio.lowlevel.checkpoint()
-        return self._find(SNAPSHOT + snapshot_id)
+        return self._find(SNAPSHOT_KEY + snapshot_id)
 
     async def drop_snapshot(self, snapshot_id: str) -> None:
         await trio.lowlevel.checkpoint()
-        self._drop(SNAPSHOT + snapshot_id)
+        self._drop(SNAPSHOT_KEY + snapshot_id)
 
     @property
     def _preferred(self) -> str:
@@ -236,9 +240,9 @@ class FakeBlock:
     def _check_source(self, volume: VolumeWish) -> None:
         """Raise NotFound unless what the volume is made from is there."""
         if volume.source_snapshot_id:
-            if self._find(SNAPSHOT + volume.source_snapshot_id) is None:
+            if self._find(SNAPSHOT_KEY + volume.source_snapshot_id) is None:
                 raise NotFound("snapshot", volume.source_snapshot_id)
-        elif volume.source_volume_id and self._find(VOLUME + volume.source_volume_id) is None:
+        elif volume.source_volume_id and self._find(VOLUME_KEY + volume.source_volume_id) is None:
             raise NotFound("volume", volume.source_volume_id)
 
     def _fit(self, image_id: str, size_gb: int) -> int:
@@ -253,7 +257,7 @@ class FakeBlock:
         return size_gb * GIB or image.size_bytes
 
     def _volumes(self) -> set[str]:
-        return {key for key in (*self._disks, *self._kept) if key.startswith(VOLUME)}
+        return {key for key in (*self._disks, *self._kept) if key.startswith(VOLUME_KEY)}
 
     def _check_room(self, size_bytes: int) -> None:
         used_bytes = sum(found.size_bytes for key in self._volumes() if (found := self._find(key)) is not None)

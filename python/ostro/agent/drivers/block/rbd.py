@@ -27,7 +27,7 @@ from contextlib import asynccontextmanager
 import structlog
 import trio
 
-from ostro.agent.drivers.block import GIB, Stored
+from ostro.agent.drivers.block import GIB, IMAGE_KEY, ROOT_KEY, SNAPSHOT_KEY, VOLUME_KEY, Stored
 from ostro.agent.drivers.block.files import (
     check_backend,
     check_fits,
@@ -42,7 +42,7 @@ from ostro.agent.drivers.block.files import (
     qemu_format,
     volume_format,
 )
-from ostro.agent.drivers.block.rbd_host import SNAPSHOT_KEY, RbdConfig, RbdHost
+from ostro.agent.drivers.block.rbd_host import RbdConfig, RbdHost
 from ostro.model.errors import Invalid, NotFound, Unsupported
 from ostro.model.qos import to_rbd_limits
 from ostro.model.volumes import LUKS
@@ -83,10 +83,10 @@ class RbdBlock(RbdHost):
         disk = Disk(self._pools.images, image.stored_as or image.id)
         if await self._call(disk.name, disks.find_snapshot, disk, BASE) is None:
             await self._import(image, chunks, disk)
-        await self._keep(f"image-{image.id}", disk.name)
+        await self._keep(f"{IMAGE_KEY}{image.id}", disk.name)
 
     async def drop_image(self, image_id: str) -> None:
-        await self._forget(f"image-{image_id}")
+        await self._forget(f"{IMAGE_KEY}{image_id}")
 
     async def _import(self, image: ImageWish, chunks: AsyncIterable[bytes], disk: Disk) -> None:
         """Make the image's disk from its bytes, by way of a file, whole or not at all."""
@@ -104,7 +104,7 @@ class RbdBlock(RbdHost):
 
     async def _image(self, image_id: str) -> tuple[Disk, int]:
         """A kept image's disk and its size in bytes. Raises NotFound."""
-        kept = await self._on_file(self._kept.find, f"image-{image_id}")
+        kept = await self._on_file(self._kept.find, f"{IMAGE_KEY}{image_id}")
         disk = Disk(self._pools.images, kept or "")
         size_bytes = await self._call(disk.name, disks.find_snapshot, disk, BASE) if kept else None
         if size_bytes is None:
@@ -219,7 +219,7 @@ class RbdBlock(RbdHost):
     async def may_keep_volume(self, volume_id: str) -> bool:
         """Whether the volume may be here for all that can be known without asking Ceph."""
         synced = await self._on_file(self._kept.is_synced)
-        return not synced or await self._on_file(self._kept.find, f"volume-{volume_id}") is not None
+        return not synced or await self._on_file(self._kept.find, f"{VOLUME_KEY}{volume_id}") is not None
 
     async def find_volume(self, volume_id: str) -> Stored | None:
         return await self._find(self._volume(volume_id))
@@ -322,10 +322,10 @@ class RbdBlock(RbdHost):
         return source, size_bytes
 
     def _root(self, server_id: str) -> Disk:
-        return Disk(self._pools.volumes, f"server-{server_id}")
+        return Disk(self._pools.volumes, f"{ROOT_KEY}{server_id}")
 
     def _volume(self, volume_id: str) -> Disk:
-        return Disk(self._pools.volumes, f"volume-{volume_id}")
+        return Disk(self._pools.volumes, f"{VOLUME_KEY}{volume_id}")
 
 
 def _snapshot_name(snapshot_id: str) -> str:

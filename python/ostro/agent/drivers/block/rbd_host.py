@@ -15,7 +15,7 @@ from typing import TypeVar
 import structlog
 import trio
 
-from ostro.agent.drivers.block import GIB, BlockFacts, CephAccess, Contents, Stored
+from ostro.agent.drivers.block import GIB, BlockFacts, CephAccess, Contents, Stored, contents_of
 from ostro.agent.drivers.block.files import FileCalls, header_bytes
 from ostro.agent.drivers.block.kept import Kept
 from ostro.model.errors import Conflict, NoCapacity, OstroError, Unavailable
@@ -37,7 +37,6 @@ TIDY_AGAIN_S = 5.0
 FLATTEN_DEADLINE_S = 6 * 3600.0
 FLATTEN_AGAIN_S = 60.0
 FILE_WORKERS = 2
-SNAPSHOT_KEY = "snapshot-"
 UNKNOWN_GB = 100_000
 """What a cluster that doesn't tell its size is taken to have."""
 
@@ -117,13 +116,7 @@ class RbdHost:
     async def contents(self) -> Contents:
         if not await self._on_file(self._kept.is_synced):
             self._check_ready()
-        kept = await self._on_file(self._kept.names)
-        return Contents(
-            *(
-                frozenset(key.removeprefix(kind) for key in kept if key.startswith(kind))
-                for kind in ("image-", "server-", "volume-", SNAPSHOT_KEY)
-            )
-        )
+        return contents_of(await self._on_file(self._kept.names))
 
     @asynccontextmanager
     async def _making_own(self, disk: Disk) -> AsyncIterator[Disk]:

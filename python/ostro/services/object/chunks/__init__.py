@@ -1,8 +1,8 @@
 """Where chunks are kept: immutable runs of bytes, named by their BLAKE3 digest.
 
-A chunk is kept whole and durably, or not at all. Writing a chunk that is there already changes nothing, so two writers of the same bytes do not disturb each other. Which chunks are in use
-is not known here: the index counts references, and ``ostro.services.object.pins`` and the collector keep a chunk that is being written or re-used
-from being deleted. For them every chunk has a *mark*, which changes whenever it is written or re-used.
+A chunk is kept whole and durably, or not at all. Writing a chunk that is there already changes nothing, so two writers of the same bytes do not
+disturb each other. Which chunks are in use is not known here: the index counts references, and ``ostro.services.object.pins`` and the collector keep a
+chunk that is being written or re-used from being deleted. For them every chunk has a *mark*, which changes whenever it is written or re-used.
 
 Implementations: ``local`` (files in a directory), ``rados`` (objects in Ceph) and ``memory`` (for simulations and tests). All pass one conformance
 suite.

@@ -25,7 +25,7 @@ from ostro._core import Hasher
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 from ostro.services.object.chunks import ChunkDamaged, ChunkMissing, Mark, is_chunk_id
-from ostro.services.object.chunks.verified import Verified
+from ostro.services.object.chunks.verified import Verified, name_of
 
 READ_BYTES = 1 << 20
 DAMAGED = ".damaged"
@@ -194,9 +194,7 @@ class LocalChunks:
         """One read for both purposes."""
         data = os.pread(file, size_bytes + 1, 0)
         if chunk_id not in self._verified or len(data) != size_bytes:
-            hasher = Hasher("blake3")
-            hasher.update(data)
-            self._judge(file, chunk_id, hasher)
+            self._judge(file, chunk_id, name_of(data))
         return data
 
     def _verify(self, file: int, chunk_id: str) -> None:
@@ -205,10 +203,10 @@ class LocalChunks:
         while data := os.pread(file, READ_BYTES, offset):
             hasher.update(data)
             offset += len(data)
-        self._judge(file, chunk_id, hasher)
+        self._judge(file, chunk_id, hasher.hexdigest("blake3"))
 
-    def _judge(self, file: int, chunk_id: str, hasher: Hasher) -> None:
-        if not self._verified.judge(chunk_id, hasher):
+    def _judge(self, file: int, chunk_id: str, name: str) -> None:
+        if not self._verified.judge(chunk_id, name):
             # Out of the way, so that writing the same bytes again heals every object that has them.
             self._set_aside(file, chunk_id)
             raise ChunkDamaged("A part of the object is damaged.", detail=f"{chunk_id} has other bytes")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import trio
 
-from ostro._core import Hasher
 from ostro.services.object.chunks import ChunkDamaged, ChunkMissing, Mark
+from ostro.services.object.chunks.verified import name_of
 
 
 @dataclass
@@ -52,9 +52,7 @@ class MemoryChunks:
         found = self.chunks.get(chunk_id)
         if found is None:
             raise ChunkMissing("A part of the object is missing.", detail=chunk_id)
-        hasher = Hasher("blake3")
-        hasher.update(found.data)
-        if hasher.hexdigest("blake3") != chunk_id:
+        if name_of(found.data) != chunk_id:
             raise ChunkDamaged("A part of the object is damaged.", detail=chunk_id)
         return [found.data[start:end]]
 

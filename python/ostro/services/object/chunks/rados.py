@@ -16,13 +16,12 @@ from collections.abc import AsyncGenerator, Sequence
 
 import structlog
 
-from ostro._core import Hasher
 from ostro.model.errors import NotFound
 from ostro.runtime.ceph.connection import Ceph
 from ostro.runtime.ceph.objects import Objects, Reading
 from ostro.runtime.threads import Pool
 from ostro.services.object.chunks import ChunkDamaged, ChunkMissing, Mark, is_chunk_id
-from ostro.services.object.chunks.verified import Verified
+from ostro.services.object.chunks.verified import Verified, name_of
 from ostro.services.object.limits import CHUNK_BYTES, PIECE_BYTES
 
 log = structlog.get_logger()
@@ -102,12 +101,11 @@ class RadosChunks:
             raise ChunkMissing("A part of the object is missing.", detail=chunk_id) from error
 
     async def _is_right(self, chunk_id: str, pieces: list[bytes]) -> bool:
-        hasher = Hasher("blake3")
         if len(pieces) == 1 and len(pieces[0]) <= INLINE_HASH_BYTES:
-            hasher.update(pieces[0])
+            name = name_of(*pieces)
         else:
-            await self._ceph.world.threads.run(HASHES, _feed, hasher, pieces)
-        return self._verified.judge(chunk_id, hasher)
+            name = await self._ceph.world.threads.run(HASHES, name_of, *pieces)
+        return self._verified.judge(chunk_id, name)
 
     async def mark(self, chunk_id: str) -> Mark | None:
         found = await self.objects.stat(chunk_id)
@@ -124,8 +122,3 @@ class RadosChunks:
 
     async def discard_drafts(self) -> int:
         return 0
-
-
-def _feed(hasher: Hasher, pieces: list[bytes]) -> None:
-    for piece in pieces:
-        hasher.update(piece)
