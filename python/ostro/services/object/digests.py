@@ -72,6 +72,8 @@ class Digests:
     async def work(self) -> None:
         """Digest what has waited longest of each body, together. Comes to an end even when cancelled: others wait for it."""
         batch = self._ready()
+        if not batch:
+            return  # Another has taken them since it was time.
         feeds = [(digest.md5, digest.waiting.popleft()) for digest in batch]
         for digest in batch:
             digest.busy, digest.lost = True, True
