@@ -310,6 +310,39 @@ async def test_nobody_waits_for_sqlite_once_it_has_ended(world: World, tmp_path:
     database.close()
 
 
+async def test_a_read_that_is_stopped_lets_go_of_its_snapshot(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupted end would leave it open: no read on the trio thread could begin any more, and the log would grow for ever."""
+    monkeypatch.setattr(sqlite, "INLINE_STEPS", 20)
+    monkeypatch.setattr(sqlite, "INLINE_LEAST_S", 0.0)
+    path = str(tmp_path / "test.db")
+    database = sqlite.SqliteDatabase(world, path, durable=False)
+
+    def make(tx: Tx) -> None:
+        tx.execute("CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT)")
+        put_setting(tx, "a", "1")
+
+    def count(tx: Tx) -> object:
+        assert find_setting(tx, "a") == "1"
+        row = tx.one(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) SELECT count(*) FROM n"
+        )
+        assert row is not None
+        return row[0]
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(database.serve)
+            await database.run(make)
+            for _ in range(50):
+                assert await database.read(count) == 100
+            with sqlite3.connect(path) as other:
+                assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0, "somebody still reads"
+            nursery.cancel_scope.cancel()
+    database.close()
+
+
 async def test_many_that_count_the_same_thing_all_commit(db: Database) -> None:
     """As servers do that are made at once in one project: each changes what all the others have counted."""
 

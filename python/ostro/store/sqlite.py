@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ BATCH_MOST = 256
 READERS = 4
 DEADLINE_S = 60.0
 INLINE_STEPS = 20_000
+INLINE_LEAST_S = 0.0005
+"""What is over sooner is not interrupted, however many steps its statements have done in their lives."""
 STATEMENTS_CACHED = 512
 ENDED = "The database is not served any more: the process ends."
 
@@ -95,18 +98,29 @@ class _Budget:
     """What a read on the trio thread may cost.
 
     SQLite calls the handler each time that a prepared statement has done so many steps *since it was prepared*, over all its uses. So the first call within
-    a read says nothing of this read; the second means that it has done between one and two times as many.
+    a read says nothing of this read, and statements that are always used together come to it together. A read has really been long when
+    there was a second call and it has taken its time.
     """
 
-    __slots__ = ("warned",)
+    __slots__ = ("_began_s", "_runs", "_warned")
 
     def __init__(self) -> None:
-        self.warned = False
+        self._began_s = 0.0
+        self._runs = False
+        self._warned = False
+
+    def begin(self) -> None:
+        """A read begins."""
+        self._warned, self._runs, self._began_s = False, True, time.thread_time()
+
+    def end(self) -> None:
+        """From here on nothing is interrupted: a transaction whose end was would stay open, and with it its snapshot."""
+        self._runs = False
 
     def is_spent(self) -> bool:
         """Called by SQLite; True interrupts the statement."""
-        warned, self.warned = self.warned, True
-        return warned
+        warned, self._warned = self._warned, True
+        return warned and self._runs and time.thread_time() - self._began_s > INLINE_LEAST_S
 
 
 class SqliteDatabase:
@@ -171,9 +185,9 @@ class SqliteDatabase:
             return await self.run(fn, *args, **kwargs)
         await trio.lowlevel.checkpoint()
         call = _bind(fn, args, kwargs)
-        self._budget.warned = False
+        self._budget.begin()
         try:
-            return _snapshot(self._inline, call)
+            return _snapshot(self._inline, call, self._budget.end)
         except sqlite3.OperationalError:
             # Interrupted or busy. If it is anything worse, it happens again in the worker and is reported from there.
             return await self._world.threads.run(self._read_pool, self._read, call, deadline_s=DEADLINE_S)
@@ -278,12 +292,14 @@ class SqliteDatabase:
         self._readers.clear()
 
 
-def _snapshot(connection: sqlite3.Connection, call: Callable[[Tx], T]) -> T:
-    """Run a read on one snapshot. What it may have written by mistake is rolled back."""
+def _snapshot(connection: sqlite3.Connection, call: Callable[[Tx], T], ends: Callable[[], None] | None = None) -> T:
+    """Run a read on one snapshot. What it may have written by mistake is rolled back. ``ends`` is called before that."""
     connection.execute("BEGIN")
     try:
         return call(SqliteTx(connection))
     finally:
+        if ends is not None:
+            ends()
         connection.execute("ROLLBACK")
 
 
