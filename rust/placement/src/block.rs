@@ -1,7 +1,8 @@
 //! Sixty-four hosts side by side: the unit of scanning, of copying and of change.
 //!
 //! Numbers of one resource class lie in [`Hot`] and [`Cold`] lanes, one lane a host; yes-or-no facts are bits
-//! of a `u64`, one bit a host. A scan touches the hot lanes of the classes asked for and a few words of bits.
+//! of a `u64`, one bit a host. A scan touches a few words of bits and the [`Rough`] lanes of the classes that are
+//! weighed; only of blocks that may hold the best hosts it goes on to their hot lanes.
 //! A snapshot of the table shares its blocks; whoever changes a shared block first gets a copy of that block.
 use std::sync::Arc;
 
@@ -20,6 +21,61 @@ pub(crate) struct Hot {
     pub(crate) share: [f32; LANES],
     /// One over capacity; 0 without capacity.
     pub(crate) inverse: [f32; LANES],
+}
+
+/// What a scan reads first of one class: it says how good the hosts are at best, from a tenth of the memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Rough {
+    /// The share of [`Hot`] in steps of [`STEP`], rounded up.
+    pub(crate) share: [u8; LANES],
+    /// Hosts whose share is more than a step below none.
+    pub(crate) below: u64,
+    /// Hosts whose share is above the last step.
+    pub(crate) above: u64,
+    /// The least and the greatest `inverse` of hosts that can have room. The range may be wider than that.
+    pub(crate) inverse: (f32, f32),
+}
+
+/// A step of [`Rough::share`].
+pub(crate) const STEP: f32 = 1.0 / 254.0;
+
+impl Rough {
+    fn new() -> Self {
+        Self { share: [0; LANES], below: 0, above: 0, inverse: (0.0, 0.0) }
+    }
+
+    /// `share` is above `steps - 1` steps and at most `steps` steps, unless it is marked to be outside of what steps say.
+    fn note(&mut self, lane: usize, share: f32) {
+        let mut steps = (share / STEP).ceil().clamp(0.0, 255.0);
+        if steps < 255.0 && steps * STEP < share {
+            steps += 1.0;
+        }
+        if steps > 0.0 && (steps - 1.0) * STEP >= share {
+            steps -= 1.0;
+        }
+        self.share[lane] = steps as u8;
+        self.below = with_bit(self.below, lane, share < -STEP);
+        self.above = with_bit(self.above, lane, share > 255.0 * STEP);
+    }
+
+    /// A host without capacity has room if its tree holds both more than nothing and less.
+    fn range(hot: &Hot) -> (f32, f32) {
+        let lanes = hot.inverse.iter().zip(&hot.room).filter(|(inverse, room)| **inverse > 0.0 || **room > 0);
+        lanes
+            .map(|(inverse, _)| *inverse)
+            .fold(None, |range: Option<(f32, f32)>, inverse| {
+                let (least, most) = range.unwrap_or((inverse, inverse));
+                Some((least.min(inverse), most.max(inverse)))
+            })
+            .unwrap_or_default()
+    }
+}
+
+/// A tag and which hosts of a block bear it. They lie together because who reads one reads the other.
+#[derive(Debug, Clone, Copy)]
+struct Tagged {
+    tag: TagId,
+    bearers: u64,
 }
 
 /// What a scan doesn't read of one class.
@@ -52,16 +108,10 @@ pub(crate) struct Host {
     pub(crate) extra: Option<Arc<Extra>>,
 }
 
-/// Sixty-four hosts.
+/// Sixty-four hosts. What every scan reads of a block stands first, so that it comes from memory at once.
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub(crate) struct Block {
-    pub(crate) hot: Vec<Hot>,
-    pub(crate) cold: Vec<Cold>,
-    /// The tags that a host here bears, in order; of a tree, any provider counts.
-    tags: Vec<TagId>,
-    /// Which hosts bear each.
-    bearers: Vec<u64>,
-    pub(crate) metrics: Vec<[f32; LANES]>,
     pub(crate) enabled: u64,
     /// Hosts that may give a class only in certain amounts, and all that do.
     pub(crate) stepped: u64,
@@ -70,6 +120,12 @@ pub(crate) struct Block {
     pub(crate) nested: u64,
     /// Hosts with NUMA cells.
     pub(crate) celled: u64,
+    /// The tags that a host here bears, in order; of a tree, any provider counts.
+    tags: Vec<Tagged>,
+    pub(crate) rough: Vec<Rough>,
+    pub(crate) hot: Vec<Hot>,
+    pub(crate) cold: Vec<Cold>,
+    pub(crate) metrics: Vec<[f32; LANES]>,
     pub(crate) hashes: [u32; LANES],
     pub(crate) hosts: [Option<Host>; LANES],
 }
@@ -77,36 +133,40 @@ pub(crate) struct Block {
 impl Block {
     pub(crate) fn new() -> Self {
         Self {
-            hot: Vec::new(),
-            cold: Vec::new(),
-            tags: Vec::new(),
-            bearers: Vec::new(),
-            metrics: Vec::new(),
             enabled: 0,
             stepped: 0,
             maintenance: 0,
             nested: 0,
             celled: 0,
+            tags: Vec::new(),
+            rough: Vec::new(),
+            hot: Vec::new(),
+            cold: Vec::new(),
+            metrics: Vec::new(),
             hashes: [0; LANES],
             hosts: [const { None }; LANES],
         }
     }
 
+    fn place_of(&self, tag: TagId) -> Result<usize, usize> {
+        self.tags.binary_search_by_key(&tag, |tagged| tagged.tag)
+    }
+
     /// Hosts that bear a tag.
     pub(crate) fn tagged(&self, tag: TagId) -> u64 {
-        self.tags.binary_search(&tag).map_or(0, |place| self.bearers[place])
+        self.place_of(tag).map_or(0, |place| self.tags[place].bearers)
     }
 
     /// The same, with a guess where the tag stands, made better. Blocks hold much the same traits and zones, in the same places, and
     /// looking where the block before had one keeps a scan from waiting for a search in each.
     #[inline]
     pub(crate) fn tagged_near(&self, tag: TagId, guess: &mut usize) -> u64 {
-        if self.tags.get(*guess) == Some(&tag) {
-            return self.bearers[*guess];
+        if let Some(tagged) = self.tags.get(*guess).filter(|tagged| tagged.tag == tag) {
+            return tagged.bearers;
         }
-        let Ok(place) = self.tags.binary_search(&tag) else { return 0 };
+        let Ok(place) = self.place_of(tag) else { return 0 };
         *guess = place;
-        self.bearers[place]
+        self.tags[place].bearers
     }
 
     /// Hosts that bear any of these.
@@ -115,25 +175,21 @@ impl Block {
     }
 
     pub(crate) fn add_tag(&mut self, lane: usize, tag: TagId) {
-        match self.tags.binary_search(&tag) {
-            Ok(place) => self.bearers[place] |= 1 << lane,
-            Err(place) => {
-                self.tags.insert(place, tag);
-                self.bearers.insert(place, 1 << lane);
-            }
+        match self.place_of(tag) {
+            Ok(place) => self.tags[place].bearers |= 1 << lane,
+            Err(place) => self.tags.insert(place, Tagged { tag, bearers: 1 << lane }),
         }
     }
 
     fn drop_tags(&mut self, lane: usize) {
-        self.bearers.iter_mut().for_each(|hosts| *hosts &= !(1 << lane));
-        let mut bearers = self.bearers.iter();
-        self.tags.retain(|_| bearers.next().is_some_and(|hosts| *hosts != 0));
-        self.bearers.retain(|hosts| *hosts != 0);
+        self.tags.iter_mut().for_each(|tagged| tagged.bearers &= !(1 << lane));
+        self.tags.retain(|tagged| tagged.bearers != 0);
     }
 
     /// Make lanes for a class if there are none.
     pub(crate) fn make_class(&mut self, class: ClassId) {
         while self.hot.len() <= class.0 as usize {
+            self.rough.push(Rough::new());
             self.hot.push(Hot { room: [i32::MIN; LANES], share: [0.0; LANES], inverse: [0.0; LANES] });
             self.cold.push(Cold {
                 capacity: [0; LANES],
@@ -170,10 +226,15 @@ impl Block {
     }
 
     fn write(&mut self, class: ClassId, lane: usize, sum: TreeSum) {
-        let hot = &mut self.hot[class.0 as usize];
+        let (hot, rough) = (&mut self.hot[class.0 as usize], &mut self.rough[class.0 as usize]);
+        let inverse = if sum.capacity > 0 { 1.0 / sum.capacity as f32 } else { 0.0 };
+        let before = std::mem::replace(&mut hot.inverse[lane], inverse);
         hot.room[lane] = sum.room.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
-        hot.inverse[lane] = if sum.capacity > 0 { 1.0 / sum.capacity as f32 } else { 0.0 };
-        hot.share[lane] = (sum.capacity - sum.used) as f32 * hot.inverse[lane];
+        hot.share[lane] = (sum.capacity - sum.used) as f32 * inverse;
+        rough.note(lane, hot.share[lane]);
+        if before != inverse || (inverse == 0.0 && sum.room > 0) {
+            rough.inverse = Rough::range(hot);
+        }
     }
 
     /// Forget everything about a host.
@@ -201,7 +262,7 @@ impl Block {
     }
 
     pub(crate) fn tag_bytes(&self) -> usize {
-        self.tags.capacity() * size_of::<TagId>() + self.bearers.capacity() * size_of::<u64>()
+        self.tags.capacity() * size_of::<Tagged>()
     }
 
     pub(crate) fn set_metric(&mut self, metric: ClassId, lane: usize, value: f32) {

@@ -2,7 +2,7 @@
 //! processor at hand has: [`wide`] runs a closure compiled for them.
 use multiversion::multiversion;
 
-use crate::block::{Block, LANES, lanes};
+use crate::block::{Block, LANES, STEP, lanes};
 use crate::shape::{Ask, Shape};
 use crate::symbols::ClassId;
 use crate::weights::Weights;
@@ -70,6 +70,37 @@ fn score_strip(block: &Block, shape: &Shape, eligible: u64, exempt: &[u64], from
     for (lane, score) in scores.iter().enumerate() {
         out[lane] = if bits[lane] != 0 { score + 0.0 } else { NO_SCORE };
     }
+}
+
+/// A score that no host in `eligible` is above, from what is rough: infinite where that says nothing.
+///
+/// It goes through the same steps as [`score_block`] with numbers that aren't smaller (of what is taken away, not bigger), and each step
+/// rounds the bigger of two numbers to no less than the smaller, so the bound holds to the last bit. No host may be exempt.
+#[inline(always)]
+pub(crate) fn bound_block(block: &Block, shape: &Shape, eligible: u64) -> f32 {
+    if eligible == 0 || shape.asks.iter().any(|ask| !offered(block, ask.class, 0)) {
+        return NO_SCORE;
+    }
+    let mut bounds = [0.0_f32; LANES];
+    for weight in &shape.weights.classes {
+        let Some(rough) = block.rough.get(weight.class.0 as usize) else { continue };
+        let (asked, weight) = (weight.asked.value(), weight.weight.value());
+        let (outside, inverse, shift) =
+            if weight < 0.0 { (rough.below, rough.inverse.1, -1.0) } else { (rough.above, rough.inverse.0, 0.0) };
+        if outside & eligible != 0 {
+            return f32::INFINITY;
+        }
+        let less = asked * inverse;
+        for (bound, steps) in bounds.iter_mut().zip(&rough.share) {
+            *bound += weight * ((f32::from(*steps) + shift) * STEP - less);
+        }
+    }
+    let mut out = [NO_SCORE; LANES];
+    for (lane, (out, bound)) in out.iter_mut().zip(&bounds).enumerate() {
+        *out = if eligible >> lane & 1 == 1 { bound + 0.0 } else { NO_SCORE };
+    }
+    adjust_block(block, &shape.weights, eligible, &mut out);
+    best_score(&out)
 }
 
 /// The adjustments that few hosts have.

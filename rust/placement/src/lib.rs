@@ -23,6 +23,7 @@
 mod block;
 mod claim;
 mod decision;
+mod eligible;
 mod error;
 mod explain;
 mod kernel;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::block::{LANES, lanes, with_bit};
 use crate::decision::{Decision, Rejection};
+use crate::eligible::judge;
 use crate::error::PlacementError;
 use crate::kernel::Seed;
 use crate::place::{Choice, Overlay};
@@ -10,7 +11,6 @@ use crate::shape::Shape;
 use crate::solve::Fit;
 use crate::spec::{AffinityPolicy, Request};
 use crate::table::HostTable;
-use crate::view::judge;
 use crate::views::reach;
 
 /// What to do if not all servers can be placed.

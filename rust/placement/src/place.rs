@@ -8,13 +8,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::block::LANES;
 use crate::claim::Claim;
 use crate::decision::Decision;
+use crate::eligible::judge;
 use crate::error::PlacementError;
 use crate::kernel::{NO_SCORE, Seed, key, tie};
 use crate::shape::{NO_SLOT, Shape};
 use crate::solve::Fit;
 use crate::spec::{AffinityPolicy, Request, ServerGroup};
 use crate::table::{HostTable, Members};
-use crate::view::{Candidate, Excluded, judge};
+use crate::view::{Candidate, Excluded};
 use crate::views::reach;
 use crate::weights::member_weight;
 

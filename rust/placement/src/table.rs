@@ -336,6 +336,7 @@ impl HostTable {
     pub fn bytes(&self) -> usize {
         let block = |block: &Arc<Block>| {
             let own = size_of::<Block>()
+                + block.rough.capacity() * size_of::<crate::block::Rough>()
                 + block.hot.capacity() * size_of::<crate::block::Hot>()
                 + block.cold.capacity() * size_of::<crate::block::Cold>()
                 + block.metrics.capacity() * size_of::<[f32; LANES]>()

@@ -1,8 +1,10 @@
 //! One request shape's opinion of every host, kept current.
 //!
-//! A view holds a score for each host, the best score of each block, and which hosts still need an exact look.
-//! It is built by one scan and then follows the table's change log: a change to a host costs one lane, so a
-//! decision for a shape seen before costs a glance at the blocks' best scores and a look into a few blocks.
+//! A view holds the scores of the blocks that may hold the best hosts, and which hosts still need an exact look.
+//! It is built by one scan, which finds who could do at all and, roughly, how good the best of each block can be at
+//! most. Only blocks that promise more than the best hosts known are then `shown`, which is to say scored; most never are.
+//! It then follows the table's change log: a change to a host costs one lane, so a decision for a shape
+//! seen before costs a glance at the blocks' best scores and a look into a few blocks.
 //! A full scan is always allowed and finds the same; views exist to save time only.
 //!
 //! Hosts of one provider are decided by the lanes alone. Hosts with nested providers, NUMA cells or shared
@@ -13,16 +15,18 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::block::{Block, LANES, lanes, with_bit};
-use crate::kernel::{NO_KEY, NO_SCORE, Seed, any_above, best_score, keys, score_block, score_lane, wide};
-use crate::shape::{Ask, Shape};
+use crate::block::{Block, LANES, with_bit};
+use crate::eligible::{Guesses, eligible};
+use crate::kernel::{NO_KEY, NO_SCORE, Seed, any_above, best_score, bound_block, keys, score_block, score_lane, wide};
+use crate::shape::Shape;
 use crate::sharing::Reach;
-use crate::symbols::TagId;
 
 /// A best key that hasn't been computed.
 const UNKNOWN_KEY: i64 = i64::MAX;
 /// Candidates that are gathered before they are thinned out.
 const GATHER: usize = 256;
+/// The row of a block that isn't shown.
+const HIDDEN: u32 = u32::MAX;
 
 /// Hosts left out of one decision, as bits by block.
 pub(crate) type Excluded = FxHashMap<u32, u64>;
@@ -39,8 +43,16 @@ pub(crate) struct View {
     pub(crate) version: u64,
     /// When it was last asked, in calls.
     pub(crate) asked_at: u64,
-    scores: Vec<[f32; LANES]>,
+    /// Scores of the blocks that are shown.
+    rows: Vec<[f32; LANES]>,
+    /// Where in `rows` each block's are.
+    row_of: Vec<u32>,
+    /// The best score of each block that is shown.
     best: Vec<f32>,
+    /// What no host of a block is above, of blocks that aren't shown and may have a host that does.
+    bounds: Vec<f32>,
+    /// How many blocks have such a bound.
+    hidden: usize,
     /// Hosts that could do if they have room, by block.
     eligible: Vec<u64>,
     /// Hosts that failed an exact look.
@@ -57,8 +69,11 @@ impl View {
             reach: Reach::default(),
             version: 0,
             asked_at: 0,
-            scores: Vec::new(),
+            rows: Vec::new(),
+            row_of: Vec::new(),
             best: Vec::new(),
+            bounds: Vec::new(),
+            hidden: 0,
             eligible: Vec::new(),
             ruled_out: Vec::new(),
             best_keys: Vec::new(),
@@ -68,8 +83,11 @@ impl View {
 
     /// Look at every block anew, perhaps for another shape.
     pub(crate) fn begin(&mut self, shape: Arc<Shape>, reach: Reach, blocks: &[Arc<Block>], version: u64) {
-        self.scores.clear();
+        self.rows.clear();
+        self.row_of.clear();
         self.best.clear();
+        self.bounds.clear();
+        self.hidden = 0;
         self.eligible.clear();
         self.ruled_out.clear();
         self.reach = reach;
@@ -80,12 +98,13 @@ impl View {
 
     /// Look at blocks that are new.
     pub(crate) fn grow(&mut self, blocks: &[Arc<Block>]) {
-        let seen = self.scores.len();
+        let seen = self.row_of.len();
         if seen == blocks.len() {
             return;
         }
-        self.scores.resize(blocks.len(), [NO_SCORE; LANES]);
+        self.row_of.resize(blocks.len(), HIDDEN);
         self.best.resize(blocks.len(), NO_SCORE);
+        self.bounds.resize(blocks.len(), NO_SCORE);
         self.eligible.resize(blocks.len(), 0);
         self.seed = None;
         // First who could do at all: little is read of each block then, and the processor reads several at once.
@@ -93,16 +112,65 @@ impl View {
         for (at, block) in blocks.iter().enumerate().skip(seen) {
             self.eligible[at] = eligible(block, &self.shape, &self.reach, &mut guesses);
         }
+        let exact = !self.reach.is_empty();
+        let Self { shape, eligible, bounds, hidden, .. } = self;
+        wide(
+            #[inline(always)]
+            || {
+                for (at, block) in blocks.iter().enumerate().skip(seen).filter(|(at, _)| eligible[*at] != 0) {
+                    bounds[at] = if exact { f32::INFINITY } else { bound_block(block, shape, eligible[at]) };
+                    *hidden += usize::from(bounds[at] > NO_SCORE);
+                }
+            },
+        );
+    }
+
+    /// Show as many blocks as it takes for the `count` best hosts to be in them.
+    fn show(&mut self, count: usize, blocks: &[Arc<Block>]) {
+        let mut most = count.max(1);
+        while self.hidden > 0 {
+            let bar = self.bar(count);
+            if bar > NO_SCORE {
+                self.show_from(bar, usize::MAX, count == 1, blocks);
+                return;
+            }
+            // Those that promise most, ever more of them: on a full cloud few keep what they promise.
+            self.show_from(nth_best(&self.bounds, most), most, false, blocks);
+            most *= 2;
+        }
+    }
+
+    /// Show at most `most` blocks whose bound isn't below `bar`. `rising`: nor below the best of those shown on the way.
+    fn show_from(&mut self, mut bar: f32, mut most: usize, rising: bool, blocks: &[Arc<Block>]) {
+        let promising = self.bounds.iter().fold(NO_SCORE, |best, bound| if *bound > best { *bound } else { best });
+        if promising < bar {
+            return;
+        }
         let mut exempt = vec![0; self.shape.asks.len()];
         wide(
             #[inline(always)]
             || {
-                for (at, block) in blocks.iter().enumerate().skip(seen) {
+                for (at, block) in blocks.iter().enumerate() {
+                    if self.bounds[at] < bar || self.bounds[at] == NO_SCORE || most == 0 {
+                        continue;
+                    }
+                    most -= 1;
                     if !self.reach.is_empty() {
                         self.reach.exempt(block, &mut exempt);
                     }
-                    score_block(block, &self.shape, self.eligible[at], &exempt, &mut self.scores[at]);
-                    self.best[at] = best_score(&self.scores[at]);
+                    let mut scores = [NO_SCORE; LANES];
+                    score_block(block, &self.shape, self.eligible[at], &exempt, &mut scores);
+                    self.best[at] = best_score(&scores);
+                    self.bounds[at] = NO_SCORE;
+                    self.hidden -= 1;
+                    self.row_of[at] = self.rows.len() as u32;
+                    self.rows.push(scores);
+                    if let Some(key) = self.best_keys.get_mut(at) {
+                        *key = UNKNOWN_KEY;
+                    }
+                    if rising && self.best[at] > bar {
+                        bar = self.best[at];
+                    }
                 }
             },
         );
@@ -127,11 +195,18 @@ impl View {
     }
 
     fn set_score(&mut self, at: usize, lane: usize, score: f32) {
-        let before = std::mem::replace(&mut self.scores[at][lane], score);
+        let Some(row) = self.rows.get_mut(self.row_of[at] as usize) else {
+            if score > self.bounds[at] {
+                self.hidden += usize::from(self.bounds[at] == NO_SCORE);
+                self.bounds[at] = score;
+            }
+            return;
+        };
+        let before = std::mem::replace(&mut row[lane], score);
         if score >= self.best[at] {
             self.best[at] = score;
         } else if before == self.best[at] {
-            self.best[at] = best_score(&self.scores[at]);
+            self.best[at] = best_score(row);
         }
         if let Some(key) = self.best_keys.get_mut(at) {
             *key = UNKNOWN_KEY;
@@ -140,7 +215,7 @@ impl View {
 
     /// An exact look found that the host doesn't do. That holds until the host or a shared provider changes.
     pub(crate) fn rule_out(&mut self, slot: u32) {
-        if self.ruled_out.len() >= 2 * LANES * self.scores.len() {
+        if self.ruled_out.len() >= 2 * LANES * self.row_of.len() {
             self.ruled_out.sort_unstable();
             self.ruled_out.dedup();
         }
@@ -157,26 +232,74 @@ impl View {
 
     /// The best host, if any.
     pub(crate) fn first(&mut self, seed: Seed, blocks: &[Arc<Block>]) -> Option<Candidate> {
+        self.show(1, blocks);
         if self.seed != Some(seed) {
             self.seed = Some(seed);
             self.best_keys.clear();
-            self.best_keys.resize(self.scores.len(), UNKNOWN_KEY);
+            self.best_keys.resize(self.row_of.len(), UNKNOWN_KEY);
         }
-        let Self { scores, best, best_keys, .. } = self;
         let winner = wide(
             #[inline(always)]
-            || first_block(scores, best, best_keys, seed, blocks),
+            || self.first_block(seed, blocks),
         );
         let (at, key) = winner?;
-        let found = keys(&self.scores[at], &blocks[at].hashes, seed);
+        let found = self.keys(at, seed, blocks);
         let bearers = (0..LANES).filter(|lane| found[*lane] == key);
         let lane = bearers.min_by_key(|lane| blocks[at].hosts[*lane].as_ref().map(|host| &host.id))?;
         Some((key, (at * LANES + lane) as u32))
     }
 
+    /// The keys of a block that is shown.
+    #[inline(always)]
+    fn keys(&self, at: usize, seed: Seed, blocks: &[Arc<Block>]) -> [i64; LANES] {
+        keys(&self.rows[self.row_of[at] as usize], &blocks[at].hashes, seed)
+    }
+
+    #[inline(always)]
+    fn first_block(&mut self, seed: Seed, blocks: &[Arc<Block>]) -> Option<(usize, i64)> {
+        let top = self.best.iter().fold(NO_SCORE, |top, score| if *score > top { *score } else { top });
+        if top == NO_SCORE {
+            return None;
+        }
+        let mut winner: Option<(usize, i64)> = None;
+        for at in 0..self.best.len() {
+            if self.best[at] < top {
+                continue;
+            }
+            if self.best_keys[at] == UNKNOWN_KEY {
+                let keys = self.keys(at, seed, blocks);
+                self.best_keys[at] = keys.iter().fold(NO_KEY, |best, key| if *key > best { *key } else { best });
+            }
+            let best = self.best_keys[at];
+            let better = winner.is_none_or(|(other, key)| {
+                best > key || best == key && self.id_of(key, at, seed, blocks) < self.id_of(key, other, seed, blocks)
+            });
+            if better {
+                winner = Some((at, best));
+            }
+        }
+        winner
+    }
+
+    /// The id of the host with this key: of two blocks whose best keys are equal (one in billions), the first by id wins.
+    #[cold]
+    fn id_of(&self, key: i64, at: usize, seed: Seed, blocks: &[Arc<Block>]) -> Option<Arc<str>> {
+        let keys = self.keys(at, seed, blocks);
+        let bearers = (0..LANES).filter(|lane| keys[*lane] == key);
+        bearers.filter_map(|lane| blocks[at].hosts[lane].as_ref().map(|host| host.id.clone())).min()
+    }
+
     /// At most `limit` hosts, the best first, none of them excluded. Equal keys are left to the caller.
-    pub(crate) fn top(&self, seed: Seed, limit: usize, blocks: &[Arc<Block>], without: &Excluded) -> Vec<Candidate> {
-        let bar = self.bar(limit + without.len());
+    pub(crate) fn top(
+        &mut self,
+        seed: Seed,
+        limit: usize,
+        blocks: &[Arc<Block>],
+        without: &Excluded,
+    ) -> Vec<Candidate> {
+        let count = limit + without.len();
+        self.show(count, blocks);
+        let bar = self.bar(count);
         wide(
             #[inline(always)]
             || {
@@ -186,7 +309,7 @@ impl View {
                     if *best < bar || *best == NO_SCORE {
                         continue;
                     }
-                    let keys = keys(&self.scores[at], &blocks[at].hashes, seed);
+                    let keys = self.keys(at, seed, blocks);
                     if any_above(&keys, gathered.bar) {
                         gathered.take(&keys, at, without.get(&(at as u32)).copied().unwrap_or(0));
                     }
@@ -198,62 +321,29 @@ impl View {
 
     /// A score that the `count`th best host reaches at least: the `count`th best of the blocks' best.
     fn bar(&self, count: usize) -> f32 {
-        if count == 0 || count > self.best.len() {
-            return NO_SCORE;
-        }
-        let mut best = self.best.clone();
-        *best.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1
+        if count > self.best.len() { NO_SCORE } else { nth_best(&self.best, count) }
     }
 
     /// Bytes that it holds.
     pub(crate) fn bytes(&self) -> usize {
-        self.scores.capacity() * size_of::<[f32; LANES]>()
-            + self.best.capacity() * size_of::<f32>()
+        self.rows.capacity() * size_of::<[f32; LANES]>()
+            + (self.best.capacity() + self.bounds.capacity() + self.row_of.capacity()) * size_of::<f32>()
             + self.eligible.capacity() * size_of::<u64>()
             + self.best_keys.capacity() * size_of::<i64>()
     }
 }
 
-#[inline(always)]
-fn first_block(
-    scores: &[[f32; LANES]],
-    best: &[f32],
-    best_keys: &mut [i64],
-    seed: Seed,
-    blocks: &[Arc<Block>],
-) -> Option<(usize, i64)> {
-    let top = best.iter().fold(NO_SCORE, |top, score| if *score > top { *score } else { top });
-    if top == NO_SCORE {
-        return None;
-    }
-    let mut winner: Option<(usize, i64)> = None;
-    for (at, score) in best.iter().enumerate() {
-        if *score < top {
-            continue;
-        }
-        if best_keys[at] == UNKNOWN_KEY {
-            let keys = keys(&scores[at], &blocks[at].hashes, seed);
-            best_keys[at] = keys.iter().fold(NO_KEY, |best, key| if *key > best { *key } else { best });
-        }
-        let better = winner.is_none_or(|(other, key)| {
-            best_keys[at] > key || best_keys[at] == key && precedes(scores, blocks, seed, key, at, other)
-        });
-        if better {
-            winner = Some((at, best_keys[at]));
+/// The `count`th best of more scores than that, or [`NO_SCORE`].
+fn nth_best(scores: &[f32], count: usize) -> f32 {
+    match count {
+        0 => NO_SCORE,
+        1 => scores.iter().fold(NO_SCORE, |best, score| if *score > best { *score } else { best }),
+        _ if count >= scores.len() => NO_SCORE,
+        _ => {
+            let mut scores = scores.to_vec();
+            *scores.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1
         }
     }
-    winner
-}
-
-/// Of two blocks whose best keys are equal (one in billions), the first by host id wins.
-#[cold]
-fn precedes(scores: &[[f32; LANES]], blocks: &[Arc<Block>], seed: Seed, key: i64, a: usize, b: usize) -> bool {
-    let id = |at: usize| {
-        let keys = keys(&scores[at], &blocks[at].hashes, seed);
-        let bearers = (0..LANES).filter(|lane| keys[*lane] == key);
-        bearers.filter_map(|lane| blocks[at].hosts[lane].as_ref().map(|host| host.id.clone())).min()
-    };
-    id(a) < id(b)
 }
 
 /// The best candidates so far.
@@ -291,86 +381,4 @@ impl Gathered {
         self.candidates.sort_unstable_by_key(|(key, _)| Reverse(*key));
         self.candidates
     }
-}
-
-/// The score of one host without a view.
-pub(crate) fn judge(block: &Block, shape: &Shape, reach: &Reach, lane: usize) -> f32 {
-    if eligible(block, shape, reach, &mut Guesses::default()) >> lane & 1 == 0 {
-        return NO_SCORE;
-    }
-    let mut exempt = Vec::new();
-    reach.exempt(block, &mut exempt);
-    score_lane(block, shape, lane, &exempt)
-}
-
-/// Where the tags of a shape stood in the block before, in the order in which [`eligible`] asks for them.
-#[derive(Default)]
-struct Guesses {
-    places: Vec<usize>,
-    next: usize,
-}
-
-impl Guesses {
-    fn tagged(&mut self, block: &Block, tag: TagId) -> u64 {
-        if self.next == self.places.len() {
-            self.places.push(0);
-        }
-        self.next += 1;
-        block.tagged_near(tag, &mut self.places[self.next - 1])
-    }
-
-    fn tagged_any(&mut self, block: &Block, tags: &[TagId]) -> u64 {
-        tags.iter().fold(0, |hosts, tag| hosts | self.tagged(block, *tag))
-    }
-}
-
-/// Which hosts of a block could do if they have room. Of trees, and of hosts within reach of shared providers,
-/// only what is necessary is asked.
-fn eligible(block: &Block, shape: &Shape, reach: &Reach, guesses: &mut Guesses) -> u64 {
-    guesses.next = 0;
-    let reached = reach.reached(block);
-    let loose = block.nested | reached;
-    let mut eligible = block.enabled;
-    if let Some(zone) = shape.zone {
-        eligible &= guesses.tagged(block, zone);
-    }
-    for any in &shape.root_traits.any_of {
-        eligible &= guesses.tagged_any(block, any);
-    }
-    for any in &shape.traits.any_of {
-        eligible &= guesses.tagged_any(block, any) | reach.reached_with(block, any);
-    }
-    for any in &shape.aggregates.any_of {
-        eligible &= guesses.tagged_any(block, any) | reached;
-    }
-    let forbidden = [&shape.traits, &shape.aggregates, &shape.root_traits];
-    for tag in forbidden.iter().flat_map(|tags| tags.none_of.iter()) {
-        eligible &= !guesses.tagged(block, *tag) | loose;
-    }
-    if shape.isolate {
-        eligible &= loose;
-    }
-    if shape.numa.is_some() {
-        eligible &= block.celled;
-    }
-    let cold = |ask: &Ask| block.cold.get(ask.class.0 as usize).map_or(0, |cold| cold.stepped);
-    if eligible & block.stepped != 0 {
-        let stepped = shape.asks.iter().fold(0, |hosts, ask| hosts | cold(ask));
-        let bad = lanes(eligible & stepped & !loose).filter(|lane| !in_units(block, shape, *lane));
-        eligible &= !bad.fold(0, |bad, lane| bad | 1 << lane);
-    }
-    for (metric, limit) in &shape.limits {
-        let over = |lane: &usize| block.metric(*metric, *lane) > limit.value();
-        eligible &= !lanes(eligible).filter(over).fold(0, |bad, lane| bad | 1 << lane);
-    }
-    eligible
-}
-
-/// Every amount asked for is one that the host gives.
-fn in_units(block: &Block, shape: &Shape, lane: usize) -> bool {
-    shape.asks.iter().all(|ask| {
-        let Some(cold) = block.cold.get(ask.class.0 as usize) else { return true };
-        let gives = |part: &i32| *part >= cold.min[lane] && part % cold.step[lane] == 0;
-        cold.stepped >> lane & 1 == 0 || ask.parts.iter().all(gives)
-    })
 }

@@ -438,3 +438,48 @@ proptest! {
         }
     }
 }
+
+/// A host like another, with ids of its own.
+fn like(template: &HostSpec, number: usize) -> HostSpec {
+    let mut host = template.clone();
+    let renamed = |id: &str| format!("{}/{}", host_id(number), id.rsplit('/').next().unwrap());
+    for provider in &mut host.providers {
+        provider.id = renamed(&provider.id);
+        provider.parent = provider.parent.as_deref().map(renamed);
+    }
+    host
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// A decision looks into those blocks only that may hold the best hosts. Asked for all hosts it must look into all blocks.
+    #[test]
+    fn a_few_of_many_hosts_are_the_first_of_all(
+        templates in vec(host(0), 1..8),
+        requests in requests(),
+        used in vec((0..1000_usize, select(&CLASSES[..]), -2..14_i64), 0..400),
+        events in vec((0..1000_usize, select(&CLASSES[..]), 0..14_i64, any::<bool>(), 1..20_usize), 1..30),
+    ) {
+        const MANY: usize = 1000;
+        let mut table = HostTable::new();
+        for number in 0..MANY {
+            table.set_host(&host_id(number), &like(&templates[number % templates.len()], number)).unwrap();
+        }
+        for (number, class, used) in used {
+            table.set_used(&host_id(number), None, &[(class, used)]).unwrap();
+        }
+        for (at, (number, class, used, place, limit)) in events.into_iter().enumerate() {
+            let limit = if place { 1 } else { limit };
+            table.set_used(&host_id(number), None, &[(class, used)]).unwrap();
+            if used == 0 {
+                table.set_enabled(&host_id(number), place).unwrap();
+            }
+            for request in &requests {
+                let few = table.place(request, at as u64 / 2, limit, Explain::Never).unwrap().hosts;
+                let all = table.snapshot().place(request, at as u64 / 2, 2 * MANY, Explain::Never).unwrap().hosts;
+                prop_assert_eq!(&few[..], &all[..limit.min(all.len())]);
+            }
+        }
+    }
+}
