@@ -158,24 +158,24 @@ fn subtree_or_empty(bytes: &[u8], first: u64) -> ChainingValue {
 /// The chaining value of the subtree over a power of two of leaves.
 fn reduce(leaves: &[Value]) -> ChainingValue {
     let mut level = leaves.to_vec();
-    while level.len() >= 16 {
-        let (sixteens, _) = level.as_chunks::<16>();
+    while level.len() > 1 {
         let mut above = Vec::with_capacity(level.len() / 2);
-        for children in sixteens {
-            let mut values = [Value::default(); 8];
-            if !fused::parents(children, &mut values) {
-                let pairs = children.as_chunks::<2>().0;
-                values = std::array::from_fn(|at| to_words(&parent(&bytes(&pairs[at][0]), &bytes(&pairs[at][1]))));
-            }
-            above.extend_from_slice(&values);
-        }
+        level.chunks(16).for_each(|children| above.extend_from_slice(&parents(children)[..children.len() / 2]));
         level = above;
     }
-    let mut level: Vec<ChainingValue> = level.iter().map(bytes).collect();
-    while level.len() > 1 {
-        level = level.as_chunks::<2>().0.iter().map(|[left, right]| parent(left, right)).collect();
+    level.pop().as_ref().map(bytes).unwrap_or_default()
+}
+
+/// The parents of at most sixteen nodes. Of fewer they are made side by side too: that takes no longer than making one.
+fn parents(children: &[Value]) -> [Value; 8] {
+    let (mut sixteen, mut values) = ([Value::default(); 16], [Value::default(); 8]);
+    sixteen[..children.len()].copy_from_slice(children);
+    if !fused::parents(&sixteen, &mut values) {
+        for (value, pair) in values.iter_mut().zip(children.as_chunks::<2>().0) {
+            *value = to_words(&parent(&bytes(&pair[0]), &bytes(&pair[1])));
+        }
     }
-    level.pop().unwrap_or_default()
+    values
 }
 
 fn parent(left: &ChainingValue, right: &ChainingValue) -> ChainingValue {

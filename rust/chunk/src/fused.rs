@@ -9,6 +9,9 @@
 //! SHA instructions are a hundred times slower while the upper halves of the vector registers are in use. So
 //! BLAKE3 takes eight leaves at a time with MD5 alone, and four with both.
 //!
+//! BLAKE3 reads its leaves side by side, which keeps the processor from seeing that all is read in one direction. So while a group of leaves
+//! is worked on, one byte of each line of the group `ahead` is read in order: it is near by when its turn comes.
+//!
 //! Each function returns false and does nothing where the processor lacks the instructions.
 use multiversion::multiversion;
 use multiversion::target::match_target;
@@ -42,45 +45,52 @@ pub(crate) fn md5_sha256(md5: &mut Words, sha: &mut Value, blocks: &[[u8; 64]]) 
     }
 }
 
-/// MD5 woven with BLAKE3 over eight leaves, the first of which is leaf number `first`.
+/// MD5 woven with BLAKE3 over eight leaves, the first of which is leaf number `first`. Those `ahead` are looked at only.
 #[multiversion(targets("x86_64+avx2+avx512f+avx512vl+bmi1+bmi2", "x86_64+avx2+bmi1+bmi2"))]
-pub(crate) fn md5_blake3(md5: &mut Words, leaves: &[Leaf; 8], first: u64, values: &mut [Value; 8]) -> bool {
+pub(crate) fn md5_blake3(
+    md5: &mut Words,
+    leaves: &[Leaf; 8],
+    ahead: &[Leaf; 8],
+    first: u64,
+    values: &mut [Value; 8],
+) -> bool {
     match_target! {
         "x86_64+avx2+avx512f+avx512vl+bmi1+bmi2" => {
-            *values = blake3::weave_avx512(md5, leaves, first);
+            *values = blake3::weave_avx512(md5, leaves, ahead, first);
             true
         },
         "x86_64+avx2+bmi1+bmi2" => {
-            *values = blake3::weave_avx2(md5, leaves, first);
+            *values = blake3::weave_avx2(md5, leaves, ahead, first);
             true
         },
         _ => {
-            let _ = (md5, leaves, first, values);
+            let _ = (md5, leaves, ahead, first, values);
             false
         },
     }
 }
 
-/// MD5 woven with SHA-256, and with BLAKE3 over four leaves, the first of which is leaf number `first`.
+/// MD5 woven with SHA-256, and with BLAKE3 over four leaves, the first of which is leaf number `first`. Those `ahead` are looked at only.
 #[multiversion(targets("x86_64+sha+avx2+avx512f+avx512vl+bmi1+bmi2", "x86_64+sha+avx+bmi1+bmi2"))]
 pub(crate) fn md5_sha256_blake3(
     md5: &mut Words,
     sha: &mut Value,
     leaves: &[Leaf; 4],
+    ahead: &[Leaf; 4],
     first: u64,
     values: &mut [Value; 4],
 ) -> bool {
     match_target! {
         "x86_64+sha+avx2+avx512f+avx512vl+bmi1+bmi2" => {
-            *values = all::weave_avx512(md5, sha, leaves, first);
+            *values = all::weave_avx512(md5, sha, leaves, ahead, first);
             true
         },
         "x86_64+sha+avx+bmi1+bmi2" => {
-            *values = all::weave_avx(md5, sha, leaves, first);
+            *values = all::weave_avx(md5, sha, leaves, ahead, first);
             true
         },
         _ => {
-            let _ = (md5, sha, leaves, first, values);
+            let _ = (md5, sha, leaves, ahead, first, values);
             false
         },
     }
@@ -115,9 +125,9 @@ mod tests {
     fn older(md5: &mut [Words; 2], sha: &mut Value, leaves: &[Leaf; 8], values: &mut [[Value; 8]; 2]) -> bool {
         match_target! {
             "x86_64+sha+avx2+bmi1+bmi2" => {
-                values[0] = blake3::weave_avx2(&mut md5[0], leaves, 8);
+                values[0] = blake3::weave_avx2(&mut md5[0], leaves, leaves, 8);
                 for (four, (leaves, values)) in leaves.as_chunks().0.iter().zip(values[1].as_chunks_mut().0).enumerate() {
-                    *values = all::weave_avx(&mut md5[1], sha, leaves, 8 + 4 * four as u64);
+                    *values = all::weave_avx(&mut md5[1], sha, leaves, leaves, 8 + 4 * four as u64);
                 }
                 true
             },
@@ -173,13 +183,13 @@ mod tests {
         assert!(md5_sha256(&mut words, &mut sha, blocks));
         assert_eq!((olds[0], old_sha), (words, sha));
         let (mut words, mut values) = (md5::START, [[0; 8]; 8]);
-        assert!(md5_blake3(&mut words, &leaves, 8, &mut values));
+        assert!(md5_blake3(&mut words, &leaves, &leaves, 8, &mut values));
         assert_eq!((olds[0], old_values), (words, [values; 2]));
         assert_eq!(values, crate::blake3_tree::leaf_values(&leaves, 8));
         let (mut words, mut sha) = (md5::START, [7; 8]);
         for (four, leaves) in leaves.as_chunks().0.iter().enumerate() {
             let mut values = [[0; 8]; 4];
-            assert!(md5_sha256_blake3(&mut words, &mut sha, leaves, 8 + 4 * four as u64, &mut values));
+            assert!(md5_sha256_blake3(&mut words, &mut sha, leaves, leaves, 8 + 4 * four as u64, &mut values));
             assert_eq!(values, old_values[0][4 * four..][..4]);
         }
         assert_eq!((olds[0], old_sha), (words, sha));

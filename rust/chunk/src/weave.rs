@@ -88,7 +88,7 @@ impl<'a> Set<'a> {
         while data.len() >= UNIT_BYTES && !self.is_first_and_last(data.len()) {
             let first = self.blake3.as_ref().map_or(0, |blake3| blake3.length() / 1024) + values.len() as u64;
             let (unit, rest) = data.split_at(UNIT_BYTES);
-            self.weave_unit(unit.as_chunks::<1024>().0, first, &mut values);
+            self.weave_unit(unit.as_chunks::<1024>().0, rest.as_chunks::<1024>().0, first, &mut values);
             self.others.iter_mut().for_each(|other| other.update(unit));
             data = rest;
             if values.len() == LEAVES_MAX || data.len() < UNIT_BYTES {
@@ -111,7 +111,8 @@ impl<'a> Set<'a> {
         values.clear();
     }
 
-    fn weave_unit(&mut self, unit: &[Leaf], first: u64, values: &mut Vec<Value>) {
+    /// Weave a unit. What comes after it is looked at.
+    fn weave_unit(&mut self, unit: &[Leaf], after: &[Leaf], first: u64, values: &mut Vec<Value>) {
         let Some(md5) = &mut self.md5 else { return };
         let (blocks, _) = unit.as_flattened().as_chunks::<64>();
         md5.length += UNIT_BYTES as u64;
@@ -123,20 +124,30 @@ impl<'a> Set<'a> {
                     Sha256::compress(&mut sha256.words, blocks);
                 }
             }
-            (None, _) => leaves(&mut md5.words, unit, first, values),
+            (None, _) => leaves(&mut md5.words, unit, after, first, values),
             (Some(sha256), true) => {
                 sha256.length += UNIT_BYTES as u64;
-                all(&mut md5.words, &mut sha256.words, unit, first, values);
+                all(&mut md5.words, &mut sha256.words, unit, after, first, values);
             }
         }
     }
 }
 
+/// The groups of a unit in order, each with its number and the group that comes after it.
+fn groups<'a, const LEAVES: usize>(
+    unit: &'a [Leaf],
+    after: &'a [Leaf],
+) -> impl Iterator<Item = (u64, &'a [Leaf; LEAVES], &'a [Leaf; LEAVES])> {
+    let groups = unit.as_chunks::<LEAVES>().0;
+    let next = groups.iter().skip(1).chain(after.first_chunk::<LEAVES>().or(groups.last()));
+    groups.iter().zip(next).zip(0..).map(|((group, next), at)| (at, group, next))
+}
+
 /// MD5 of a unit, and the values of its leaves.
-fn leaves(md5: &mut md5::Words, unit: &[Leaf], first: u64, values: &mut Vec<Value>) {
-    for (group, at) in unit.as_chunks::<8>().0.iter().zip(0..) {
+fn leaves(md5: &mut md5::Words, unit: &[Leaf], after: &[Leaf], first: u64, values: &mut Vec<Value>) {
+    for (at, group, ahead) in groups::<8>(unit, after) {
         let mut found = [Value::default(); 8];
-        if !fused::md5_blake3(md5, group, first + 8 * at, &mut found) {
+        if !fused::md5_blake3(md5, group, ahead, first + 8 * at, &mut found) {
             md5::compress(md5, group.as_flattened().as_chunks::<64>().0);
             found = leaf_values(group, first + 8 * at);
         }
@@ -145,12 +156,12 @@ fn leaves(md5: &mut md5::Words, unit: &[Leaf], first: u64, values: &mut Vec<Valu
 }
 
 /// MD5 and SHA-256 of a unit, and the values of its leaves.
-fn all(md5: &mut md5::Words, sha256: &mut Value, unit: &[Leaf], first: u64, values: &mut Vec<Value>) {
-    for (group, at) in unit.as_chunks::<4>().0.iter().zip(0..) {
+fn all(md5: &mut md5::Words, sha256: &mut Value, unit: &[Leaf], after: &[Leaf], first: u64, values: &mut Vec<Value>) {
+    for (at, group, ahead) in groups::<4>(unit, after) {
         let mut found = [Value::default(); 4];
-        if !fused::md5_sha256_blake3(md5, sha256, group, first + 4 * at, &mut found) {
+        if !fused::md5_sha256_blake3(md5, sha256, group, ahead, first + 4 * at, &mut found) {
             Sha256::compress(sha256, unit.as_flattened().as_chunks::<64>().0);
-            leaves(md5, unit, first, values);
+            leaves(md5, unit, after, first, values);
             return;
         }
         values.extend_from_slice(&found);

@@ -131,15 +131,17 @@ macro_rules! kernel {
     ($name:ident, $features:literal) => {
         /// Eight leaves; while a block of each is mixed in seven rounds, MD5 takes eight blocks.
         #[target_feature(enable = $features)]
-        pub(super) fn $name(md5: &mut Words, leaves: &[Leaf; 8], first: u64) -> [Value; 8] {
+        pub(super) fn $name(md5: &mut Words, leaves: &[Leaf; 8], ahead: &[Leaf; 8], first: u64) -> [Value; 8] {
             let mut values: [__m256i; 8] = START.map(|word| _mm256_set1_epi32(word as i32));
             let [mut a, mut b, mut c, mut d] = *md5;
             let (blocks, _) = leaves.as_flattened().as_chunks::<64>();
+            let (mut touched, mut ahead) = (0, ahead.as_flattened().as_chunks::<64>().0.iter());
             for (at, eight) in blocks.as_chunks::<8>().0.iter().enumerate() {
                 let words = in_order(&words_of_eight(|lane| &leaves[lane].as_chunks::<64>().0[at]));
                 let flags = if at == 0 { LEAF_START } else { 0 } | if at == 15 { LEAF_END } else { 0 };
                 let mut v = begin(&values, first, 1, flags);
-                for (turn, block) in eight.iter().enumerate() {
+                for ((turn, block), ahead) in eight.iter().enumerate().zip(&mut ahead) {
+                    touched ^= ahead[0];
                     let (before, summands) = ([a, b, c, d], summands(block));
                     let summands = black_box(&summands);
                     macro_rules! eight_steps {
@@ -162,6 +164,7 @@ macro_rules! kernel {
                 }
                 values = end(&v);
             }
+            black_box(touched);
             *md5 = [a, b, c, d];
             transpose(values).map(bytemuck::cast)
         }
