@@ -1,4 +1,4 @@
-"""PostgreSQL is ended at once under load, is away for a while, and comes back: requests wait or are told to come again, and nothing is half done."""
+"""PostgreSQL is ended at once under load, and comes back, or has its standby take its place: requests wait or are told to come again, and nothing is half done."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ostro.store.postgres import PostgresDatabase
 from ostro.testing.checkers import ROW_CHECKERS
 from ostro.testing.images import IMAGE_ID, put_image
 from ostro.testing.leaks import find_leaks
-from ostro.testing.postgres import PostgresServer
+from ostro.testing.postgres import USER, PostgresPrimary, PostgresServer, PostgresStandby
 from ostro.testing.up import Up
 
 PATIENCE_S = 180.0
@@ -119,8 +119,22 @@ def complaints(tx: Tx, now_us: int) -> list[str]:
 
 
 def test_under_load(tmp_path: Path, server: PostgresServer) -> None:
-    dsn = server.dsn(server.create_database())
-    with Up(tmp_path / "state", options=("--database", dsn)) as up:
+    end_under_load(tmp_path, server.dsn(server.create_database()), server.kill, server.start)
+
+
+def test_a_standby_takes_over(tmp_path: Path) -> None:
+    """What was answered when the first was ended is known to the second."""
+    with PostgresPrimary() as primary, PostgresStandby(primary) as standby:
+        name = primary.create_database()
+        primary.await_standby()
+        hosts = f"{primary.address},{standby.address}"
+        dsn = f"host={hosts} user={USER} dbname={name} target_session_attrs=read-write"
+        end_under_load(tmp_path, dsn, primary.kill_hard, standby.promote)
+
+
+def end_under_load(folder: Path, dsn: str, end: Callable[[], None], mend: Callable[[], None]) -> None:
+    """Make servers, end the database in the midst of it, mend that, and see that all is well."""
+    with Up(folder / "state", options=("--database", dsn)) as up:
         up.start()
         client = Client(up.endpoint)
         auth = yaml.safe_load((up.state / "clouds.yaml").read_text())["clouds"]["ostro"]["auth"]
@@ -139,10 +153,10 @@ def test_under_load(tmp_path: Path, server: PostgresServer) -> None:
         load = Load(up.endpoint, known["token"], wanted)
         try:
             wait_until("the first", lambda: len(load.made) >= MADE_BEFORE)
-            server.kill()
+            end()
             before = len(load.made)
             wait_until("refusals", lambda: load.refused >= REFUSED_MEANWHILE)
-            server.start()
+            mend()
             wait_until("more", lambda: len(load.made) >= before + MADE_AFTER)
         finally:
             load.stop()

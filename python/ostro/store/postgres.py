@@ -11,7 +11,8 @@ goes on whoever comes queues up at once, so that the ones in turn are not distur
 against one quota, each comes to its end.
 
 A connection that breaks is thrown away and the caller told ``Unavailable``; nothing was committed, or it can't be known, exactly as
-after any lost reply. The listener comes back by itself, and then rings every bell: a wake-up missed is worse than one too many.
+after any lost reply. So it is with one to a server that has become another's standby. With several hosts in the address and
+``target_session_attrs=read-write`` the next connection is to the one that takes changes now. The listener comes back by itself, and then rings every bell: a wake-up missed is worse than one too many.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ CONTENDED_S = 0.5
 TURNS = 0x6F7374726F
 """The advisory lock of turns."""
 CONNECT_TIMEOUT_S = 10
+LINE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+"""A server whose machine is gone says nothing: its connections, and who waits on them, are given up after some ten seconds (the last is in milliseconds)."""
 DEADLINE_S = 60.0
 DEBOUNCE_S = 0.002
 CHANNEL = "ostro"
@@ -130,16 +133,20 @@ class PostgresDatabase:
         self._turn = trio.Lock()
         self._lanes: dict[str, _Lane] = {}
         self._contended_until_s = -math.inf
+        self._publishing = world.metrics.loop("doorbell: publish")
+        self._publishing.pending = lambda: len(self._outbox)
+        self._listening = world.metrics.loop("doorbell: listen")
         world.metrics.watch("ostro_database_waiting", "Transactions that wait", "turns", self._count_waiting)
 
     def _count_waiting(self) -> int:
         return self._turn.statistics().tasks_waiting
 
     def _connect(self) -> Connection:
-        """In autocommit mode. Options that the address has itself come last, and so win."""
-        own = conninfo_to_dict(self._dsn).get("options") or ""
-        options = f"{OPTIONS} {own}"
-        return psycopg.connect(self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, options=options)
+        """In autocommit mode. What the address has itself comes last, and so wins."""
+        own = conninfo_to_dict(self._dsn)
+        options = f"{OPTIONS} {own.get('options') or ''}"
+        how = {**LINE, "connect_timeout": CONNECT_TIMEOUT_S, **own, "options": options}
+        return psycopg.connect("", autocommit=True, **how)
 
     async def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         def call(tx: Tx) -> T:
@@ -213,6 +220,7 @@ class PostgresDatabase:
             self.doorbell.ring(effects.topics)
             self._outbox |= effects.topics
             self._outbox_bell.set()
+            self._publishing.due()
 
     async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
@@ -292,8 +300,9 @@ class PostgresDatabase:
                 self._outbox_bell = trio.Event()
                 topics, self._outbox = self._outbox, set()
                 try:
-                    connection = connection or await self._world.threads.run(self._aside, self._connect)
-                    await self._world.threads.run(self._aside, _notify, connection, payloads(topics))
+                    with self._publishing.run():
+                        connection = connection or await self._world.threads.run(self._aside, self._connect)
+                        await self._world.threads.run(self._aside, _notify, connection, payloads(topics))
                 except (psycopg.Error, Unavailable) as error:
                     # The listeners may have kept their connections: they have to be told again.
                     failures += 1
@@ -316,7 +325,8 @@ class PostgresDatabase:
         backoff = Backoff(first_s=0.1, most_s=5.0)
         while True:
             try:
-                connection = await self._world.threads.run(self._aside, self._open_listener)
+                with self._listening.run():
+                    connection = await self._world.threads.run(self._aside, self._open_listener)
             except (psycopg.Error, Unavailable) as error:
                 failures += 1
                 log.warning("doorbell listener not connected", error=str(error))
@@ -333,6 +343,8 @@ class PostgresDatabase:
                     for note in connection.notifies(timeout=0):
                         self._ring_from_note(note.payload)
             except psycopg.Error as error:
+                self._listening.errors += 1
+                self._listening.due()
                 log.warning("doorbell listener lost", error=str(error))
             finally:
                 connection.close()
@@ -407,7 +419,7 @@ def translate(error: psycopg.Error) -> Exception:
             return Invalid(UNSTORABLE, detail=detail)
         case errors.DiskFull():
             return Full(NO_ROOM, retry_after_s=FULL_RETRY_S, detail=detail)
-        case psycopg.OperationalError() | psycopg.InterfaceError():
+        case psycopg.OperationalError() | psycopg.InterfaceError() | errors.ReadOnlySqlTransaction():
             return Unavailable("The database does not answer.", retry_after_s=2, detail=detail)
         case _:
             return Bug("The database refused a statement.", detail=detail)

@@ -21,8 +21,8 @@ PREPARED_MOST = 500
 """Statements with lists of any length are many; each that is prepared takes the server some tens of KiB."""
 SEEN_MOST = 5000
 UNKNOWN, INT8, FLOAT8, BYTEA = 0, 20, 701, 17
-LOST = (b"08", b"57P")
-"""Classes of errors by which the server says that it ends the connection."""
+LOST = (b"08", b"57P", b"25006")
+"""Errors by which the server says that it ends the connection, or takes no changes any more: it has become a standby."""
 OPTIONS = "-c plan_cache_mode=force_generic_plan -c jit=off -c enable_seqscan=off"
 """A plan is made once and not for each set of values. Tables are never read from end to end where there is an index: what a transaction has read there
 would collide with everybody's writes, though it needed one row."""

@@ -4,6 +4,7 @@
 off, so a commit survives the server's death but not the machine's; isolation, locking and errors are the real ones. PostgreSQL
 refuses to run as root, so as root it runs as the ``postgres`` user that Debian's package makes. Databases are cloned from a
 template, which costs tens of milliseconds; making the template (by running the migrations) is the caller's business.
+A `PostgresStandby` follows a `PostgresPrimary` by streaming replication.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ SETTINGS = (
     "listen_addresses=",
     "fsync=off",
     "full_page_writes=off",
-    "wal_level=minimal",
-    "max_wal_senders=0",
     "max_connections=200",
     "shared_buffers=64MB",
     "autovacuum=off",
     "logging_collector=off",
 )
+
+ALONE = ("wal_level=minimal", "max_wal_senders=0")
+STANDBY = "standby"
 
 
 def find_binaries() -> Path:
@@ -61,6 +63,8 @@ def _as_user() -> list[str]:
 
 class PostgresServer:
     """One running server. Use it as a context manager: leaving it stops the server and removes its files."""
+
+    settings: tuple[str, ...] = (*SETTINGS, *ALONE)
 
     def __init__(self) -> None:
         self._binaries = find_binaries()
@@ -87,15 +91,19 @@ class PostgresServer:
         if os.geteuid() == 0:
             shutil.chown(self._root, "postgres", "postgres")
         options = ["--no-sync", "--auth=trust", f"--username={USER}", "--encoding=UTF8", "--locale=C.UTF-8"]
-        command = [*_as_user(), str(self._binaries / "initdb"), "-D", str(self._root / "data"), *options]
+        self._do("initdb", *options)
+
+    def _do(self, program: str, *words: str) -> None:
+        """Run a program of PostgreSQL's on the cluster's files. Raises RuntimeError."""
+        command = [*_as_user(), str(self._binaries / program), "-D", str(self._root / "data"), *words]
         done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise RuntimeError(f"initdb failed: {done.stderr}")
+            raise RuntimeError(f"{program} failed: {done.stderr}")
 
     def start(self) -> None:
         """Start the server and wait until it answers. Raises RuntimeError with its log when it does not."""
         command = [*_as_user(), str(self._binaries / "postgres"), "-D", str(self._root / "data"), "-k", str(self._root)]
-        for setting in SETTINGS:
+        for setting in self.settings:
             command += ["-c", setting]
         with (self._root / "log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -142,3 +150,51 @@ class PostgresServer:
         """Remove a database, whoever is connected."""
         with psycopg.connect(self.dsn(MAINTENANCE), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+class PostgresPrimary(PostgresServer):
+    """One that may have a standby."""
+
+    settings = SETTINGS
+
+    @property
+    def address(self) -> str:
+        """Where it is, as a host in a connection string."""
+        return str(self._root)
+
+    def kill_hard(self) -> None:
+        """End it without a word (SIGKILL). Its children end when they notice."""
+        assert self._process is not None, "it runs"
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def await_standby(self) -> None:
+        """From now on nothing counts as committed that the standby doesn't have, too; returns when that is so. Raises RuntimeError."""
+        with psycopg.connect(self.dsn(MAINTENANCE), autocommit=True) as connection:
+            connection.execute(sql.SQL("ALTER SYSTEM SET synchronous_standby_names = {}").format(STANDBY))
+            connection.execute("SELECT pg_reload_conf()")
+            until_s = time.monotonic() + START_DEADLINE_S
+            while time.monotonic() < until_s:
+                if connection.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'").fetchone():
+                    return
+                time.sleep(POLL_S)
+        raise RuntimeError("the standby does not follow")
+
+
+class PostgresStandby(PostgresPrimary):
+    """A second server that follows a primary, until it is promoted to one."""
+
+    def __init__(self, primary: PostgresPrimary) -> None:
+        super().__init__()
+        self._primary = primary
+
+    def _make_cluster(self) -> None:
+        if os.geteuid() == 0:
+            shutil.chown(self._root, "postgres", "postgres")
+        source = f"host={self._primary.address} user={USER} application_name={STANDBY}"
+        self._do("pg_basebackup", "-d", source, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+
+    def promote(self) -> None:
+        """Have it take changes; returns when it does. Raises RuntimeError."""
+        self._do("pg_ctl", "promote", "--wait")
