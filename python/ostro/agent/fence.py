@@ -55,6 +55,7 @@ class Fence:
         self._hypervisor = hypervisor
         self._mirror = mirror
         self._record = _read(self._path)
+        self._loop = world.metrics.loop("fence")
         self._bell = Bell()
         self._lock = trio.Lock()
         age_s = (world.now_us() - self._record.contact_us) / 1_000_000
@@ -193,7 +194,8 @@ class Fence:
 
     async def _try(self, act: Callable[[], Awaitable[None]]) -> None:
         try:
-            await act()
+            with self._loop.run():
+                await act()
         except OstroError as error:
             log.error("the fence goes on trying", reason=error.message, detail=error.detail)
 

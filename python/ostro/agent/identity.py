@@ -115,14 +115,16 @@ async def keep_renewed(
     renewed: Callable[[], Awaitable[None]],
 ) -> None:
     """Renew the certificate whenever its time comes, for ever. ``ask`` gets a request and answers the certificate; ``renewed`` is called after."""
+    loop = world.metrics.loop("certificate")
     while True:
         left_s = identity.renew_in_s(world.now_us())
         if left_s <= 0:
             try:
-                key = new_key()
-                identity.keep(key, await ask(make_request(key, identity.name)))
-                log.info("the host's certificate is renewed")
-                await renewed()
+                with loop.run():
+                    key = new_key()
+                    identity.keep(key, await ask(make_request(key, identity.name)))
+                    log.info("the host's certificate is renewed")
+                    await renewed()
             except (OstroError, OSError) as error:
                 log.warning("the host's certificate can't be renewed yet", reason=str(error))
             left_s = LOOK_LEAST_S

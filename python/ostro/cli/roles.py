@@ -126,9 +126,12 @@ async def run_api(state: StateDir, settings: Settings, listener: socket.socket) 
         assert cloud.authority is not None, "open_parts loads it"
         tls = make_context(cloud.authority.cert_pem)
         certify(tls, cloud.authority, address, world.now_us())
-        nursery.start_soon(_every, RENEW_EVERY_S, "certificate", _recertify(tls, cloud, address))
-        nursery.start_soon(_every, TELL_EVERY_S, "telling where this is", lambda: tell_controller(cloud, address.url))
-        nursery.start_soon(_every, TELL_EVERY_S, "telling of uploads", lambda: tell_uploads(cloud))
+        for seconds, what, act in (
+            (RENEW_EVERY_S, "certificate", _recertify(tls, cloud, address)),
+            (TELL_EVERY_S, "telling where this is", lambda: tell_controller(cloud, address.url)),
+            (TELL_EVERY_S, "telling of uploads", lambda: tell_uploads(cloud)),
+        ):
+            nursery.start_soon(_every, world, seconds, what, act)
         # The server closes what it is given.
         await nursery.start(serve, Gate(cloud), [f"fd://{os.dup(listener.fileno())}"], tls)
         click.echo(f"Ostro serves {address.url}", err=True)
@@ -168,10 +171,12 @@ def _recertify(context: ssl.SSLContext, cloud: Cloud, address: Address) -> Calla
     return act
 
 
-async def _every(seconds: float, what: str, act: Callable[[], Awaitable[None]]) -> None:
+async def _every(world: World, seconds: float, what: str, act: Callable[[], Awaitable[None]]) -> None:
+    loop = world.metrics.loop(what)
     while True:
         try:
-            await act()
+            with loop.run():
+                await act()
         except OstroError as error:
             log.warning(f"{what} failed", reason=error.message)
         await trio.sleep(seconds)

@@ -122,9 +122,12 @@ async def _keep_agent(world: World, config: UpConfig, endpoint: str) -> None:
     """Keep the agent's process alive."""
     backoff = Backoff(first_s=0.5, most_s=15.0)
     failures = 0
+    loop = world.metrics.loop("agent")
     while True:
         started_s = trio.current_time()
         code = await _run_agent(config, endpoint)
+        loop.runs += 1
+        loop.errors += 1
         failures = 1 if trio.current_time() - started_s > 60 else failures + 1
         delay_s = backoff.delay_s(failures, world.random)
         log.error("the agent ended, starting it again", code=code, retry_s=round(delay_s, 1))

@@ -33,9 +33,9 @@ class LoopFigures:
 
 
 class Loop:
-    """A loop that notes its own runs. Only for the trio thread."""
+    """A loop that notes its own runs. Only for the trio thread. What a run that failed was about is pending until one succeeds."""
 
-    __slots__ = ("_began_s", "_ended_s", "errors", "oldest_age_s", "pending", "runs")
+    __slots__ = ("_began_s", "_due_s", "_ended_s", "errors", "oldest_age_s", "pending", "runs")
 
     def __init__(self) -> None:
         self.errors = 0
@@ -44,15 +44,23 @@ class Loop:
         self.oldest_age_s: Callable[[], float] | None = None
         self._began_s: float | None = None
         self._ended_s: float | None = None
+        self._due_s: float | None = None
+
+    def due(self) -> None:
+        """There is something to do from now on, whenever the next run is."""
+        if self._due_s is None:
+            self._due_s = trio.current_time()
 
     @contextmanager
     def run(self) -> Iterator[None]:
         """One run. An error is counted and goes on."""
         self._began_s = trio.current_time()
+        due_s, self._due_s = self._due_s, None
         try:
             yield
         except Exception:
             self.errors += 1
+            self._due_s = self._began_s if due_s is None else due_s
             raise
         finally:
             self.runs += 1
@@ -60,10 +68,11 @@ class Loop:
             self._began_s = None
 
     def figures(self) -> LoopFigures:
-        """Its figures: what is pending is the run under way, unless the loop knows better."""
+        """Its figures: what is pending is what is due or under way, unless the loop knows better."""
         now_s = trio.current_time()
-        busy_s = 0.0 if self._began_s is None else now_s - self._began_s
-        pending = self.pending() if self.pending is not None else int(self._began_s is not None)
+        since_s = [at_s for at_s in (self._began_s, self._due_s) if at_s is not None]
+        busy_s = now_s - min(since_s, default=now_s)
+        pending = self.pending() if self.pending is not None else int(bool(since_s))
         idle_s = None if self._ended_s is None else now_s - self._ended_s
         oldest_s = self.oldest_age_s() if self.oldest_age_s is not None else busy_s
         return LoopFigures(pending, oldest_s, self.errors, self.runs, idle_s)

@@ -139,6 +139,8 @@ class SqliteDatabase:
         world.metrics.watch("ostro_database_waiting", "Transactions that wait", "writer", lambda: len(self._queue))
         self._writer = self._connect()
         self._queue: list[_Job] = []
+        self._writing = world.metrics.loop("writer")
+        self._writing.pending = lambda: len(self._queue)
         self._wake = trio.Event()
         self._ended = False
         self._write_pool = Pool("sqlite-writer", 1)
@@ -212,7 +214,8 @@ class SqliteDatabase:
                     self._wake = trio.Event()
                     await self._wake.wait()
                 jobs, self._queue = self._queue[:BATCH_MOST], self._queue[BATCH_MOST:]
-                await self._settle(jobs)
+                with self._writing.run():
+                    await self._settle(jobs)
         finally:
             self._ended = True
             for job in self._queue:

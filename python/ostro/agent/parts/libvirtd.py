@@ -284,6 +284,7 @@ async def _supervise(world: World, config: LibvirtdConfig) -> None:
     """Start the daemon again whenever it dies, and end it when it hangs. Its guests go on either way."""
     backoff = Backoff(first_s=0.2, most_s=30.0)
     failures = 0
+    loop = world.metrics.loop("libvirtd")
     while True:
         pid = _running_pid(config)
         if pid is not None:
@@ -291,7 +292,8 @@ async def _supervise(world: World, config: LibvirtdConfig) -> None:
             await _until_dead_or_hung(config, pid)
         log.warning("libvirtd is gone, starting it again", pid=pid)
         try:
-            await _start(config)
+            with loop.run():
+                await _start(config)
         except (Unavailable, OSError) as error:
             failures += 1
             log.error("libvirtd does not start", reason=str(error), failures=failures)

@@ -295,6 +295,7 @@ class OwnOpenVSwitch:
     async def supervise(self, world: World, daemon: Daemon) -> None:
         """Start a daemon again whenever it dies."""
         backoff, failures = Backoff(first_s=0.1, most_s=15.0), 0
+        loop = world.metrics.loop(daemon.program)
         while True:
             pid = self.pid(daemon)
             if pid is not None:
@@ -304,7 +305,8 @@ class OwnOpenVSwitch:
                 async with self.lock():
                     if self.pid(daemon) is None:
                         log.warning(f"{daemon.program} is gone, starting it again", pid=pid)
-                        await self.start()
+                        with loop.run():
+                            await self.start()
             except (Unavailable, OSError) as error:
                 failures += 1
                 log.error(f"{daemon.program} does not start", reason=str(error), failures=failures)

@@ -177,10 +177,12 @@ class Ceph:
         """Connect, watch, and connect anew when fenced, until cancelled."""
         backoff = Backoff(first_s=0.5, most_s=10.0)
         failures = 0
+        loop = self.world.metrics.loop("ceph connection")
         try:
             while True:
                 try:
-                    await self._connect()
+                    with loop.run():
+                        await self._connect()
                 except OstroError as error:
                     failures += 1
                     if str(error) != self.reason:
@@ -195,6 +197,7 @@ class Ceph:
                     continue
                 failures = 0
                 await self._watch()
+                loop.due()
                 await self._disconnect()
         finally:
             with trio.CancelScope(shield=True):
@@ -256,11 +259,13 @@ class Ceph:
         from ostro.runtime.ceph.objects import Objects
 
         objects = Objects(self, self.config.pools.objects)
+        loop = self.world.metrics.loop("ceph probe")
         while True:
             idle_s = trio.current_time() - self.inflight.last_answer_s
             if self.state is State.AWAY or idle_s >= PROBE_IDLE_S:
                 try:
-                    await objects.probe(PROBE_NAME, PROBE_DEADLINE_S)
+                    with loop.run():
+                        await objects.probe(PROBE_NAME, PROBE_DEADLINE_S)
                 except OstroError as error:
                     self.reason = error.message
             await trio.sleep(LOOK_EVERY_S if self.state is State.AWAY else 1.0)

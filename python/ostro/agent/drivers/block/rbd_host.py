@@ -206,9 +206,11 @@ class RbdHost:
 
     async def _flatten_often(self) -> None:
         """Flatten clones of volumes, one after the other, for ever."""
+        loop = self._ceph.world.metrics.loop("flattening")
         while True:
             try:
-                await self._flatten_all()
+                with loop.run():
+                    await self._flatten_all()
             except OstroError as error:
                 log.warning("flattening goes on later", reason=error.message, detail=error.detail)
             await self._bell.wait(FLATTEN_AGAIN_S)

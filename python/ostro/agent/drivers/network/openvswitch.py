@@ -164,24 +164,28 @@ class OpenVSwitchNetwork:
 
     async def follow(self) -> None:
         """Sync, for ever, when the switch gives ports other numbers by itself, as a restarted one may."""
+        loop = self._world.metrics.loop("switch: numbers")
         while True:
             await self._numbers_moved.wait()
             self._numbers_moved = trio.Event()
             if not self._synced_once:
                 continue
             try:
-                await self.sync()
+                with loop.run():
+                    await self.sync()
             except Unavailable as error:
                 log.info("ports have new numbers; the switch gets their flows when it is back", reason=error.message)
 
     async def tend(self) -> None:
         """Give the metadata port its address again, for ever, whenever vswitchd has been restarted: it makes the device anew."""
         sign, backoff, failures = 1, Backoff(first_s=0.1, most_s=10.0), 0
+        loop = self._world.metrics.loop("switch: metadata")
         while True:
             if not failures:
                 sign = await self._link.sign(sign)
             try:
-                await self._uplinks.settle()
+                with loop.run():
+                    await self._uplinks.settle()
             except Unavailable as error:
                 failures += 1
                 log.warning("metadata can't be served", reason=error.message, detail=error.detail, failures=failures)
@@ -193,15 +197,17 @@ class OpenVSwitchNetwork:
     async def rebuild(self) -> None:
         """Make the bridge again, for ever, whenever someone has deleted it, with every port that was on it."""
         backoff, failures = Backoff(first_s=0.1, most_s=10.0), 0
+        loop = self._world.metrics.loop("switch: bridge")
         while True:
             if not failures:
                 await self._bridge_gone.wait()
             try:
-                await self._uplinks.build()
-                await self._transact(bridge.keep_numbers_steps, self._kept_numbers)
-                await self._uplinks.settle()
-                self._tell_uplinks()
-                await self._plug_lost()
+                with loop.run():
+                    await self._uplinks.build()
+                    await self._transact(bridge.keep_numbers_steps, self._kept_numbers)
+                    await self._uplinks.settle()
+                    self._tell_uplinks()
+                    await self._plug_lost()
             except Unavailable as error:
                 failures += 1
                 log.warning("the bridge can't be made again", reason=error.message, detail=error.detail)

@@ -185,12 +185,14 @@ class Ovsdb:
         """Be connected, for ever; started with the first full replica."""
         backoff, failures = Backoff(first_s=0.05, most_s=1.0), 0
         started = False
+        loop = world.metrics.loop("switch: database")
         while True:
             try:
                 async with await trio.open_unix_socket(self._path) as stream, trio.open_nursery() as nursery:
                     self._stream = stream
                     nursery.start_soon(self._receive, stream)
-                    await self._replicate()
+                    with loop.run():
+                        await self._replicate()
                     failures = 0
                     if not started:
                         started = True
@@ -198,6 +200,8 @@ class Ovsdb:
             except* (OSError, trio.BrokenResourceError, Unavailable) as lost:
                 if started and not failures:
                     log.warning("the Open vSwitch database is away", path=str(self._path), reason=_reason(lost))
+                loop.errors += 1
+                loop.due()
             finally:
                 self._stream = None
                 self._fail_calls()
