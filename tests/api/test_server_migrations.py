@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ostro.model.volumes import CEPH, LOCAL, storage_trait
 from ostro.model.wishes import MigrationState, Noun, Power, ServerWish
 from ostro.store.hosts import HOSTS
 from ostro.testing.leaks import find_leaks
@@ -57,6 +58,23 @@ async def test_a_target_can_be_named_and_is_checked(lab: Lab) -> None:
     await lab.settle()
     assert await lab.where() == other
     await lab.check_whole()
+
+
+@pytest.mark.parametrize("root", [LOCAL, CEPH])
+async def test_whether_disks_are_copied_is_judged_by_the_servers_own(lab: Lab, root: str) -> None:
+    """Its host may have been told since to make others elsewhere."""
+    source = lab.hosts[await lab.where()]
+    source.root_backend = root
+    await lab.act("reboot", {"type": "HARD"})
+    await lab.settle()
+    other = CEPH if root == LOCAL else LOCAL
+    for host in lab.hosts.values():
+        await host.register(traits=[storage_trait(other), storage_trait(root)])
+    refused = await lab.migrate_live(block=root == CEPH)
+    assert refused.status == 400 and "shared storage" in refused.json["badRequest"]["message"]
+    assert (await lab.migrate_live(block=root == LOCAL)).status == 202
+    await lab.settle()
+    assert await lab.where() != source.name and await lab.state() == ("ACTIVE", None)
 
 
 async def test_who_may_and_what_bodies_look_like(lab: Lab) -> None:

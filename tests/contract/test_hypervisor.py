@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Hypervisor, Memo, Nic, Progress
+from ostro.agent.drivers.hypervisor import Disk, DomainSpec, Hypervisor, Memo, Nic, Progress
 from ostro.agent.drivers.hypervisor.fake import FakeConfig, FakeHypervisor, open_
 from ostro.model.errors import Unavailable
 from ostro.model.wishes import Power
@@ -21,6 +21,7 @@ from ostro.testing.contracts.hypervisor import (
     MEMO,
     Changes,
     HypervisorContract,
+    LocalDomain,
     MakeDisk,
     MakeNic,
     MigrationContract,
@@ -59,7 +60,7 @@ class TestFakeHypervisor(HypervisorContract):
             journal.write(b'{"server_id":"cut o')
         async with open_(World(), FakeConfig(tmp_path)) as driver:
             driver.watch(CLOUD, Changes())
-            assert await driver.domains() == [Domain(ID, Power.ON, MEMO, [])]
+            assert await driver.domains() == [LocalDomain(ID, Power.ON, MEMO, [])]
             assert driver.facts.boot_id == before
             await driver.delete(ID)
         async with open_(World(), FakeConfig(tmp_path)) as driver:
@@ -75,7 +76,7 @@ class TestFakeHypervisor(HypervisorContract):
         await hypervisor.start(ID)
         before = hypervisor.facts.boot_id
         hypervisor.lose_host_power()
-        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [])
+        assert await hypervisor.find(ID) == LocalDomain(ID, Power.OFF, MEMO, [])
         assert hypervisor.facts.boot_id != before
         assert changes.seen == {""}
 
@@ -142,8 +143,8 @@ async def test_a_migration_takes_its_time_and_can_be_broken_off_or_hurried(
                 nursery.start_soon(attempt)
                 await trio.sleep(25)
                 assert await here.migration(ID) == Progress(1 << 30, 1 << 28, 3 << 28)
-                assert await here.find(ID) == Domain(ID, Power.ON, MEMO, [], moving=True)
+                assert await here.find(ID) == LocalDomain(ID, Power.ON, MEMO, [], moving=True)
                 assert await there.find(ID) is None
                 await act(ID)
-        assert await here.find(ID) == Domain(ID, Power.OFF, MEMO, [], sent=True)
-        assert await there.find(ID) == Domain(ID, Power.ON, Memo(0, 0, "", "m-1"), [])
+        assert await here.find(ID) == LocalDomain(ID, Power.OFF, MEMO, [], sent=True)
+        assert await there.find(ID) == LocalDomain(ID, Power.ON, Memo(0, 0, "", "m-1"), [])

@@ -196,12 +196,11 @@ def _volumes_of(wish: ServerWish) -> set[str]:
 
 def found_report(held: Held, have: Domain | None) -> Report:
     """What to report of a server whose wish is carried out."""
-    power, reboots, attached = Power.UNKNOWN, 0, list[str]()
-    if have is not None:
-        power, reboots, attached = have.power, have.memo.reboots, have.attached
-    return Report(
-        Noun.SERVER, held.wish.id, held.generation, Phase.READY, power=power, reboots=reboots, attached=attached
-    )
+    key = Noun.SERVER, held.wish.id, held.generation, Phase.READY
+    if have is None:
+        return Report(*key)
+    reboots = have.memo.reboots
+    return Report(*key, power=have.power, reboots=reboots, attached=have.attached, backend=have.root_backend)
 
 
 class Servers:

@@ -414,7 +414,7 @@ class Report(msgspec.Struct, frozen=True):
 
     ``FAILED`` means that the host has given up on this generation and will not try again by itself; passing trouble is
     ``WORKING`` with a ``reason``. The noun's own findings: for a server ``power``, ``reboots`` carried out and
-    the ``attached`` volume ids, and while it moves the ``migration`` and, for the other host, a ``landing`` or ``offer``; for a volume its ``size_gb`` and the ``backend`` that it is in; for an ask the ``answer``.
+    the ``attached`` volume ids, the ``backend`` that its own root disk is in, and while it moves the ``migration`` and, for the other host, a ``landing`` or ``offer``; for a volume its ``size_gb`` and the ``backend`` that it is in; for an ask the ``answer``.
     ``stages`` are what has been passed since the last report.
     """
 

@@ -72,6 +72,54 @@ class ServerMigration(msgspec.Struct, frozen=True):
 SERVER_MIGRATIONS = Table("server_migrations", ServerMigration, key="uuid", noun="migration")
 
 
+def new_migration(
+    uuid: str,
+    number: int,
+    server_id: str,
+    project_id: str,
+    user_id: str,
+    kind: Kind,
+    status: str,
+    *,
+    source: tuple[str, str],
+    target: tuple[str, str],
+    request_id: str,
+    now_us: int,
+) -> ServerMigration:
+    """A migration that has just begun. ``source`` and ``target`` are ids and names of hosts."""
+    return ServerMigration(
+        uuid=uuid,
+        id=number,
+        server_id=server_id,
+        project_id=project_id,
+        user_id=user_id,
+        kind=kind,
+        status=status,
+        source_host_id=source[0],
+        source_host=source[1],
+        target_host_id=target[0],
+        target_host=target[1],
+        leaving_host_id="",
+        disk_copied=False,
+        stage=Stage.PREPARING,
+        landing="",
+        reason="",
+        request_id=request_id,
+        abort_asked=False,
+        force_asked=False,
+        old_shape={},
+        new_shape={},
+        memory_total=0,
+        memory_processed=0,
+        memory_remaining=0,
+        disk_total=0,
+        disk_processed=0,
+        disk_remaining=0,
+        created_at_us=now_us,
+        updated_at_us=now_us,
+    )
+
+
 def next_number(tx: Tx) -> int:
     """A number for a new migration."""
     row = tx.one("SELECT coalesce(max(id), 0) + 1 FROM server_migrations")

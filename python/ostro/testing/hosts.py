@@ -59,6 +59,8 @@ class SimHost:
     powers: dict[str, Power] = field(default_factory=dict)
     """Servers that are not doing what they were wished to."""
     fence_s: float = 0.0
+    root_backend: str = ""
+    """The kind of storage that it says servers' root disks are in."""
     stages: list[Stage] = field(default_factory=list)
     """Told with every report of a server that is ready."""
     answer: Callable[[Any], str] = lambda _ask: "console"
@@ -145,6 +147,7 @@ class SimHost:
                     power=self.powers.get(id_, wish.power),
                     reboots=wish.reboots,
                     attached=[attachment.volume_id for attachment in wish.attachments],
+                    backend="" if wish.root_volume_id else self.root_backend,
                     stages=self.stages,
                 )
             case Noun.VOLUME:

@@ -17,6 +17,7 @@ EMPTY = {
     "volumes": "SELECT count(*) FROM volumes",
     "attachments": "SELECT count(*) FROM attachments",
     "block devices": "SELECT count(*) FROM block_devices",
+    "lent volumes": "SELECT count(*) FROM lent_volumes",
     "sagas": "SELECT count(*) FROM sagas",
     "asks": "SELECT count(*) FROM asks",
     "wishes for servers, ports, volumes and images": (

@@ -9,7 +9,7 @@ import msgspec
 from ostro.model.servers import PowerState, TaskState, VmState
 from ostro.model.wishes import Power
 from ostro.store.database import Tx
-from ostro.store.server_migrations import SERVER_MIGRATIONS, Kind, ServerMigration, Stage
+from ostro.store.server_migrations import SERVER_MIGRATIONS, Kind, ServerMigration, Stage, new_migration
 from ostro.store.servers import SERVERS, Server
 
 SERVER = Server(
@@ -66,37 +66,17 @@ def put_server(tx: Tx, /, **changes: Any) -> Server:
 
 def put_migration(tx: Tx, uuid: str, server_id: str, project_id: str) -> ServerMigration:
     """Add a cold migration from host ``a`` to host ``b`` that is over."""
-    return SERVER_MIGRATIONS.insert(
-        tx,
-        ServerMigration(
-            uuid=uuid,
-            id=int(uuid.removeprefix("m")),
-            server_id=server_id,
-            project_id=project_id,
-            user_id="u",
-            kind=Kind.COLD,
-            status="confirmed",
-            source_host_id="ha",
-            source_host="a",
-            target_host_id="hb",
-            target_host="b",
-            leaving_host_id="",
-            disk_copied=False,
-            stage=Stage.OVER,
-            landing="",
-            reason="",
-            request_id="req-1",
-            abort_asked=False,
-            force_asked=False,
-            old_shape={},
-            new_shape={},
-            memory_total=0,
-            memory_processed=0,
-            memory_remaining=0,
-            disk_total=0,
-            disk_processed=0,
-            disk_remaining=0,
-            created_at_us=1,
-            updated_at_us=1,
-        ),
+    row = new_migration(
+        uuid,
+        int(uuid.removeprefix("m")),
+        server_id,
+        project_id,
+        "u",
+        Kind.COLD,
+        "confirmed",
+        source=("ha", "a"),
+        target=("hb", "b"),
+        request_id="req-1",
+        now_us=1,
     )
+    return SERVER_MIGRATIONS.insert(tx, msgspec.structs.replace(row, stage=Stage.OVER))

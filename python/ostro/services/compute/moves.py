@@ -18,8 +18,8 @@ import msgspec
 from ostro.model.context import Context
 from ostro.model.errors import Conflict, Invalid, NoCapacity
 from ostro.model.servers import TaskState
-from ostro.model.volumes import CEPH, storage_trait
-from ostro.model.wishes import GoingWish, MigrationState, Noun, Power, VolumeWish
+from ostro.model.volumes import CEPH, LOCAL, storage_trait
+from ostro.model.wishes import GoingWish, MigrationState, Noun, Power
 from ostro.saga.engine import Await, Outcome, Ready, Run, Saga, Waiting, Write, start_saga
 from ostro.services.agents.hosts import is_up
 from ostro.services.block.attachments import is_shared
@@ -35,18 +35,20 @@ from ostro.store.block_devices import BLOCK_DEVICES
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS, Host
 from ostro.store.images import HOLDS
-from ostro.store.reports import find_current_report, is_absent
+from ostro.store.lent_volumes import forget_lent, list_lent, note_lent
+from ostro.store.reports import find_current_report, find_report, is_absent
 from ostro.store.server_migrations import (
     SERVER_MIGRATIONS,
     Kind,
     ServerMigration,
     Stage,
     list_leaving,
+    new_migration,
     next_number,
 )
 from ostro.store.servers import SERVERS, Server
 from ostro.store.volumes import VOLUMES, Volume
-from ostro.store.wishes import list_wished, set_wish, wish_absence
+from ostro.store.wishes import set_wish, wish_absence
 
 LEAVE = "server.leave"
 LEAVE_S = 3600.0
@@ -108,13 +110,23 @@ def check_volumes(tx: Tx, server: Server) -> list[str]:
 
 def keeps_roots_in_ceph(host: Host) -> bool:
     """Whether the host makes root disks in Ceph: the first kind of storage that it names is the one it prefers."""
-    kinds = [trait for trait in host.inventory.traits if trait in (storage_trait(CEPH), storage_trait("local"))]
+    kinds = [trait for trait in host.inventory.traits if trait in (storage_trait(CEPH), storage_trait(LOCAL))]
     return bool(kinds) and kinds[0] == storage_trait(CEPH)
+
+
+def _has_root_in_ceph(tx: Tx, server: Server) -> bool:
+    """Whether the server has a root disk of its own in Ceph: as its host has said of it, or else as that one makes root disks."""
+    if server.root_volume_id:
+        return False
+    report = find_report(tx, server.host_id, Noun.SERVER, server.id)
+    if report is not None and report.backend:
+        return report.backend == CEPH
+    return keeps_roots_in_ceph(HOSTS.get(tx, server.host_id))
 
 
 def has_shared_root(tx: Tx, server: Server) -> bool:
     """Whether the server's root disk is in storage that hosts share."""
-    return bool(server.root_volume_id) or keeps_roots_in_ceph(HOSTS.get(tx, server.host_id))
+    return bool(server.root_volume_id) or _has_root_in_ceph(tx, server)
 
 
 def host_request(
@@ -122,7 +134,7 @@ def host_request(
 ) -> HostRequest:
     """What the next host of the server must have and be. ``flavor`` is the view of the one that it will have; ``stay`` allows its present host."""
     required = [f"!{DISABLED}", *check_volumes(tx, server)]
-    if not server.root_volume_id and keeps_roots_in_ceph(HOSTS.get(tx, server.host_id)):
+    if _has_root_in_ceph(tx, server):
         required.append(storage_trait(CEPH))
     for key, value in json.loads(flavor).get("extra_specs", {}).items():
         if key.startswith("trait:"):
@@ -157,36 +169,18 @@ def open_migration(
     tx: Tx, context: Context, server: Server, kind: Kind, target: Host, migration_id: str, status: str, **more: Any
 ) -> ServerMigration:
     """The migration's row. The server is ``more``'s to mark."""
-    row = ServerMigration(
-        uuid=migration_id,
-        id=next_number(tx),
-        server_id=server.id,
-        project_id=context.project_id or server.project_id,
-        user_id=context.user_id or server.user_id,
-        kind=kind,
-        status=status,
-        source_host_id=server.host_id,
-        source_host=server.host_name,
-        target_host_id=target.id,
-        target_host=target.name,
-        leaving_host_id="",
-        disk_copied=False,
-        stage=Stage.PREPARING,
-        landing="",
-        reason="",
+    row = new_migration(
+        migration_id,
+        next_number(tx),
+        server.id,
+        context.project_id or server.project_id,
+        context.user_id or server.user_id,
+        kind,
+        status,
+        source=(server.host_id, server.host_name),
+        target=(target.id, target.name),
         request_id=context.request_id,
-        abort_asked=False,
-        force_asked=False,
-        old_shape={},
-        new_shape={},
-        memory_total=0,
-        memory_processed=0,
-        memory_remaining=0,
-        disk_total=0,
-        disk_processed=0,
-        disk_remaining=0,
-        created_at_us=context.now_us,
-        updated_at_us=context.now_us,
+        now_us=context.now_us,
     )
     return SERVER_MIGRATIONS.insert(tx, msgspec.structs.replace(row, **more))
 
@@ -205,12 +199,16 @@ def make_target_ready(tx: Tx, server: Server, target: Host, now_us: int) -> None
         hold_image(tx, target.id, server.image_id, server.id)
     for volume in own_volumes(tx, server.id):
         lend_volume(tx, volume, target.id)
+        note_lent(tx, target.id, volume.id)
 
 
 def settle_on(tx: Tx, server: Server, host: Host, now_us: int, **changes: Any) -> Server:
     """The server is the host's from now on: its row, its ports and its attachments say so. The wish is the caller's."""
     switch_nics(tx, server.id, host.id, now_us)
+    for volume in own_volumes(tx, server.id):
+        note_lent(tx, server.host_id, volume.id)
     ATTACHMENTS.update_where(tx, {"host_id": host.id}, server_id=server.id)
+    take_back_loans(tx, host.id)
     changes = {"taken_from": "", **changes, "host_id": host.id, "host_name": host.name, "updated_at_us": now_us}
     SERVERS.update(tx, server.id, **changes)
     return msgspec.structs.replace(server, **changes)
@@ -314,18 +312,20 @@ def take_back_loans(tx: Tx, host_id: str) -> None:
 
     What was plugged in when a move began may have been pulled out before its end, so who has left says nothing about which these are.
     """
-    for wish in list_wished(tx, host_id, (Noun.VOLUME,)):
-        if wish.body is None or not msgspec.json.decode(wish.body, type=VolumeWish).borrowed:
+    for volume_id in list_lent(tx, host_id):
+        if ATTACHMENTS.count(tx, volume_id=volume_id, host_id=host_id):
+            forget_lent(tx, host_id, volume_id)
             continue
-        volume = VOLUMES.find(tx, id=wish.id)
-        if volume is None or not _needs(tx, volume, host_id):
-            wish_absence(tx, host_id, Noun.VOLUME, wish.id)
+        volume = VOLUMES.find(tx, id=volume_id)
+        if volume is not None and _may_need(tx, volume, host_id):
+            continue
+        if volume is None or volume.host_id != host_id:
+            wish_absence(tx, host_id, Noun.VOLUME, volume_id)
+        forget_lent(tx, host_id, volume_id)
 
 
-def _needs(tx: Tx, volume: Volume, host_id: str) -> bool:
-    """Whether a server on the host has the volume, or one that may come to be there."""
-    if ATTACHMENTS.count(tx, volume_id=volume.id, host_id=host_id):
-        return True
+def _may_need(tx: Tx, volume: Volume, host_id: str) -> bool:
+    """Whether a server has the volume that may come to be on the host."""
     owners = [SERVERS.find(tx, id=device.server_id) for device in BLOCK_DEVICES.list(tx, volume_id=volume.id)]
     moves = [SERVER_MIGRATIONS.get(tx, owner.migration_id) for owner in owners if owner and owner.migration_id]
     return any(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ import trio
 
 from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Hypervisor, Memo, Nic
 from ostro.model.errors import Conflict, NotFound, Unavailable
+from ostro.model.volumes import LOCAL
 from ostro.model.wishes import Power
 
 CLOUD = "contract-cloud"
@@ -26,6 +28,8 @@ WAIT_S = 20.0
 
 MakeDisk = Callable[[str, str], Disk]
 MakeNic = Callable[[str], Nic]
+LocalDomain = partial(Domain, root_backend=LOCAL)
+"""One whose first disk is a file of its host's."""
 MAC, OTHER_MAC = "fa:16:3e:00:00:01", "fa:16:3e:00:00:02"
 
 
@@ -71,13 +75,13 @@ class HypervisorContract:
         hypervisor.watch(CLOUD, Changes())
         assert await hypervisor.find(ID) is None
         await hypervisor.define(self.spec(make_disk), MEMO)
-        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [])
+        assert await hypervisor.find(ID) == LocalDomain(ID, Power.OFF, MEMO, [])
         for _twice in range(2):
             await hypervisor.start(ID)
-            assert await hypervisor.find(ID) == Domain(ID, Power.ON, MEMO, [])
+            assert await hypervisor.find(ID) == LocalDomain(ID, Power.ON, MEMO, [])
         for _twice in range(2):
             await hypervisor.stop(ID, 0.1)
-            assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [])
+            assert await hypervisor.find(ID) == LocalDomain(ID, Power.OFF, MEMO, [])
         await hypervisor.start(ID)
         for _twice in range(2):
             await hypervisor.delete(ID)
@@ -88,13 +92,13 @@ class HypervisorContract:
         await hypervisor.pause(ID)
         await hypervisor.define(self.spec(make_disk), MEMO)
         await hypervisor.pause(ID)
-        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [])
+        assert await hypervisor.find(ID) == LocalDomain(ID, Power.OFF, MEMO, [])
         await hypervisor.start(ID)
         for _twice in range(2):
             await hypervisor.pause(ID)
-            assert await hypervisor.find(ID) == Domain(ID, Power.PAUSED, MEMO, [])
+            assert await hypervisor.find(ID) == LocalDomain(ID, Power.PAUSED, MEMO, [])
         await hypervisor.start(ID)
-        assert await hypervisor.find(ID) == Domain(ID, Power.ON, MEMO, [])
+        assert await hypervisor.find(ID) == LocalDomain(ID, Power.ON, MEMO, [])
 
     async def test_defining_anew_replaces_what_a_domain_is_made_from(
         self, hypervisor: Hypervisor, make_disk: MakeDisk
@@ -105,7 +109,7 @@ class HypervisorContract:
         disks = [*spec.disks, make_disk("vdb", VOLUME)]
         later = Memo(9, 2, "boot-2")
         await hypervisor.define(DomainSpec(ID, "renamed", "project-1", 2, 65, disks, []), later)
-        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, later, [VOLUME])
+        assert await hypervisor.find(ID) == LocalDomain(ID, Power.OFF, later, [VOLUME])
 
     async def test_only_domains_of_this_cloud_exist(self, hypervisor: Hypervisor, make_disk: MakeDisk) -> None:
         hypervisor.watch("another-cloud", Changes())
@@ -137,9 +141,9 @@ class HypervisorContract:
         await hypervisor.note(ID, Memo(4, 1, "boot-1"))
         await hypervisor.start(ID)
         await hypervisor.note(ID, Memo(5, 1, "boot-1"))
-        assert await hypervisor.find(ID) == Domain(ID, Power.ON, Memo(5, 1, "boot-1"), [])
+        assert await hypervisor.find(ID) == LocalDomain(ID, Power.ON, Memo(5, 1, "boot-1"), [])
         await hypervisor.stop(ID, 0)
-        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, Memo(5, 1, "boot-1"), [])
+        assert await hypervisor.find(ID) == LocalDomain(ID, Power.OFF, Memo(5, 1, "boot-1"), [])
 
     async def test_a_volume_is_attached_to_a_domain_that_runs(
         self, hypervisor: Hypervisor, make_disk: MakeDisk
@@ -149,14 +153,14 @@ class HypervisorContract:
         await hypervisor.start(ID)
         for _twice in range(2):
             await hypervisor.attach(ID, make_disk("vdb", VOLUME))
-            assert await hypervisor.find(ID) == Domain(ID, Power.ON, MEMO, [VOLUME])
+            assert await hypervisor.find(ID) == LocalDomain(ID, Power.ON, MEMO, [VOLUME])
         with pytest.raises(Conflict):
             await hypervisor.attach(ID, make_disk("vdb", OTHER))
         await hypervisor.resize(ID, VOLUME, 2 << 20)
         with pytest.raises(NotFound):
             await hypervisor.resize(ID, OTHER, 2 << 20)
         await hypervisor.stop(ID, 0)
-        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [VOLUME])
+        assert await hypervisor.find(ID) == LocalDomain(ID, Power.OFF, MEMO, [VOLUME])
 
     async def test_a_volume_is_attached_to_and_detached_from_a_domain_that_is_off(
         self, hypervisor: Hypervisor, make_disk: MakeDisk
@@ -164,10 +168,10 @@ class HypervisorContract:
         hypervisor.watch(CLOUD, Changes())
         await hypervisor.define(self.spec(make_disk), MEMO)
         await hypervisor.attach(ID, make_disk("vdb", VOLUME))
-        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [VOLUME])
+        assert await hypervisor.find(ID) == LocalDomain(ID, Power.OFF, MEMO, [VOLUME])
         for _twice in range(2):
             await hypervisor.detach(ID, VOLUME)
-            assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [])
+            assert await hypervisor.find(ID) == LocalDomain(ID, Power.OFF, MEMO, [])
 
     async def test_a_network_card_is_plugged_into_a_domain_that_runs(
         self, hypervisor: Hypervisor, make_disk: MakeDisk, make_nic: MakeNic
@@ -177,9 +181,9 @@ class HypervisorContract:
         await hypervisor.start(ID)
         for _twice in range(2):
             await hypervisor.plug(ID, make_nic(MAC))
-            assert await hypervisor.find(ID) == Domain(ID, Power.ON, MEMO, [], [MAC])
+            assert await hypervisor.find(ID) == LocalDomain(ID, Power.ON, MEMO, [], [MAC])
         await hypervisor.stop(ID, 0)
-        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [], [MAC])
+        assert await hypervisor.find(ID) == LocalDomain(ID, Power.OFF, MEMO, [], [MAC])
 
     async def test_network_cards_of_a_domain_that_is_off(
         self, hypervisor: Hypervisor, make_disk: MakeDisk, make_nic: MakeNic
@@ -188,10 +192,10 @@ class HypervisorContract:
         spec = msgspec.structs.replace(self.spec(make_disk), nics=[make_nic(MAC)])
         await hypervisor.define(spec, MEMO)
         await hypervisor.plug(ID, make_nic(OTHER_MAC))
-        assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [], [MAC, OTHER_MAC])
+        assert await hypervisor.find(ID) == LocalDomain(ID, Power.OFF, MEMO, [], [MAC, OTHER_MAC])
         for _twice in range(2):
             await hypervisor.unplug(ID, MAC)
-            assert await hypervisor.find(ID) == Domain(ID, Power.OFF, MEMO, [], [OTHER_MAC])
+            assert await hypervisor.find(ID) == LocalDomain(ID, Power.OFF, MEMO, [], [OTHER_MAC])
         with pytest.raises(NotFound):
             await hypervisor.plug(OTHER, make_nic(MAC))
         await hypervisor.unplug(OTHER, MAC)

@@ -15,12 +15,13 @@ manager; inside it the driver watches its domains in a task of its own nursery, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
 
 from ostro.agent.drivers.block import CephAccess
+from ostro.model.volumes import CEPH, LOCAL
 from ostro.model.wishes import Power
 
 
@@ -90,9 +91,10 @@ class DomainSpec(msgspec.Struct, frozen=True):
 
 class Domain(msgspec.Struct, frozen=True):
     """A domain of ours as it was found. ``attached`` lists the ids of the volumes plugged in and ``nics`` the addresses (MAC) of its
-    cards, in no particular order. ``shared`` says whether it has a disk in storage that hosts share.
+    cards, in no particular order. ``shared`` says whether it has a disk in storage that hosts share, ``root_backend`` where its root disk is
+    (``local``, ``ceph``), empty where that is a volume.
 
-    ``moving`` is a domain that a migration is under way with, from here or to here; one that comes is not yet this host's. ``sent`` is one that
+    ``moving`` is a domain that a migration of ours is under way with, from here or to here; one that comes is not yet this host's. ``sent`` is one that
     is off because its guest has gone to another host, as far as the hypervisor remembers that. ``stalled`` is one that the hypervisor has paused
     because its storage had no room, or failed.
     """
@@ -106,6 +108,12 @@ class Domain(msgspec.Struct, frozen=True):
     moving: bool = False
     sent: bool = False
     stalled: bool = False
+    root_backend: str = ""
+
+
+def find_root_backend(disks: Iterable[Disk]) -> str:
+    """Where the root disk among a domain's disks is, empty when it has none of its own."""
+    return next((LOCAL if disk.ceph is None else CEPH for disk in disks if not disk.volume_id), "")
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -1,34 +1,30 @@
 """A hypervisor without machines, for load and rehearsal: ``ostro up --hypervisor fake``.
 
-It keeps the same books as the real one (domains, memos, disks, console logs) in memory and in a journal, one line per
-change, from which the next start resumes: like real domains, fake ones outlive the agent. A change costs some 20 us.
+It keeps the same books as the real one (domains, memos, disks, console logs) in memory and in a journal (`fake_journal`), from which the next
+start resumes: like real domains, fake ones outlive the agent. A change costs some 20 us.
 A guest goes to another fake hypervisor by a file in that one's state directory, once this one's journal says that it has gone.
 What guests and hosts do by themselves is played by the methods beyond the Protocol: `power_off_inside`, `crash`, `lose_host_power`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
-import structlog
 import trio
 
 from ostro.agent.drivers.hypervisor import Disk, Domain, DomainSpec, Facts, Memo, Nic, Progress
+from ostro.agent.drivers.hypervisor.fake_journal import Journal, State
 from ostro.model.errors import Conflict, NotFound, Unavailable
 from ostro.model.ids import new_uuid
 from ostro.model.volumes import LUKS
 from ostro.model.wishes import Power
 from ostro.runtime.world import World
 
-log = structlog.get_logger()
-
 HYPERVISOR_VERSION = 1_000_000
-CONSOLE_LINES_MAX = 100
 MEMORY_BYTES = 1 << 30
 """What every guest is said to have while it moves."""
 
@@ -43,30 +39,6 @@ class FakeConfig:
     start_s: float = 0.0
     migrate_s: float = 0.0
     obeys_button: bool = True
-
-
-class _State(msgspec.Struct):
-    """A domain as the journal keeps it: the last line of an id counts; ``gone`` is a deletion."""
-
-    server_id: str
-    cloud_id: str = ""
-    name: str = ""
-    power: Power = Power.OFF
-    memo: Memo = Memo(0, 0, "")
-    disks: list[Disk] = []
-    console: list[str] = []
-    gone: bool = False
-    nics: list[Nic] = []
-    sent_to: str = ""
-
-    def found(self) -> Domain:
-        attached = sorted(disk.volume_id for disk in self.disks if disk.volume_id)
-        nics = sorted(nic.mac.lower() for nic in self.nics)
-        shared = any(disk.ceph is not None for disk in self.disks)
-        return Domain(self.server_id, self.power, self.memo, attached, nics, shared, sent=bool(self.sent_to))
-
-    def say(self, line: str) -> None:
-        self.console = [*self.console[1 - CONSOLE_LINES_MAX :], line]
 
 
 class _Landing(msgspec.Struct, frozen=True):
@@ -95,64 +67,6 @@ class _Sending:
     failure: str = ""
 
 
-class _Boot(msgspec.Struct):
-    """The journal's first line: the fake host's boot."""
-
-    boot_id: str
-
-
-@dataclass
-class _Journal:
-    """The file of changes. Written through to the kernel at each change, so that killing the process loses nothing."""
-
-    path: Path
-    _fd: int = field(default=-1, repr=False)
-    _encoder: msgspec.json.Encoder = field(default_factory=msgspec.json.Encoder, repr=False)
-
-    def load(self) -> tuple[str, dict[str, _State]]:
-        """Boot id and domains; a last line that was cut off is ignored."""
-        if not self.path.exists():
-            return "", {}
-        first, *lines = self.path.read_bytes().split(b"\n")[:-1]
-        states = {}
-        decoder = msgspec.json.Decoder(_State)
-        for line in lines:
-            state = decoder.decode(line)
-            states[state.server_id] = state
-        return msgspec.json.decode(first, type=_Boot).boot_id, {k: s for k, s in states.items() if not s.gone}
-
-    def begin(self, boot_id: str, states: dict[str, _State]) -> None:
-        """Write the journal anew, with one line per domain, and keep it open; on a full disk, go on with the old one."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(".new")
-        lines = [_Boot(boot_id), *states.values()]
-        try:
-            fresh.write_bytes(b"".join(self._encoder.encode(line) + b"\n" for line in lines))
-            fresh.rename(self.path)
-        except OSError as error:
-            fresh.unlink(missing_ok=True)
-            if not self.path.exists():
-                raise
-            log.warning("the fake hypervisor's journal stays as long as it is", reason=str(error))
-        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
-
-    def write(self, state: _State) -> None:
-        """Append a domain's new state, whole or not at all. Raises Unavailable when the disk is full."""
-        line = self._encoder.encode(state) + b"\n"
-        size_bytes = os.fstat(self._fd).st_size
-        try:
-            written = os.write(self._fd, line)
-        except OSError as error:
-            raise Unavailable("The fake hypervisor can't write its journal.", detail=str(error)) from error
-        if written < len(line):
-            os.ftruncate(self._fd, size_bytes)
-            raise Unavailable("The fake hypervisor has no room for its journal.")
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
-
-
 def _is_expected(landing: str) -> bool:
     """Whether the other hypervisor still waits for the guest."""
     return Path(msgspec.json.decode(landing, type=_Landing).path).with_suffix(".expected").exists()
@@ -169,7 +83,7 @@ def _hand_over(landing: str, guest: _Guest) -> None:
 @asynccontextmanager
 async def open_(world: World, config: FakeConfig) -> AsyncIterator[FakeHypervisor]:
     """Resume from the journal in the state directory, or begin one."""
-    journal = _Journal(config.state_dir / "fake-hypervisor.jsonl")
+    journal = Journal(config.state_dir / "fake-hypervisor.jsonl")
     boot_id, states = journal.load()
     boot_id = boot_id or new_uuid(world.random)
     journal.begin(boot_id, states)
@@ -183,7 +97,7 @@ class FakeHypervisor:
     """See `ostro.agent.drivers.hypervisor.Hypervisor`."""
 
     def __init__(
-        self, world: World, config: FakeConfig, journal: _Journal, boot_id: str, states: dict[str, _State]
+        self, world: World, config: FakeConfig, journal: Journal, boot_id: str, states: dict[str, State]
     ) -> None:
         self._world = world
         self._config = config
@@ -228,7 +142,7 @@ class FakeHypervisor:
 
     async def define(self, spec: DomainSpec, memo: Memo) -> None:
         await self._reach()
-        state = self._states.get(spec.server_id) or _State(spec.server_id, self._cloud_id)
+        state = self._states.get(spec.server_id) or State(spec.server_id, self._cloud_id)
         if state.cloud_id != self._cloud_id:
             raise Conflict(f"A domain with the id {spec.server_id} exists on this host and is not of this cloud.")
         state.name, state.memo, state.disks, state.nics = spec.name, memo, list(spec.disks), list(spec.nics)
@@ -281,7 +195,7 @@ class FakeHypervisor:
         if self._find(server_id) is None:
             return
         del self._states[server_id]
-        self._journal.write(_State(server_id, gone=True))
+        self._journal.write(State(server_id, gone=True))
         self._observer(server_id, None)
 
     async def attach(self, server_id: str, disk: Disk) -> None:
@@ -422,7 +336,7 @@ class FakeHypervisor:
                 continue
             guest = msgspec.json.decode(path.read_bytes(), type=_Guest)
             spec = landing.spec
-            state = _State(server_id, self._cloud_id, spec.name, guest.power, landing.memo, list(spec.disks))
+            state = State(server_id, self._cloud_id, spec.name, guest.power, landing.memo, list(spec.disks))
             state.console, state.nics = guest.console, list(spec.nics)
             state.say(f"fake guest {state.name}: arrived")
             self._states[server_id] = state
@@ -435,7 +349,7 @@ class FakeHypervisor:
             for suffix in (".expected", ".json"):
                 Path(landing.path).with_suffix(suffix).unlink(missing_ok=True)
 
-    def _found(self, state: _State) -> Domain:
+    def _found(self, state: State) -> Domain:
         return msgspec.structs.replace(state.found(), moving=state.server_id in self._sending)
 
     def power_off_inside(self, server_id: str) -> None:
@@ -495,16 +409,16 @@ class FakeHypervisor:
         if self._expected:
             self._welcome()
 
-    def _find(self, server_id: str) -> _State | None:
+    def _find(self, server_id: str) -> State | None:
         state = self._states.get(server_id)
         return state if state is not None and state.cloud_id == self._cloud_id else None
 
-    def _get(self, server_id: str) -> _State:
+    def _get(self, server_id: str) -> State:
         state = self._find(server_id)
         if state is None:
             raise NotFound("domain", server_id)
         return state
 
-    def _save(self, state: _State) -> None:
+    def _save(self, state: State) -> None:
         self._journal.write(state)
         self._observer(state.server_id, state.found())
