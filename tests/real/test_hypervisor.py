@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import libvirt
 import pytest
 import trio
 
-from ostro.agent.drivers.hypervisor import DomainSpec, Hypervisor, Nic
+from ostro.agent.drivers.hypervisor import Domain, DomainSpec, Hypervisor, Nic, calls
 from ostro.agent.drivers.hypervisor.libvirt import LibvirtHypervisor, open_
 from ostro.agent.parts import libvirtd as parts
 from ostro.model.errors import Unavailable
@@ -108,6 +111,39 @@ async def test_a_guest_boots_and_obeys(
     assert "guest: power button" in await hypervisor.console_log(ID, -1)
     found = await hypervisor.find(ID)
     assert found is not None and found.power is Power.OFF
+
+
+NO_CALLS = {"virDomainGetName", "virDomainGetUUIDString", "virDomainFree"}
+"""What of libvirt's is answered here, without its daemon."""
+
+
+async def test_a_list_costs_a_call_and_one_or_two_for_each_domain(
+    libvirtd: TestLibvirtd, hypervisor: LibvirtHypervisor, make_disk: MakeDisk
+) -> None:
+    hypervisor.watch(CLOUD, Changes())
+    ids = [f"0c000000-0000-4000-8000-{number:012d}" for number in range(100)]
+    disk = make_disk("vda", VOLUME)
+    for server_id in ids:
+        await hypervisor.define(DomainSpec(server_id, "n", "p", 1, 64, [disk], []), MEMO)
+    await hypervisor.start(ids[7])
+    asked: Counter[str] = Counter()
+
+    def count(_frame: object, event: str, function: object) -> None:
+        if event == "c_call" and getattr(function, "__module__", "") == "libvirtmod":
+            asked[function.__name__] += 1  # type: ignore[attr-defined]
+
+    def listed(connection: libvirt.virConnect) -> list[Domain]:
+        sys.setprofile(count)
+        try:
+            return calls.list_ours(connection, CLOUD)
+        finally:
+            sys.setprofile(None)
+
+    found = await hypervisor.connection.look(listed)
+    assert [domain.server_id for domain in found] == ids
+    assert [domain.server_id for domain in found if domain.power is Power.ON] == [ids[7]]
+    remote = {name: times for name, times in asked.items() if name not in NO_CALLS}
+    assert remote == {"virConnectGetAllDomainStats": 1, "virDomainGetXMLDesc": 101}
 
 
 async def test_a_killed_libvirtd_is_started_again_and_no_guest_notices(

@@ -24,7 +24,7 @@ from ostro.model.wishes import Power
 from ostro.runtime.certificates import Authority, make_request, new_key
 from ostro.runtime.world import World
 from ostro.testing.contracts.hypervisor import CLOUD, ID, MEMO, Changes, MigrationContract, Pair
-from ostro.testing.libvirt import TestLibvirtd, console_says, root_disk, serve_libvirtd
+from ostro.testing.libvirt import GUEST_WAIT_S, LOOK_EVERY_S, TestLibvirtd, console_says, root_disk, serve_libvirtd
 
 ADDRESS = "127.0.0.1"
 
@@ -141,7 +141,58 @@ async def shown(host: Identity, port: int) -> str:
     return ssl.DER_cert_to_PEM_cert(found)
 
 
+async def send_slowly(pair: Pair, spec: DomainSpec, nursery: trio.Nursery) -> list[Unavailable]:
+    """Have a guest that runs on its way, at a MiB a second; what its attempt fails with is put into the list."""
+    for one in (pair.here, pair.there):
+        one.watch(CLOUD, Changes())
+    assert isinstance(pair.here, LibvirtHypervisor)
+    await pair.here.define(spec, MEMO)
+    await pair.here.start(ID)
+    await console_says(pair.here, ID, "guest: ready")
+    await pair.here.connection.act(lambda found: found.lookupByUUIDString(ID).migrateSetMaxSpeed(1))
+    landing = await pair.there.prepare_arrival(pair.landed(spec), Memo(0, 0, "", "m"))
+    failures: list[Unavailable] = []
+
+    async def send() -> None:
+        try:
+            await pair.here.migrate(ID, landing, copy=True)
+        except Unavailable as error:
+            failures.append(error)
+
+    nursery.start_soon(send)
+    with trio.fail_after(GUEST_WAIT_S):
+        while True:
+            found = await pair.here.find(ID)
+            progress = await pair.here.migration(ID)
+            assert found is not None
+            if progress is not None and progress.memory_remaining:
+                assert found.moving and not found.sent
+                return failures
+            await trio.sleep(LOOK_EVERY_S)
+
+
 class TestLibvirtMigration(MigrationContract):
+    async def test_one_under_way_is_aborted(self, pair: Pair, spec: DomainSpec) -> None:
+        async with trio.open_nursery() as nursery:
+            failures = await send_slowly(pair, spec, nursery)
+            await pair.here.abort_migration(ID)
+        assert len(failures) == 1 and "canceled" in str(failures[0].detail or failures[0].message)
+        found = await pair.here.find(ID)
+        assert found is not None and (found.power, found.moving, found.sent) == (Power.ON, False, False)
+        assert await pair.there.find(ID) is None
+        await pair.here.stop(ID, 120)
+        said = await pair.here.console_log(ID, -1)
+        assert said.count("guest: ready") == 1 and "guest: power button" in said
+
+    async def test_one_under_way_is_forced_to_its_end(self, pair: Pair, spec: DomainSpec) -> None:
+        async with trio.open_nursery() as nursery:
+            failures = await send_slowly(pair, spec, nursery)
+            await pair.here.force_migration(ID)
+        assert failures == []
+        found, left = await pair.there.find(ID), await pair.here.find(ID)
+        assert found is not None and (found.power, found.moving) == (Power.ON, False)
+        assert left is not None and (left.power, left.sent) == (Power.OFF, True)
+
     async def test_a_guest_runs_on_with_what_it_has_written(self, pair: Pair, spec: DomainSpec, tmp_path: Path) -> None:
         for one in (pair.here, pair.there):
             one.watch(CLOUD, Changes())

@@ -22,10 +22,10 @@ import structlog
 import trio
 
 from ostro.agent import transfer
-from ostro.agent.drivers.hypervisor import Domain, DomainSpec, Memo
+from ostro.agent.drivers.hypervisor import Domain, DomainSpec, Memo, Progress
 from ostro.agent.host import Host
 from ostro.agent.mirror import Held, Key
-from ostro.model.errors import Conflict, OstroError
+from ostro.model.errors import Conflict, OstroError, Unavailable
 from ostro.model.wishes import (
     ComingWish,
     GoingWish,
@@ -58,6 +58,7 @@ class Attempt:
     sending: bool = False
     over: bool = False
     reason: str = ""
+    progress: Progress | None = None
 
 
 class Moves:
@@ -219,8 +220,12 @@ class Moves:
             await hypervisor.abort_migration(wish.id)
         elif going.force or late:
             await hypervisor.force_migration(wish.id)
-        progress = await hypervisor.migration(wish.id)
-        amounts = {} if progress is None else msgspec.structs.asdict(progress)
+        try:
+            attempt.progress = await hypervisor.migration(wish.id) or attempt.progress
+        except Unavailable as error:
+            # It has much to send, and answers late.
+            log.info("how far a migration has come isn't known now", id=wish.id, reason=error.message)
+        amounts = {} if attempt.progress is None else msgspec.structs.asdict(attempt.progress)
         self._report(held, have, MigrationReport(going.migration_id, MigrationState.RUNNING, **amounts))
         return LOOK_AGAIN_S
 
@@ -268,6 +273,7 @@ class Moves:
                 power=power,
                 reboots=reboots,
                 attached=attached,
+                backend="" if have is None else have.root_backend,
                 landing=landing,
                 offer=offer,
                 migration=migration,

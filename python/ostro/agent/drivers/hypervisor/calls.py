@@ -6,12 +6,12 @@ Any may raise ``libvirt.libvirtError`` besides what it says, which `Connection` 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import libvirt
 
-from ostro.agent.drivers.hypervisor import Disk, Domain, Memo, Nic, Progress
+from ostro.agent.drivers.hypervisor import Disk, Domain, Memo, Nic, Progress, find_root_backend
 from ostro.agent.drivers.hypervisor.domain_xml import (
     TAG_NAME,
     TAG_URI,
@@ -52,13 +52,14 @@ _POWER = {
 }
 
 
-def list_ours(connection: libvirt.virConnect, cloud_id: str) -> list[Domain]:
+def list_ours(connection: libvirt.virConnect, cloud_id: str, sending: Collection[str] = ()) -> list[Domain]:
+    """All of them. One call tells the state of every domain, and then each costs one for its inactive definition, and one for the other if it runs."""
     found = []
-    for handle in connection.listAllDomains():
+    for handle, stats in connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE):
         if not handle.name().startswith(domain_name("")):
             continue
         try:
-            domain = _read(handle, cloud_id)
+            domain = _read(handle, cloud_id, (stats["state.state"], stats["state.reason"]), sending)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise
@@ -68,9 +69,9 @@ def list_ours(connection: libvirt.virConnect, cloud_id: str) -> list[Domain]:
     return sorted(found, key=lambda domain: domain.server_id)
 
 
-def find(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> Domain | None:
+def find(connection: libvirt.virConnect, cloud_id: str, server_id: str, sending: Collection[str] = ()) -> Domain | None:
     handle = _lookup(connection, server_id)
-    return None if handle is None else _read(handle, cloud_id)
+    return None if handle is None else _read(handle, cloud_id, handle.state(), sending)
 
 
 def _lookup(connection: libvirt.virConnect, server_id: str) -> libvirt.virDomain | None:
@@ -82,18 +83,19 @@ def _lookup(connection: libvirt.virConnect, server_id: str) -> libvirt.virDomain
         raise
 
 
-def _read(handle: libvirt.virDomain, cloud_id: str) -> Domain | None:
-    """The domain as our struct, None when it isn't ours."""
+def _read(handle: libvirt.virDomain, cloud_id: str, now: Sequence[int], sending: Collection[str]) -> Domain | None:
+    """The domain as our struct, None when it isn't ours. ``now`` is its state and the reason for it."""
     saved = handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
     tag = read_tag(saved)
     if tag is None or tag[0] != cloud_id:
         return None
-    state, reason = handle.state()
+    state, reason = now
     power = _POWER.get(state, Power.UNKNOWN)
     if power is Power.OFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED:
         power = Power.CRASHED
     disks, nics = read_disks(saved), set(read_nics(saved))
-    if power in (Power.ON, Power.PAUSED):
+    is_active = power in (Power.ON, Power.PAUSED)
+    if is_active:
         live = handle.XMLDesc()
         disks += read_disks(live)
         nics.update(read_nics(live))
@@ -101,16 +103,19 @@ def _read(handle: libvirt.virDomain, cloud_id: str) -> Domain | None:
     shared = any(disk.ceph is not None for disk in disks)
     # What comes is as it will be, memo and all, and stands still until it is here. One that arrives paused then stands still as by a user's wish.
     is_coming = power is Power.PAUSED and bool(tag[2].move) and not tag[2].generation and reason in _COMING
+    server_id = handle.UUIDString()
     return Domain(
-        handle.UUIDString(),
+        server_id,
         power,
         tag[2],
         sorted(attached),
         sorted(nics),
         shared,
-        moving=is_coming or _is_moving(handle),
+        # Of those that neither come nor are sent, only ones that bear the mark of a migration of ours need a look, which waits for QEMU.
+        moving=is_coming or server_id in sending or (is_active and bool(tag[2].move) and _is_moving(handle)),
         stalled=power is Power.PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR,
         sent=state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED,
+        root_backend=find_root_backend(disks),
     )
 
 
@@ -345,16 +350,16 @@ def migration(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> 
     return Progress(**{name: int(stats.get(name, 0)) for name in Progress.__struct_fields__})
 
 
-def abort_migration(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> None:
+def abort_migration(connection: libvirt.virConnect, cloud_id: str, server_id: str, sending: Collection[str]) -> None:
     handle = _find_ours(connection, cloud_id, server_id)
-    if handle is not None and _is_moving(handle):
+    if handle is not None and (server_id in sending or _is_moving(handle)):
         _unless_over(handle.abortJob)
 
 
-def force_migration(connection: libvirt.virConnect, cloud_id: str, server_id: str) -> None:
+def force_migration(connection: libvirt.virConnect, cloud_id: str, server_id: str, sending: Collection[str]) -> None:
     """Let the guest stand still for as long as it takes to send the rest."""
     handle = _find_ours(connection, cloud_id, server_id)
-    if handle is not None and _is_moving(handle):
+    if handle is not None and (server_id in sending or _is_moving(handle)):
         _unless_over(lambda: handle.migrateSetMaxDowntime(LONGEST_PAUSE_MS))
 
 

@@ -1,7 +1,9 @@
-"""One connection to libvirt that mends itself, and the way through which every blocking call goes.
+"""The connections to libvirt, which mend themselves, and the way through which every blocking call goes.
 
 libvirt's event loop runs in a worker thread; what it reports is handed to the trio thread. Calls run in two
-bounded pools, one for looking and one for acting, so that acts that hang (each until its deadline) leave room for looking.
+bounded pools, one for looking and one for acting, so that acts that hang (each until its deadline) leave room for looking. Each pool has a
+connection of its own, and so has each migration: libvirt's client (9.0) has one of the threads that wait on a connection read for all of them, and can miss
+that another wants to send; that one's call then waits until the first hears something, which a migration may not for minutes.
 A daemon that is killed closes the connection at once; then it is made anew, for ever, and whoever watches is told that
 anything may have changed. While a daemon hangs, calls end by their deadlines; when it goes on, so do they. The client's own
 keep-alive is not used: where several threads wait on a connection that it gives up, libvirt 9.0 crashes the process.
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 import libvirt
@@ -38,10 +41,18 @@ SENDERS = 4
 """Migrations from here at once: they share the line, and each would end later."""
 
 
-class Connection:
-    """A connection to one libvirt URI. ``changed`` gets a domain's UUID, or ``""`` after the connection was away.
+@dataclass(frozen=True)
+class _Connections:
+    """What is open."""
 
-    ``prepare`` is called with every new connection, in a worker, before anything else is.
+    looking: libvirt.virConnect
+    acting: libvirt.virConnect
+
+
+class Connection:
+    """Connections to one libvirt URI. ``changed`` gets a domain's UUID, or ``""`` after libvirt was away.
+
+    ``prepare`` is called in a worker whenever libvirt has been reached anew, before anything else is.
     """
 
     def __init__(
@@ -57,7 +68,7 @@ class Connection:
         self._uri = uri
         self._changed = changed
         self._prepare = prepare
-        self._connect: libvirt.virConnect | None = None
+        self._connected: _Connections | None = None
         self._closed = trio.Event()
         self._looking = Pool("libvirt", LOOKERS)
         self._acting = Pool("libvirt", ACTORS)
@@ -67,17 +78,24 @@ class Connection:
 
     async def look(self, fn: Callable[Concatenate[libvirt.virConnect, P], T], *args: P.args, **_: P.kwargs) -> T:
         """Run ``fn(connection, *args)``, which only reads. Raises what it raises, libvirt's errors as ours, or Unavailable."""
-        return await self._run(
-            self._looking, self._look_deadline_s, functools.partial(fn, self._open_connection(), *args)
-        )
+        return await self._run(self._looking, self._look_deadline_s, functools.partial(fn, self._open().looking, *args))
 
     async def act(self, fn: Callable[Concatenate[libvirt.virConnect, P], T], *args: P.args, **_: P.kwargs) -> T:
         """Run ``fn(connection, *args)``, which changes something. Raises as `look` does."""
-        return await self._run(self._acting, ACT_DEADLINE_S, functools.partial(fn, self._open_connection(), *args))
+        return await self._run(self._acting, ACT_DEADLINE_S, functools.partial(fn, self._open().acting, *args))
 
     async def send(self, fn: Callable[[libvirt.virConnect], T]) -> T:
         """Run ``fn(connection)``, which sends a domain away and takes as long as that takes. Raises as `look` does."""
-        return await self._run(self._sending, float("inf"), functools.partial(fn, self._open_connection()))
+        self._open()
+
+        def send() -> T:
+            connection = libvirt.open(self._uri)
+            try:
+                return fn(connection)
+            finally:
+                connection.close()
+
+        return await self._run(self._sending, float("inf"), send)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Connect, and connect again whenever the connection is lost; started once the first one stands.
@@ -98,17 +116,20 @@ class Connection:
         await self._world.threads.run(self._listening, stop.run_event_loop, deadline_s=float("inf"))
 
     async def _keep_connected(self, task_status: trio.TaskStatus[None]) -> None:
-        await self._open()
+        await self._connect()
         task_status.started()
         backoff = Backoff(first_s=0.2, most_s=5.0)
+        loop = self._world.metrics.loop("libvirt connection")
         while True:
             await self._closed.wait()
-            self._connect = None
+            self._connected = None
+            loop.due()
             log.warning("libvirt went away, connecting again", uri=self._uri)
             failures = 0
-            while self._connect is None:
+            while self._connected is None:
                 try:
-                    await self._open()
+                    with loop.run():
+                        await self._connect()
                 except Unavailable as error:
                     failures += 1
                     log.debug("libvirt does not answer", reason=error.message, failures=failures)
@@ -116,7 +137,7 @@ class Connection:
             log.info("libvirt is back", uri=self._uri)
             self._changed("")
 
-    async def _open(self) -> None:
+    async def _connect(self) -> None:
         closed = trio.Event()
         token = trio.lowlevel.current_trio_token()
 
@@ -126,25 +147,27 @@ class Connection:
         def on_domain_event(_connection: object, domain: libvirt.virDomain, *_details: object) -> None:
             _hand_over(token, functools.partial(self._changed, domain.UUIDString()))
 
-        def open_() -> libvirt.virConnect:
-            connection = libvirt.open(self._uri)
-            connection.registerCloseCallback(on_close, None)
+        def open_() -> _Connections:
+            found = _Connections(libvirt.open(self._uri), libvirt.open(self._uri))
+            for connection in (found.looking, found.acting):
+                connection.registerCloseCallback(on_close, None)
             for event in (
                 libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE,
                 libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
                 libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED,
             ):
-                connection.domainEventRegisterAny(None, event, on_domain_event, None)
-            self._prepare(connection)
-            return connection
+                found.looking.domainEventRegisterAny(None, event, on_domain_event, None)
+            self._prepare(found.acting)
+            return found
 
-        self._connect = await self._run(self._opening, OPEN_DEADLINE_S, open_)
+        self._connected = await self._run(self._opening, OPEN_DEADLINE_S, open_)
         self._closed = closed
 
-    def _open_connection(self) -> libvirt.virConnect:
-        if self._connect is None or self._closed.is_set():
+    def _open(self) -> _Connections:
+        """What is open. Raises Unavailable."""
+        if self._connected is None or self._closed.is_set():
             raise Unavailable("libvirt is away.")
-        return self._connect
+        return self._connected
 
     async def _run(self, pool: Pool, deadline_s: float, fn: Callable[[], T]) -> T:
         try:

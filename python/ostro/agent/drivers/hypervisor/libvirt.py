@@ -119,6 +119,8 @@ class LibvirtHypervisor:
         self._facts: Facts | None = None
         self._others: dict[str, str] = {}
         """Hosts that servers were sent to, and their addresses."""
+        self._sending: set[str] = set()
+        """Servers that this process sends: known without asking QEMU."""
 
     @property
     def facts(self) -> Facts:
@@ -130,10 +132,10 @@ class LibvirtHypervisor:
         self._changed = changed
 
     async def domains(self) -> list[Domain]:
-        return await self.connection.look(calls.list_ours, self._cloud_id)
+        return await self.connection.look(calls.list_ours, self._cloud_id, frozenset(self._sending))
 
     async def find(self, server_id: str) -> Domain | None:
-        return await self.connection.look(calls.find, self._cloud_id, server_id)
+        return await self.connection.look(calls.find, self._cloud_id, server_id, frozenset(self._sending))
 
     async def define(self, spec: DomainSpec, memo: Memo) -> None:
         xml = domain_xml(
@@ -210,9 +212,13 @@ class LibvirtHypervisor:
         except msgspec.MsgspecError as error:
             raise Invalid("The other host's hypervisor is of another kind.", detail=str(error)) from error
         uri = self._uri_of(there)
-        await self.connection.send(
-            lambda connection: calls.migrate(connection, self._cloud_id, server_id, there, uri, copy=copy)
-        )
+        self._sending.add(server_id)
+        try:
+            await self.connection.send(
+                lambda connection: calls.migrate(connection, self._cloud_id, server_id, there, uri, copy=copy)
+            )
+        finally:
+            self._sending.discard(server_id)
 
     def _uri_of(self, landing: Landing) -> str:
         listen = self._config.listen
@@ -230,10 +236,10 @@ class LibvirtHypervisor:
         return await self.connection.look(calls.migration, self._cloud_id, server_id)
 
     async def abort_migration(self, server_id: str) -> None:
-        await self.connection.act(calls.abort_migration, self._cloud_id, server_id)
+        await self.connection.act(calls.abort_migration, self._cloud_id, server_id, frozenset(self._sending))
 
     async def force_migration(self, server_id: str) -> None:
-        await self.connection.act(calls.force_migration, self._cloud_id, server_id)
+        await self.connection.act(calls.force_migration, self._cloud_id, server_id, frozenset(self._sending))
 
     async def console_log(self, server_id: str, lines: int) -> str:
         return await self._world.threads.run(self._files, read_tail, self._config.console(server_id), lines)
@@ -255,10 +261,12 @@ class LibvirtHypervisor:
 
     async def bound_console_logs(self) -> None:
         """Keep console logs small, for ever."""
+        loop = self._world.metrics.loop("console logs")
         while True:
             await trio.sleep(BOUND_LOGS_EVERY_S)
             try:
-                await self._world.threads.run(self._files, _bound_all, self._config.consoles)
+                with loop.run():
+                    await self._world.threads.run(self._files, _bound_all, self._config.consoles)
             except (OSError, Unavailable) as error:
                 log.warning("console logs could not be bounded", reason=str(error))
 
