@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ import trio
 from ostro.cli.demo.command import find_image, images_option
 from ostro.cli.demo.hosts_bad_days import kill_the_control_plane, lose_a_host
 from ostro.cli.demo.hosts_shared import share_disks
+from ostro.cli.demo.hosts_slow import abort_and_force
 from ostro.cli.demo.hosts_steps import (
     HostsDemo,
     boot_across,
@@ -35,7 +37,7 @@ HOSTS = ("h1", "h2", "h3")
 PORTS = (8774, 8775)
 
 
-async def _use(run: Runner, lab: Lab, roles: Roles, image: Path) -> None:
+async def _use(run: Runner, lab: Lab, roles: Roles, image: Path, *, brief: bool) -> None:
     """Start the control plane, let the hosts join, and use them."""
     demo = HostsDemo(run, lab, roles, image)
     try:
@@ -44,7 +46,7 @@ async def _use(run: Runner, lab: Lab, roles: Roles, image: Path) -> None:
             demo.apis = [roles.api(), roles.api(f"{CONTROL_IP}:{PORTS[1]}")]
             demo.controllers = [roles.controller(), roles.controller()]
             row.result = " and ".join(f"https://{CONTROL_IP}:{port}" for port in PORTS)
-        await _run_steps(demo)
+        await _run_steps(demo, brief=brief)
     except (OstroError, RuntimeError) as error:
         if not isinstance(error, StepFailed):
             click.echo(str(error), err=True)
@@ -53,13 +55,17 @@ async def _use(run: Runner, lab: Lab, roles: Roles, image: Path) -> None:
             click.echo(f"\nThe last lines of {log.name}:\n{tail}", err=True)
 
 
-async def _run_steps(demo: HostsDemo) -> None:
-    """All of it, in order; the first step that fails ends it."""
+async def _run_steps(demo: HostsDemo, *, brief: bool) -> None:
+    """All of it, or what is ``brief``, in order; the first step that fails ends it."""
     with tempfile.TemporaryDirectory(prefix="ostro-demo-") as name:
         await let_hosts_join(demo)
         await make_networks(demo)
         await boot_across(demo, Path(name))
+        await abort_and_force(demo, "a2", "h1")
         await migrate_live(demo, "a2", "h3", "copied")
+        if brief:
+            await delete_everything(demo, ["a1", "a2", "closed", "b1"])
+            return
         await kill_the_control_plane(demo, ["a1", "a2", "closed"])
         await lose_a_host(demo, "h3", {"a2": "", "closed": "h1"}, ["a1"])
         if reason := why_not():
@@ -81,7 +87,8 @@ def _nothing_left(run: Runner, folder: Path) -> None:
 
 @click.command("demo-hosts")
 @images_option
-def demo_hosts(images: Path) -> None:
+@click.option("--brief", is_flag=True, help="Without the bad days, and without Ceph.")
+def demo_hosts(images: Path, brief: bool) -> None:
     """Three hosts on this machine, PostgreSQL, a control plane in parts; use them, kill some; print a table of what held."""
     check_user("libvirt")
     image = find_image(images).resolve()
@@ -92,7 +99,7 @@ def demo_hosts(images: Path) -> None:
             with run.step("three hosts switched on, each with namespaces and an Open vSwitch of its own"):
                 for machine in lab.machines:
                     machine.start()
-            trio.run(_use, run, lab, roles, image)
+            trio.run(partial(_use, run, lab, roles, image, brief=brief))
     finally:
         shutil.rmtree(folder)
     with suppress(StepFailed):  # It is in the table.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -24,6 +23,7 @@ from ostro.cli.demo.hosts_steps import (
     migrate_live,
     serve,
     steady,
+    virsh,
 )
 from ostro.cli.demo.runner import StepFailed
 from ostro.runtime.ceph.config import CephConfig
@@ -109,9 +109,7 @@ async def drain(demo: HostsDemo) -> None:
 
 def _running(machine: Machine, server_id: str) -> bool:
     """Whether the server's guest runs there, as libvirt has it; one that stands still doesn't."""
-    socket = machine.state / "host" / "libvirt" / "run" / "libvirt-sock"
-    command = ["virsh", "--connect", f"qemu+unix:///system?socket={socket}", "domstate", server_id]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout.strip() == "running"
+    return virsh(machine, "domstate", server_id) == "running"
 
 
 async def _watch(demo: HostsDemo, server_id: str, seen: dict[str, int]) -> None:

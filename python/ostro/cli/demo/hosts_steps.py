@@ -90,6 +90,13 @@ def guests_of(machine: Machine) -> int:
     return int(machine.do("sh", "-c", COUNT_GUESTS))
 
 
+def virsh(machine: Machine, *words: str) -> str:
+    """Ask the host's own libvirt; what it prints, nothing where it fails."""
+    socket = machine.state / "host" / "libvirt" / "run" / "libvirt-sock"
+    command = ["virsh", "--connect", f"qemu+unix:///system?socket={socket}", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout.strip()
+
+
 async def let_hosts_join(demo: HostsDemo) -> None:
     """Every host joins by one token, and serves."""
     run = demo.run
