@@ -61,7 +61,6 @@ CapabilityBoundingSet={HOST_CAPABILITIES}
 UNIT = """\
 [Unit]
 Description={description}
-Documentation=man:ostro
 Wants=network-online.target
 After=network-online.target{after}
 
