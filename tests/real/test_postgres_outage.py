@@ -123,13 +123,18 @@ def test_under_load(tmp_path: Path, server: PostgresServer) -> None:
 
 
 def test_a_standby_takes_over(tmp_path: Path) -> None:
-    """What was answered when the first was ended is known to the second."""
+    """What was answered when the first was ended is known to the second, and nobody asks the first when it comes back as if nothing had been."""
     with PostgresPrimary() as primary, PostgresStandby(primary) as standby:
         name = primary.create_database()
         primary.await_standby()
         hosts = f"{primary.address},{standby.address}"
         dsn = f"host={hosts} user={USER} dbname={name} target_session_attrs=read-write"
-        end_under_load(tmp_path, dsn, primary.kill_hard, standby.promote)
+
+        def take_over() -> None:
+            standby.promote()
+            primary.start()
+
+        end_under_load(tmp_path, dsn, primary.kill_hard, take_over)
 
 
 def end_under_load(folder: Path, dsn: str, end: Callable[[], None], mend: Callable[[], None]) -> None:

@@ -11,8 +11,7 @@ goes on whoever comes queues up at once, so that the ones in turn are not distur
 against one quota, each comes to its end.
 
 A connection that breaks is thrown away and the caller told ``Unavailable``; nothing was committed, or it can't be known, exactly as
-after any lost reply. So it is with one to a server that has become another's standby. With several hosts in the address and
-``target_session_attrs=read-write`` the next connection is to the one that takes changes now. The listener comes back by itself, and then rings every bell: a wake-up missed is worse than one too many.
+after any lost reply. So it is with one to a server that has become another's standby; which server is asked next says `postgres_servers`. The listener comes back by itself, and then rings every bell: a wake-up missed is worse than one too many.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ import psycopg
 import structlog
 import trio
 from psycopg import errors
-from psycopg.conninfo import conninfo_to_dict
 
 from ostro.model.errors import Bug, Conflict, Full, Invalid, Unavailable
 from ostro.runtime.backoff import Backoff
@@ -38,7 +36,8 @@ from ostro.runtime.log import REQUEST_ID
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 from ostro.store.database import FULL_RETRY_S, LANE, NO_ROOM, UNSTORABLE, Duplicate, Effects, Params, Row, Tx
-from ostro.store.postgres_session import OPTIONS, Connection, Session
+from ostro.store.postgres_servers import Servers
+from ostro.store.postgres_session import Connection, Session
 
 log = structlog.get_logger()
 
@@ -53,9 +52,6 @@ CONTENDED_S = 0.5
 """For so long after one has failed aside, all take turns; then it is tried again whether they need to."""
 TURNS = 0x6F7374726F
 """The advisory lock of turns."""
-CONNECT_TIMEOUT_S = 10
-LINE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
-"""A server whose machine is gone says nothing: its connections, and who waits on them, are given up after some ten seconds (the last is in milliseconds)."""
 DEADLINE_S = 60.0
 DEBOUNCE_S = 0.002
 CHANNEL = "ostro"
@@ -123,7 +119,7 @@ class PostgresDatabase:
 
     def __init__(self, world: World, dsn: str) -> None:
         self._world = world
-        self._dsn = dsn
+        self._connect = Servers(dsn).connect
         self.doorbell = Doorbell()
         self._pool = Pool("postgres", CONNECTIONS)
         self._aside = Pool("postgres-doorbell", 2)
@@ -140,13 +136,6 @@ class PostgresDatabase:
 
     def _count_waiting(self) -> int:
         return self._turn.statistics().tasks_waiting
-
-    def _connect(self) -> Connection:
-        """In autocommit mode. What the address has itself comes last, and so wins."""
-        own = conninfo_to_dict(self._dsn)
-        options = f"{OPTIONS} {own.get('options') or ''}"
-        how = {**LINE, "connect_timeout": CONNECT_TIMEOUT_S, **own, "options": options}
-        return psycopg.connect("", autocommit=True, **how)
 
     async def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         def call(tx: Tx) -> T:
