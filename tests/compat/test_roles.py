@@ -132,6 +132,11 @@ def test_joining(roles: Roles) -> None:
     for line in filter(None, listed):
         roles.ostro("token", "revoke", line.split()[0], "--state", str(roles.state))
     assert "not good, or not any more" in refused(f"{secret}.{token.partition('.')[2]}", "host-d")
+    state = ("--state", str(roles.root / "host-a"), "--hypervisor", "fake")
+    renamed = roles.ostro("join", url, roles.token(), *state, "--name", "host-e", check=False)
+    assert renamed.returncode == 1 and "is of the host host-a" in renamed.stderr, "its servers would be nobody's"
+    # Its certificate was lost: it joins again where it was.
+    roles.join("host-a", url, roles.token("--host", "host-a"))
     # The host's disk was lost: it joins again under its name, and what it was known by before is refused.
     agent = roles.agent("host-a")
     roles.await_(lambda: agent.says('"registered"'), "the host registers")

@@ -46,6 +46,11 @@ class Identity:
         return self._identity.exists()
 
     @property
+    def authority_pem(self) -> str:
+        """The certificate of the authority of the cloud that it has joined."""
+        return self._authority.read_text()
+
+    @property
     def pki(self) -> Path:
         """Where libvirt finds certificates and keys."""
         return self._state_dir / "pki"

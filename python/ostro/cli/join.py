@@ -31,6 +31,7 @@ from ostro.runtime.certificates import (
     make_request,
     new_key,
     read_key,
+    same_host_name,
 )
 from ostro.runtime.log import configure_logging
 
@@ -135,6 +136,17 @@ def keep_key(path: Path) -> Key:
         return key
 
 
+def check_same(directory: StateDir, identity: Identity, name: str, authority_pem: str) -> None:
+    """Raise Usage when the directory is of a host of another name, or of another cloud: its servers would be nobody's."""
+    if not (directory.root / FILE).exists():
+        return
+    before = read_joined(directory).name
+    if not same_host_name(before, name):
+        raise Usage(f"{directory.root} is of the host {before}. Give a --state of its own to the host {name}.")
+    if identity.is_there and fingerprint(identity.authority_pem) != fingerprint(authority_pem):
+        raise Usage(f"{directory.root} is of a host of another cloud. Give a --state of its own to this one.")
+
+
 @click.command()
 @click.argument("url")
 @click.argument("token")
@@ -165,6 +177,7 @@ def join(
 
     async def run() -> list[str]:
         await joining.find_authority()
+        check_same(directory, identity, name, joining.authority_pem)
         certificate, urls = await joining.ask(name, key)
         identity.keep(key, certificate, joining.authority_pem)
         return urls
