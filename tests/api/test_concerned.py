@@ -45,8 +45,8 @@ async def test_one_port_of_a_thousand_hosts(cloud: TestCloud) -> None:
         network_id = made.json["network"]["id"]
         subnet = {"network_id": network_id, "ip_version": 4, "cidr": "10.0.0.0/24"}
         assert (await cloud.as_admin.post(f"{NETWORK}/subnets", {"subnet": subnet})).status == 201
-        for host in places:
-            ports[host] = await _boot(cloud, f"on-{host}", host, network_id)
+        for place in places:
+            ports[place] = await _boot(cloud, f"on-{place}", place, network_id)
     concerned = [hosts[name] for name in (*RED, *BLUE)]
     await converge(cloud, *concerned)
     woken: Counter[str] = Counter()
