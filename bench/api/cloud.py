@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -110,6 +111,14 @@ class LocalCloud:
         root = self._process.pid
         children = Path(f"/proc/{root}/task/{root}/children").read_text().split()
         return [root, *map(int, children)]
+
+    def database_work(self) -> dict[str, float]:
+        """What the control plane has asked its database for so far: nothing with the embedded one."""
+        base = self.login().auth_url.partition("/identity")[0]
+        page = Client(base).send("GET", "/metrics")[1].decode()
+        found = dict(re.findall(r'^ostro_database_work_total\{of="(\w+)"\} (\S+)', page, re.M))
+        found |= dict(re.findall(r"^ostro_database_(retries)_total (\S+)", page, re.M)) if found else {}
+        return {name: float(count) for name, count in found.items()}
 
     def stop(self) -> None:
         """End the control plane and the agent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.api.client import Client, in_parallel, percentile, timed
@@ -23,12 +23,16 @@ def measure_rates(engine: str, seconds: int, servers: int) -> Iterator[Scaled]:
     if engine == "sqlite":
         yield from _measure(engine, LocalCloud("fake"), seconds, servers)
         return
-    with PostgresServer() as server:
+    with PostgresServer(durable=True) as server:
         url = server.dsn(server.create_database())
-        yield from _measure(engine, LocalCloud("fake", ["--database", url]), seconds, servers)
+        cloud = LocalCloud("fake", ["--database", url])
+        yield from _measure(engine, cloud, seconds, servers, server.pids)
 
 
-def _measure(engine: str, cloud: LocalCloud, seconds: int, servers: int) -> Iterator[Scaled]:
+def _measure(
+    engine: str, cloud: LocalCloud, seconds: int, servers: int, beside: Callable[[], list[int]] = list
+) -> Iterator[Scaled]:
+    """``beside`` tells the processes of a database that isn't embedded."""
     try:
         cloud.start()
         cloud.wait_for_host()
@@ -36,7 +40,7 @@ def _measure(engine: str, cloud: LocalCloud, seconds: int, servers: int) -> Iter
         lab.furnish()
         lift_network_quotas(lab)
         for width in WIDTHS:
-            yield from _measure_servers(engine, cloud, lab, width)
+            yield from _measure_servers(engine, cloud, lab, width, beside)
         yield from _measure_ports(engine, lab)
         yield from _measure_lists(engine, lab)
     finally:
@@ -54,9 +58,12 @@ def _stored_bytes(cloud: LocalCloud) -> int:
     return sum(path.stat().st_size for path in Path(cloud.state).glob("ostro.db*"))
 
 
-def _measure_servers(engine: str, cloud: LocalCloud, lab: Lab, width: int) -> Iterator[Scaled]:
+def _measure_servers(
+    engine: str, cloud: LocalCloud, lab: Lab, width: int, beside: Callable[[], list[int]]
+) -> Iterator[Scaled]:
     end = f"c{width}.{engine}"
     pids, before_bytes = cloud.pids(), _stored_bytes(cloud)
+    work, others_s = cloud.database_work(), {pid: cpu_s([pid]) for pid in beside()}
     before_s, started_s = cpu_s(pids), time.perf_counter()
     server_ids, times = in_parallel(lab.compute, width, lab.servers, lab.boot)
     accepted_s = time.perf_counter() - started_s
@@ -64,11 +71,17 @@ def _measure_servers(engine: str, cloud: LocalCloud, lab: Lab, width: int) -> It
         lab.wait_active(lab.compute, server_id)
     active_s = time.perf_counter() - started_s
     spent_s = cpu_s(pids) - before_s
+    beside_s = sum(cpu_s([pid]) - others_s.get(pid, 0.0) for pid in beside())
     yield Scaled(f"server.accept.rate.{end}", lab.servers / accepted_s, "/s")
     yield Scaled(f"server.accept.p50.{end}", percentile(times, 50), "ms", "server.accept.latency")
     yield Scaled(f"server.accept.p99.{end}", percentile(times, 99), "ms")
     yield Scaled(f"server.active.rate.{end}", lab.servers / active_s, "/s", "server.active.rate.c8", 122.0)
     yield Scaled(f"server.cpu.{end}", spent_s / lab.servers * 1e3, "ms of a core")
+    if others_s:
+        yield Scaled(f"server.cpu.database.{end}", beside_s / lab.servers * 1e3, "ms of a core")
+    done = {name: count - work.get(name, 0.0) for name, count in cloud.database_work().items()}
+    for name, count in done.items():
+        yield Scaled(f"server.{name}.{end}", count / lab.servers, "")
     if engine == "sqlite":
         yield Scaled(f"server.stored.{end}", (_stored_bytes(cloud) - before_bytes) / lab.servers, "bytes")
     load = lab.load(lab.compute, f"/servers/{server_ids[0]}", width)

@@ -14,8 +14,8 @@ import trio.testing
 from ostro.model.errors import Bug, Conflict, Invalid, Unavailable
 from ostro.runtime.faults import Crash
 from ostro.runtime.world import World
-from ostro.store import postgres, sqlite
-from ostro.store.database import LANE, Database, Duplicate, Tx
+from ostro.store import postgres, postgres_writer, sqlite
+from ostro.store.database import Database, Duplicate, Tx
 
 
 def put_setting(tx: Tx, name: str, value: str) -> None:
@@ -134,11 +134,15 @@ async def test_however_many_change_one_row_each_comes_to_its_end(
             tx.one("SELECT sum(value) FROM counters")
         tx.execute("UPDATE counters SET value = ? WHERE id = 1", (row[0] + 1,))
 
-    async with trio.open_nursery() as nursery:
-        for database in (db, other):
-            for _ in range(48 if database is not None else 0):
-                assert database is not None
-                nursery.start_soon(database.run, increment)
+    async with trio.open_nursery() as serving:
+        if other is not None:
+            await serving.start(other.serve)
+        async with trio.open_nursery() as nursery:
+            for database in (db, other):
+                for _ in range(48 if database is not None else 0):
+                    assert database is not None
+                    nursery.start_soon(database.run, increment)
+        serving.cancel_scope.cancel()
     row = await db.read(lambda tx: tx.one("SELECT value FROM counters"))
     assert row == (96 if other else 48,)
     if other is not None:
@@ -201,7 +205,7 @@ async def test_a_commit_that_nobody_waited_for_is_announced(
     db: Database, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if how == "late":
-        for engine in (sqlite, postgres):
+        for engine in (sqlite, postgres_writer):
             monkeypatch.setattr(engine, "DEADLINE_S", 0.05)
     in_it, go_on = threading.Event(), threading.Event()
     hooks: list[str] = []
@@ -387,24 +391,92 @@ async def test_sums_and_bytes_come_as_they_are(db: Database) -> None:
     assert row == (0, None, b"\0\xff") and type(row[0]) is int
 
 
-async def test_changes_of_one_lane_are_one_after_the_other(db: Database) -> None:
-    lock, inside, most = threading.Lock(), 0, 0
+async def test_what_is_sent_is_done_in_its_turn(db: Database) -> None:
+    def put(tx: Tx) -> list[tuple[object, ...]]:
+        tx.send("INSERT INTO settings (name, value) VALUES (?, ?)", ("a", "1"))
+        tx.send("UPDATE settings SET value = '2' WHERE name = 'a'", missing=Invalid("not there"))
+        seen = tx.all("SELECT value FROM settings WHERE name = 'a'")
+        tx.send("UPDATE settings SET value = '3' WHERE name = 'a'")
+        return seen
 
-    def change(tx: Tx, name: str) -> None:
-        nonlocal inside, most
-        with lock:
-            inside += 1
-            most = max(most, inside)
-        put_setting(tx, name, "x")
-        with lock:
-            inside -= 1
+    assert await db.run(put) == [("2",)]
+    assert await db.read(find_setting, "a") == "3"
 
-    async def one(number: int) -> None:
-        LANE.set("project")
-        await db.run(change, f"n{number}")
+
+async def test_what_is_sent_in_vain_undoes_the_transaction(db: Database) -> None:
+    def put(tx: Tx, name: str) -> None:
+        tx.send("INSERT INTO settings (name, value) VALUES (?, ?)", (name, "1"))
+
+    def change(tx: Tx) -> None:
+        put(tx, "b")
+        tx.send("UPDATE settings SET value = '2' WHERE name = 'nobody'", missing=Invalid("not there"))
+        tx.ring("topic")
+
+    await db.run(put, "a")
+    with db.doorbell.listen("topic") as bell:
+        with pytest.raises(Duplicate):
+            await db.run(put, "a")
+        with pytest.raises(Invalid, match="not there"):
+            await db.run(change)
+        assert not await bell.wait(0)
+    assert await db.read(find_setting, "b") is None
+
+
+async def test_each_of_many_at_once_ends_by_itself(db: Database) -> None:
+    """Some fail in the database, at a statement that is waited for or at one that isn't, and some before or after they have asked for anything."""
+    await db.run(put_setting, "taken", "x")
+    outcomes: dict[str, str] = {}
+    hooks: list[str] = []
+
+    def change(tx: Tx, name: str, how: str) -> None:
+        if how == "at once":
+            raise Invalid(how)
+        tx.after_commit(lambda: hooks.append(name))
+        tx.send("INSERT INTO settings (name, value) VALUES (?, ?)", (name, how))
+        if how == "sent":
+            tx.send("INSERT INTO settings (name, value) VALUES ('taken', 'y')")
+        elif how == "waited for":
+            tx.execute("INSERT INTO settings (name, value) VALUES ('taken', 'y')")
+        elif how == "after that":
+            tx.send("INSERT INTO settings (name, value) VALUES ('new', 'y')")
+            raise Invalid(how)
+
+    async def one(name: str, how: str) -> None:
+        try:
+            await db.run(change, name, how)
+            outcomes[name] = "done"
+        except (Invalid, Duplicate) as error:
+            outcomes[name] = type(error).__name__
+
+    ways = ("well", "at once", "sent", "waited for", "after that")
+    async with trio.open_nursery() as nursery:
+        for number in range(30):
+            nursery.start_soon(one, f"n{number}", ways[number % len(ways)])
+    expected = {"well": "done", "sent": "Duplicate", "waited for": "Duplicate"}
+    assert outcomes == {f"n{n}": expected.get(ways[n % len(ways)], "Invalid") for n in range(30)}
+    well = sorted(name for name, outcome in outcomes.items() if outcome == "done")
+    assert sorted(hooks) == well
+    rows = await db.read(lambda tx: tx.all("SELECT name FROM settings WHERE value <> 'x' ORDER BY name"))
+    assert [row[0] for row in rows] == well
+
+
+@pytest.mark.parametrize("engine_name", ["postgres"])
+async def test_a_slow_change_does_not_hold_up_the_others(db: Database) -> None:
+    """SQLite has one writer, and there it does."""
+    in_it, go_on = threading.Event(), threading.Event()
+
+    def put_slowly(tx: Tx) -> None:
+        put_setting(tx, "slow", "x")
+        in_it.set()
+        go_on.wait(60)
 
     async with trio.open_nursery() as nursery:
-        for number in range(12):
-            nursery.start_soon(one, number)
-    assert most == 1
-    assert await db.read(lambda tx: tx.one("SELECT count(*) FROM settings WHERE value = 'x'")) == (12,)
+        nursery.start_soon(db.run, put_slowly)
+        await trio.to_thread.run_sync(in_it.wait, 60)
+        with trio.fail_after(60):
+            async with trio.open_nursery() as others:
+                for number in range(5):
+                    others.start_soon(db.run, put_setting, f"n{number}", "x")
+        assert await db.read(find_setting, "slow") is None
+        go_on.set()
+    assert await db.read(find_setting, "slow") == "x"

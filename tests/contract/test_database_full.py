@@ -12,7 +12,7 @@ import trio
 
 from ostro.model.errors import Full, Unavailable
 from ostro.runtime.world import World
-from ostro.store import postgres
+from ostro.store import postgres_writer
 from ostro.store.database import Database, Tx
 from ostro.store.sqlite import SqliteDatabase
 from ostro.testing.cloud import TestCloud, open_cloud
@@ -90,10 +90,10 @@ async def test_of_transactions_at_once_each_is_kept_or_refused_whole(db: Databas
 
 
 def test_postgres_says_it_in_the_same_words() -> None:
-    error = postgres.translate(psycopg.errors.DiskFull("could not extend file"))
+    error = postgres_writer.translate(psycopg.errors.DiskFull("could not extend file"))
     assert isinstance(error, Full)
-    assert not isinstance(postgres.translate(psycopg.OperationalError("gone")), Full)
-    assert isinstance(postgres.translate(psycopg.OperationalError("gone")), Unavailable)
+    assert not isinstance(postgres_writer.translate(psycopg.OperationalError("gone")), Full)
+    assert isinstance(postgres_writer.translate(psycopg.OperationalError("gone")), Unavailable)
 
 
 @pytest.fixture

@@ -187,7 +187,9 @@ async def look(dsn: str, act: Callable[[PostgresDatabase, int], Any]) -> Any:
     """Beside the cloud."""
     world = World(random=random.Random(1))
     database = PostgresDatabase(world, dsn)
-    try:
-        return await act(database, world.now_us())
-    finally:
-        database.close()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(database.serve)
+        found = await act(database, world.now_us())
+        nursery.cancel_scope.cancel()
+    database.close()
+    return found

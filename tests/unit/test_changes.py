@@ -142,7 +142,7 @@ async def test_an_older_transaction_holds_back_what_is_newer(db: Database, migra
     token = trio.lowlevel.current_trio_token()
 
     def slow(tx: Tx) -> None:
-        SERVERS.update(tx, "old", name="changed")
+        assert SERVERS.update_where(tx, {"name": "changed"}, id="old") == 1
         token.run_sync_soon(begun.set)
         trio.from_thread.run(go_on.wait, trio_token=token)
 

@@ -18,7 +18,13 @@ PACKAGE = ROOT / "python" / "ostro"
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "ostro._core": ("services/placement", "services/object", "services/image", "agent/drivers"),
     "sqlite3": ("store/sqlite.py",),
-    "psycopg": ("store/postgres.py", "store/postgres_servers.py", "store/postgres_session.py", "testing/postgres.py"),
+    "psycopg": (
+        "store/postgres.py",
+        "store/postgres_servers.py",
+        "store/postgres_session.py",
+        "store/postgres_writer.py",
+        "testing/postgres.py",
+    ),
     "quart": ("http",),
     "quart_trio": ("http", "testing"),
     "hypercorn": ("http",),

@@ -10,7 +10,7 @@ from ostro.model.errors import NotFound
 from ostro.model.wishes import Feed, Inventory, NetworkWish, Noun, Phase, Report, Segment
 from ostro.store.database import Database, Tx
 from ostro.store.hosts import HOSTS, Host, host_topic, raise_revision
-from ostro.store.reports import find_current_report, find_report, is_absent, put_report
+from ostro.store.reports import find_current_report, find_report, is_absent, put_reports
 from ostro.store.wishes import find_generation, forget_wish, hosts_wishing, read_feed, set_wish, wish_absence
 
 HOST = "host-1"
@@ -31,6 +31,10 @@ def put(tx: Tx, id_: str, mtu: int = 1450, host: str = HOST) -> int:
 
 def absent(tx: Tx, id_: str) -> int:
     return wish_absence(tx, HOST, Noun.NETWORK, id_)
+
+
+def put_report(tx: Tx, host_id: str, what: Report, now_us: int) -> bool:
+    return put_reports(tx, host_id, [what], now_us) == [what]
 
 
 def report(id_: str, generation: int, phase: Phase = Phase.READY) -> Report:

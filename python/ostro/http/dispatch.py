@@ -37,7 +37,6 @@ from ostro.model.errors import Invalid, NotFound, TooLarge, Unauthenticated
 from ostro.runtime.log import REQUEST_ID
 from ostro.services.audit.events import Deed, Trail
 from ostro.services.cloud import Cloud
-from ostro.store.database import LANE
 
 log = structlog.get_logger()
 
@@ -93,12 +92,10 @@ class Endpoint:
         version: Version | None = None
         route: Route | None = None
         actor = NOBODY
-        lane = LANE.set("")
         try:
             version = service.versions.negotiate(raw.headers) if service.versions else None
             route = self._choose(raw.method, version)
             actor = await authenticate(self._cloud, route, raw)
-            LANE.set(actor.project_id)
             if self._bounded:
                 if actor.user_id:
                     self._shedder.check_project(actor.project_id or actor.user_id)
@@ -117,7 +114,6 @@ class Endpoint:
         log_request(raw, answer.status, request_id, started_s)
         self._count(raw.method, answer.status, time.perf_counter() - started_s)
         REQUEST_ID.reset(ours)
-        LANE.reset(lane)
         return answer
 
     def _count(self, method: str, status: int, took_s: float) -> None:

@@ -27,7 +27,7 @@ from ostro.model.ids import new_uuid
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.world import World
 from ostro.store.database import Database, Tx
-from ostro.store.sagas import SAGAS, TOPIC, SagaRow, find_next_due_us, list_due_sagas, measure_sagas
+from ostro.store.sagas import SAGAS, TOPIC, SagaRow, list_due_sagas, measure_sagas
 
 log = structlog.get_logger()
 
@@ -102,27 +102,43 @@ class Saga:
     steps: tuple[Step, ...]
 
 
-def start_saga(tx: Tx, saga_id: str, kind: str, object_id: str, params: Mapping[str, Any], now_us: int) -> None:
-    """Start a saga in the caller's transaction, replacing an unfinished one of the same object. A runner goes on from here."""
-    SAGAS.delete_where(tx, object_id=object_id)
+def start_saga(
+    tx: Tx,
+    saga_id: str,
+    kind: str,
+    object_id: str,
+    params: Mapping[str, Any],
+    now_us: int,
+    *,
+    done: int = 0,
+    wait_s: float = 0.0,
+) -> None:
+    """Start a saga in the caller's transaction, replacing an unfinished one of the same object. A runner goes on from here.
+
+    A caller that has done the first ``done`` steps itself says so; if it knows that the next waits, it tells how long at most by ``wait_s``, and a
+    runner looks when something rings.
+    """
+    until_us = now_us + int(wait_s * 1e6) if wait_s else 0
+    SAGAS.remove_where(tx, object_id=object_id)
     SAGAS.insert(
         tx,
         SagaRow(
             id=saga_id,
             kind=kind,
             object_id=object_id,
-            step=0,
+            step=done,
             undoing=False,
             params=dict(params),
             fault="",
-            deadline_us=0,
-            due_us=0,
+            deadline_us=until_us,
+            due_us=until_us,
             epoch=0,
             created_at_us=now_us,
             updated_at_us=now_us,
         ),
     )
-    tx.ring(TOPIC)
+    if not until_us:
+        tx.ring(TOPIC)
 
 
 class Engine:
@@ -134,6 +150,7 @@ class Engine:
         self._sagas = {saga.kind: saga for saga in sagas}
         self._backoff = Backoff(first_s=0.5, most_s=60.0)
         self._failures: dict[str, int] = {}
+        self._next_due_us: int | None = None
         self._loop = world.metrics.loop("sagas")
         self._pending, self._oldest_us, self._measured_s = 0, 0, -math.inf
         self._loop.pending = lambda: self._pending
@@ -148,7 +165,7 @@ class Engine:
                     with self._loop.run():
                         worked = await self.step()
                     await self._measure()
-                    wait_s = 0.0 if worked else await self._rest_s()
+                    wait_s = 0.0 if worked else self._rest_s()
                     troubles = 0
                 except Unavailable as error:
                     troubles += 1
@@ -162,17 +179,16 @@ class Engine:
             self._pending, self._oldest_us = await self._db.read(measure_sagas)
             self._measured_s = trio.current_time()
 
-    async def _rest_s(self) -> float:
-        """How long nothing has to be done unless somebody rings."""
-        next_us = await self._db.read(find_next_due_us)
-        if next_us is None:
+    def _rest_s(self) -> float:
+        """How long nothing has to be done unless somebody rings, by the last look."""
+        if self._next_due_us is None:
             return LOOK_AGAIN_S
-        return min(LOOK_AGAIN_S, max(0.0, (next_us - self._world.now_us()) / 1e6))
+        return min(LOOK_AGAIN_S, max(0.0, (self._next_due_us - self._world.now_us()) / 1e6))
 
     async def step(self) -> int:
         """Look once at the sagas that are due; how many there were."""
         now_us = self._world.now_us()
-        rows = await self._db.read(list_due_sagas, now_us, BATCH)
+        rows, self._next_due_us = await self._db.read(list_due_sagas, now_us, BATCH)
         if not rows:
             return 0
         try:
@@ -220,13 +236,13 @@ class Engine:
             if waits:
                 break
         if state.step < 0 or state.step >= len(saga.steps):
-            SAGAS.delete_where(tx, id=row.id, epoch=row.epoch)
+            SAGAS.remove_where(tx, id=row.id, epoch=row.epoch)
             return
         changes = {
             name: getattr(state, name)
             for name in ("step", "undoing", "fault", "deadline_us", "due_us", "epoch", "updated_at_us")
         }
-        SAGAS.update_where(tx, changes, id=row.id, epoch=row.epoch)
+        SAGAS.set_where(tx, changes, id=row.id, epoch=row.epoch)
 
     def _forward(self, tx: Tx, saga: Saga, state: SagaRow, now_us: int) -> tuple[SagaRow, bool]:
         """One step forward; (new state, whether to stop here)."""

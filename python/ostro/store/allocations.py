@@ -40,7 +40,7 @@ def insert_allocations(tx: Tx, consumer_id: str, provider_id: str, amounts: Mapp
     params: list[object] = []
     for resource_class, amount in amounts.items():
         params += [consumer_id, provider_id, resource_class, amount]
-    tx.execute(
+    tx.send(
         "INSERT INTO allocations (consumer_id, provider_id, resource_class, used) VALUES "
         + ", ".join(["(?, ?, ?, ?)"] * len(amounts)),
         params,

@@ -73,7 +73,7 @@ def chained(before: str, seq: int, id_: str, at_us: int, body: str) -> AuditReco
 
 def put_record(tx: Tx, id_: str, at_us: int, body: str) -> None:
     """Put a record into the inbox."""
-    tx.execute("INSERT INTO audit_inbox (id, at_us, body) VALUES (?, ?, ?)", (id_, at_us, body))
+    tx.send("INSERT INTO audit_inbox (id, at_us, body) VALUES (?, ?, ?)", (id_, at_us, body))
 
 
 def list_inbox(tx: Tx, limit: int) -> list[str]:

@@ -13,7 +13,6 @@ PostgreSQL has it): to survive a duplicate use ``ON CONFLICT DO NOTHING`` and lo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import trio
@@ -32,11 +31,6 @@ NO_ROOM = "The cloud's database has no room left on its disk: nothing can be cha
 FULL_RETRY_S = 30
 
 
-LANE: ContextVar[str] = ContextVar("lane", default="")
-"""Whose changes the transactions of this task are, if anybody's: a project's. Changes of one project mostly count against the same limits and take from the
-same things, so an engine on which they would only get in each other's way lets them wait for each other, in each process."""
-
-
 class Tx(Protocol):
     """One transaction, valid only inside the function it was given to."""
 
@@ -47,6 +41,14 @@ class Tx(Protocol):
 
     def execute(self, sql: str, params: Params = ()) -> int:
         """Run a statement; the number of rows that it changed."""
+        ...
+
+    def send(self, sql: str, params: Params = (), *, missing: Exception | None = None) -> None:
+        """Run a statement whose outcome nobody waits for: it goes with the next that is waited for, which saves a round trip.
+
+        It is done by then, in its turn, or by the end of the transaction; if it fails, its error is raised there. With ``missing``, that is raised when
+        it has changed no row.
+        """
         ...
 
     def one(self, sql: str, params: Params = ()) -> Row | None:

@@ -35,6 +35,7 @@ class Host(msgspec.Struct, frozen=True):
 
 
 HOSTS = Table("hosts", Host)
+_RAISE = "UPDATE hosts SET revision = revision + 1 WHERE id = ?"
 
 
 def find_named_host(tx: Tx, name: str) -> Host | None:
@@ -49,11 +50,17 @@ def raise_revision(tx: Tx, host_id: str) -> int:
 
     The row lock orders commits per host: whoever reads up to a revision has read everything before it.
     """
-    row = tx.one("UPDATE hosts SET revision = revision + 1 WHERE id = ? RETURNING revision", (host_id,))
+    row = tx.one(f"{_RAISE} RETURNING revision", (host_id,))
     if row is None:
         raise NotFound("host", host_id)
     tx.ring(host_topic(host_id))
     return int(row[0])
+
+
+def send_revision(tx: Tx, host_id: str) -> None:
+    """The same for whoever reads the new revision from the row."""
+    tx.send(_RAISE, (host_id,), missing=NotFound("host", host_id))
+    tx.ring(host_topic(host_id))
 
 
 def list_alive(tx: Tx, host_ids: Sequence[str], since_us: int) -> set[str]:

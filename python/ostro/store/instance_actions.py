@@ -43,7 +43,7 @@ def finish_actions(
 ) -> None:
     """End every unfinished action of these kinds."""
     marks = ", ".join("?" * len(actions))
-    tx.execute(
+    tx.send(
         "UPDATE instance_actions SET result = ?, message = ?, finished_at_us = ?"
         f" WHERE server_id = ? AND finished_at_us = 0 AND action IN ({marks})",
         (result, message, now_us, server_id, *actions),

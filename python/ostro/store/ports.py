@@ -110,7 +110,7 @@ def _insert_memberships(tx: Tx, pairs: Iterable[tuple[str, str]]) -> None:
     for start in range(0, len(rows), ROWS_MOST):
         part = rows[start : start + ROWS_MOST]
         marks = ", ".join(["(?, ?)"] * len(part))
-        tx.execute(
+        tx.send(
             f"INSERT INTO memberships (security_group_id, port_id) VALUES {marks}",
             [value for pair in part for value in pair],
         )

@@ -1,32 +1,47 @@
-"""A connection to PostgreSQL as transactions use it: libpq's own calls, with prepared statements.
+"""A connection to PostgreSQL as transactions use it: libpq's own calls, with prepared statements, in pipeline mode.
 
-A request that changes something runs some fifty small statements, one after the other, so what each costs here is what counts. psycopg's cursors spend
-several times as long on one as the server does; what they are needed for, turning values into Python's, is done by the same code of psycopg's, in C.
+A request that changes something runs dozens of small statements, so what each costs here, and each time that somebody waits for the server and
+for the interpreter after it, is what counts. psycopg's cursors spend several times as long on a statement as the server does; what they are needed
+for, turning values into Python's, is done by the same code of psycopg's, in C.
 
-A statement that is run a second time on a connection is prepared there: the server then parses and plans it no more.
+- A statement that is run a second time on a connection is prepared there: the server then parses and plans it no more.
+- What nobody waits for (``send``, and the beginning and the end of a transaction) goes to the server with the next statement whose outcome is
+  needed: one **round trip**. If it fails, that statement raises its error.
 """
 
 from __future__ import annotations
 
+import select
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
+from queue import Empty, LifoQueue
 from typing import Any, cast
 
 import psycopg
 from psycopg import errors, pq
 from psycopg.adapt import Loader, Transformer
 
+from ostro.model.errors import Unavailable
 from ostro.store.database import Params, Row
 
 PREPARED_MOST = 500
 """Statements with lists of any length are many; each that is prepared takes the server some tens of KiB."""
 SEEN_MOST = 5000
+SENT_MOST = 100
+"""Statements that nobody has waited for yet."""
 UNKNOWN, INT8, FLOAT8, BYTEA = 0, 20, 701, 17
 LOST = (b"08", b"57P", b"25006")
 """Errors by which the server says that it ends the connection, or takes no changes any more: it has become a standby."""
 OPTIONS = "-c plan_cache_mode=force_generic_plan -c jit=off -c enable_seqscan=off"
 """A plan is made once and not for each set of values. Tables are never read from end to end where there is an index: what a transaction has read there
 would collide with everybody's writes, though it needed one row."""
+SERIALIZABLE = "BEGIN ISOLATION LEVEL SERIALIZABLE"
+SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ"
+"""A read needs one snapshot, not the bookkeeping of SERIALIZABLE."""
 Connection = psycopg.Connection[Row]
+_Key = tuple[bytes, tuple[int, ...]]
 
 
 class _WholeNumber(Loader):
@@ -54,6 +69,22 @@ def _encode(text: str) -> bytes:
     return data
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A statement that was sent and not yet answered."""
+
+    prepares: _Key | None = None
+    """It prepares this one."""
+    name: bytes = b""
+    missing: Exception | None = None
+    """To be raised when it has changed no row."""
+    ends: bool = False
+    """It is no statement but the end of a round trip."""
+
+
+_PLAIN, _END = _Sent(), _Sent(ends=True)
+
+
 class Session:
     """One connection, for one transaction after another. Methods raise psycopg's errors."""
 
@@ -61,65 +92,77 @@ class Session:
         connection.adapters.register_loader("numeric", _WholeNumber)
         self.connection = connection
         self._pg = connection.pgconn
+        self._pg.enter_pipeline_mode()
+        self._readable = select.poll()
+        self._readable.register(self._pg.socket, select.POLLIN)
         self._transformer = Transformer(connection)
-        self._prepared: dict[tuple[bytes, tuple[int, ...]], bytes] = {}
-        self._seen: set[tuple[bytes, tuple[int, ...]]] = set()
+        self._prepared: dict[_Key, bytes] = {}
+        self._seen: set[_Key] = set()
+        self._sent: list[_Sent] = []
+        self._left = 0
+        """So many of them belong to uses that have ended: whatever becomes of them."""
+        self._names = 0
+        self._open = False
         self._lost = False
+        self.statements = 0
+        self.round_trips = 0
 
     @property
-    def is_idle(self) -> bool:
-        """Whether the connection is well and in no transaction."""
-        return not self._lost and self._pg.transaction_status == pq.TransactionStatus.IDLE
+    def is_well(self) -> bool:
+        """Whether the connection can be used for another transaction."""
+        return not self._lost
 
-    def begin(self, *, serializable: bool) -> None:
+    def send(self, sql: str, params: Params = (), missing: Exception | None = None) -> None:
+        """A statement whose outcome nobody waits for. With ``missing``, that is raised when it has changed no row."""
+        if len(self._sent) >= SENT_MOST:
+            self.settle()
+        self._post(sql, params, missing)
+
+    def run(self, sql: str, params: Params = ()) -> pq.abc.PGresult:
+        """One statement, after all that was sent before it."""
+        self._post(sql, params, None)
+        result = self._answers()
+        assert result is not None, "a statement was sent"
+        return result
+
+    def settle(self) -> None:
+        """Wait for what was sent. Raises the first error."""
+        if len(self._sent) > self._left:
+            self._answers()
+
+    def begin(self, how: str) -> None:
         """Begin a transaction; its snapshot is taken by its first statement."""
-        level = b"SERIALIZABLE" if serializable else b"REPEATABLE READ"
-        self._check(self._pg.exec_(b"BEGIN ISOLATION LEVEL " + level))
+        self.send(how)
+        self._open = True
 
     def commit(self) -> None:
         """Commit. Raises when the transaction had failed and was rolled back instead."""
-        if self._check(self._pg.exec_(b"COMMIT")).command_status == b"ROLLBACK":
+        if self.run("COMMIT").command_status == b"ROLLBACK":
             raise errors.InFailedSqlTransaction("a statement had failed, and the transaction was not ended")
+        self._open = False
 
     def rollback(self) -> None:
-        """Undo the transaction, if there is one."""
-        if not self.is_idle and not self._lost:
-            self._check(self._pg.exec_(b"ROLLBACK"))
+        """Undo the transaction, if there is one. The server is told at once, and not waited for."""
+        if self._open:
+            self._open = False
+            self.part("ROLLBACK")
 
-    def run(self, sql: str, params: Params) -> pq.abc.PGresult:
-        """One statement."""
-        values: list[bytes | None] = []
-        kinds: list[int] = []
-        formats: list[int] = []
-        for param in params:
-            kind, format_, value = UNKNOWN, 0, None
-            if isinstance(param, str):
-                value = _encode(param)
-            elif isinstance(param, int):
-                kind, value = INT8, b"%d" % param
-            elif isinstance(param, float):
-                kind, value = FLOAT8, repr(param).encode()
-            elif param is not None:
-                kind, format_, value = BYTEA, 1, bytes(cast(bytes, param))
-            values.append(value)
-            kinds.append(kind)
-            formats.append(format_)
-        return self._check(self._send((to_postgres(sql), tuple(kinds)), values, formats))
+    def part(self, sql: str, params: Params = ()) -> None:
+        """Run a last statement, whatever became of those before it, and don't wait for it."""
+        if self._sent and not self._sent[-1].ends:
+            # What fails takes with it all that is sent up to the end of its round trip.
+            self._end_trip()
+        self._post(sql, params, None)
+        self._end_trip()
+        self._left = len(self._sent)
 
-    def _send(
-        self, key: tuple[bytes, tuple[int, ...]], values: list[bytes | None], formats: list[int]
-    ) -> pq.abc.PGresult:
-        name = self._prepared.get(key)
-        if name is None:
-            if key not in self._seen or len(self._prepared) >= PREPARED_MOST:
-                if len(self._seen) >= SEEN_MOST:
-                    self._seen.clear()
-                self._seen.add(key)
-                return self._pg.exec_params(key[0], values, key[1], formats)
-            name = b"s%d" % len(self._prepared)
-            self._check(self._pg.prepare(name, key[0], key[1]))
-            self._prepared[key] = name
-        return self._pg.exec_prepared(name, cast(list[bytes], values), formats)
+    def _end_trip(self) -> None:
+        try:
+            self._pg.pipeline_sync()
+        except psycopg.OperationalError:
+            self._lost = True
+            raise
+        self._sent.append(_END)
 
     def rows(self, result: pq.abc.PGresult, most: int | None = None) -> list[Row]:
         """The rows of a result, or the first of them."""
@@ -127,16 +170,176 @@ class Session:
         count = result.ntuples if most is None else min(most, result.ntuples)
         return self._transformer.load_rows(0, count, tuple)
 
-    def _check(self, result: pq.abc.PGresult) -> pq.abc.PGresult:
-        if result.status not in (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE):
-            return result
-        state = result.error_field(pq.DiagnosticField.SQLSTATE)
-        self._lost = state is None or state.startswith(LOST) or self._pg.status != pq.ConnStatus.OK
-        if state is None:
-            # libpq says so, and not the server.
-            raise errors.OperationalError(result.get_error_message() or self._pg.get_error_message())
-        raise errors.error_from_result(result)
-
     def close(self) -> None:
         """Give back the connection."""
+        self._lost = True
         self.connection.close()
+
+    def _post(self, sql: str, params: Params, missing: Exception | None) -> None:
+        """Hand a statement to libpq, and what prepares it if that is worth it."""
+        values, kinds, formats = _wire(params)
+        key = (to_postgres(sql), kinds)
+        name = self._prepared.get(key)
+        self.statements += 1
+        try:
+            if name is None and self._is_worth(key):
+                name = b"s%d" % self._names
+                self._names += 1
+                self._pg.send_prepare(name, key[0], kinds)
+                self._sent.append(_Sent(key, name))
+            if name is None:
+                self._pg.send_query_params(key[0], values, kinds, formats)
+            else:
+                self._pg.send_query_prepared(name, cast(list[bytes], values), formats)
+        except psycopg.OperationalError:
+            self._lost = True
+            raise
+        self._sent.append(_PLAIN if missing is None else _Sent(missing=missing))
+
+    def _is_worth(self, key: _Key) -> bool:
+        """Whether the statement shall be prepared: it was run before."""
+        if key in self._seen:
+            return len(self._prepared) < PREPARED_MOST
+        if len(self._seen) >= SEEN_MOST:
+            self._seen.clear()
+        self._seen.add(key)
+        return False
+
+    def _answers(self) -> pq.abc.PGresult | None:
+        """Make a round trip: have all that was sent carried out, and wait for it. Raises the first error; else the last result."""
+        self._end_trip()
+        self.round_trips += 1
+        sent, left = self._sent, self._left
+        self._sent, self._left = [], 0
+        error: Exception | None = None
+        last: pq.abc.PGresult | None = None
+        try:
+            for number, item in enumerate(sent):
+                result = self._next()
+                if item.ends:
+                    continue
+                found = self._look_at(item, result)
+                if number >= left:
+                    error, last = error or found, result
+                self._next()
+        except psycopg.OperationalError:
+            self._lost = True
+            raise
+        if error is not None:
+            raise error
+        return last
+
+    def _next(self) -> Any:
+        """The next thing that libpq has of the server: a result, or None after each. Waits for it without the interpreter."""
+        while self._pg.is_busy():
+            self._readable.poll()
+            self._pg.consume_input()
+        return self._pg.get_result()
+
+    def _look_at(self, item: _Sent, result: pq.abc.PGresult | None) -> Exception | None:
+        """The error that a result is, if it is one."""
+        if result is None:
+            self._lost = True
+            return errors.OperationalError(self._pg.get_error_message())
+        if result.status in (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE):
+            return self._error(result)
+        if result.status == pq.ExecStatus.PIPELINE_ABORTED:
+            return None
+        if item.prepares is not None:
+            self._prepared[item.prepares] = item.name
+        return item.missing if item.missing is not None and not result.command_tuples else None
+
+    def _error(self, result: pq.abc.PGresult) -> Exception:
+        state = result.error_field(pq.DiagnosticField.SQLSTATE)
+        if state is None or state.startswith(LOST) or self._pg.status != pq.ConnStatus.OK:
+            self._lost = True
+        if state is None:
+            # libpq says so, and not the server.
+            return errors.OperationalError(result.get_error_message() or self._pg.get_error_message())
+        return errors.error_from_result(result)
+
+
+def _wire(params: Params) -> tuple[list[bytes | None], tuple[int, ...], list[int]]:
+    """Values as libpq takes them, their types and their formats."""
+    values: list[bytes | None] = []
+    kinds: list[int] = []
+    formats: list[int] = []
+    for param in params:
+        kind, format_, value = UNKNOWN, 0, None
+        if isinstance(param, str):
+            value = _encode(param)
+        elif isinstance(param, int):
+            kind, value = INT8, b"%d" % param
+        elif isinstance(param, float):
+            kind, value = FLOAT8, repr(param).encode()
+        elif param is not None:
+            kind, format_, value = BYTEA, 1, bytes(cast(bytes, param))
+        values.append(value)
+        kinds.append(kind)
+        formats.append(format_)
+    return values, tuple(kinds), formats
+
+
+class Sessions:
+    """The connections of one process, as ``connect`` makes them. Used from workers."""
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self.connect = connect
+        self._idle: LifoQueue[Session] = LifoQueue()
+        self._open: list[Session] = []
+        self._ended = [0, 0]
+
+    @contextmanager
+    def use(self) -> Iterator[Session]:
+        """A session for one use, after which it is rolled back. Raises Unavailable when there is no server."""
+        session = self._take()
+        try:
+            yield session
+        finally:
+            with suppress(psycopg.Error):
+                session.rollback()
+            self._give_back(session)
+
+    def _take(self) -> Session:
+        try:
+            return self._idle.get_nowait()
+        except Empty:
+            pass
+        try:
+            session = Session(self.connect())
+        except psycopg.OperationalError as error:
+            raise Unavailable("The database does not answer.", retry_after_s=2, detail=str(error)) from error
+        self._open.append(session)
+        return session
+
+    def _end(self, session: Session) -> None:
+        session.close()
+        self._open.remove(session)
+        self._ended[0] += session.statements
+        self._ended[1] += session.round_trips
+
+    @property
+    def statements(self) -> int:
+        """Statements so far."""
+        return self._ended[0] + sum(session.statements for session in list(self._open))
+
+    @property
+    def round_trips(self) -> int:
+        """Times that somebody waited for the server's answer."""
+        return self._ended[1] + sum(session.round_trips for session in list(self._open))
+
+    def _give_back(self, session: Session) -> None:
+        if session.is_well:
+            self._idle.put(session)
+            return
+        self._end(session)
+        # One connection broke, so the server may have restarted: the others are most likely dead too.
+        self.close()
+
+    def close(self) -> None:
+        """Close what is idle."""
+        while True:
+            try:
+                self._end(self._idle.get_nowait())
+            except Empty:
+                return

@@ -42,7 +42,7 @@ def raise_provider_generations(tx: Tx, provider_ids: Collection[str], now_us: in
     """Raise the generations of several providers."""
     marks = ", ".join("?" * len(provider_ids))
     if provider_ids:
-        tx.execute(
+        tx.send(
             f"UPDATE resource_providers SET generation = generation + 1, updated_at_us = ? WHERE id IN ({marks})",
             (now_us, *provider_ids),
         )

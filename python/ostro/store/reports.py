@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ostro.model.wishes import Noun, Phase, Report
 from ostro.store.database import Tx
+from ostro.store.wishes import map_generations
 
+ROWS_MOST = 100
+"""Reports in one statement."""
 _DECODER = msgspec.json.Decoder(Report)
 
 
-def put_report(tx: Tx, host_id: str, report: Report, now_us: int) -> bool:
-    """Keep ``report`` if the host still has a wish for the object and it is not older than the report that is there.
+def put_reports(tx: Tx, host_id: str, reports: Sequence[Report], now_us: int) -> list[Report]:
+    """Keep those of the reports of whose objects the host still has a wish, and that are not older than what is there; these, in order.
 
-    Returns whether it was kept. Generations are compared, never times.
+    Generations are compared, never times. Two statements for any number of objects.
     """
-    known = tx.one(
-        "SELECT generation FROM wishes WHERE host_id = ? AND noun = ? AND id = ?",
-        (host_id, report.noun.value, report.id),
+    kept: list[Report] = []
+    rest = list(reports)
+    while rest:
+        # Of several reports of one object, one after the other.
+        first = {(report.noun, report.id): report for report in reversed(rest[:ROWS_MOST])}
+        kept += _put(tx, host_id, list(reversed(first.values())), now_us)
+        rest = [report for report in rest if first.get((report.noun, report.id)) is not report]
+    return kept
+
+
+def _put(tx: Tx, host_id: str, reports: Sequence[Report], now_us: int) -> list[Report]:
+    known = map_generations(tx, host_id, [(report.noun, report.id) for report in reports])
+    rows = [
+        (host_id, r.noun.value, r.id, r.generation, r.phase.value, msgspec.json.encode(r).decode(), now_us)
+        for r in reports
+        if r.generation <= known.get((r.noun, r.id), -1)
+    ]
+    if not rows:
+        return []
+    written = tx.all(
+        "INSERT INTO reports (host_id, noun, id, generation, phase, body, at_us)"
+        f" VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?)'] * len(rows))}"
+        " ON CONFLICT (host_id, noun, id) DO UPDATE SET generation = excluded.generation,"
+        " phase = excluded.phase, body = excluded.body, at_us = excluded.at_us"
+        " WHERE reports.generation <= excluded.generation RETURNING noun, id",
+        [value for row in rows for value in row],
     )
-    if known is None or report.generation > int(known[0]):
-        return False
-    body = msgspec.json.encode(report).decode()
-    return (
-        tx.execute(
-            "INSERT INTO reports (host_id, noun, id, generation, phase, body, at_us) VALUES (?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (host_id, noun, id) DO UPDATE SET generation = excluded.generation,"
-            " phase = excluded.phase, body = excluded.body, at_us = excluded.at_us"
-            " WHERE reports.generation <= excluded.generation",
-            (host_id, report.noun.value, report.id, report.generation, report.phase.value, body, now_us),
-        )
-        > 0
-    )
+    keys = {(noun, id_) for noun, id_ in written}
+    return [report for report in reports if (report.noun.value, report.id) in keys]
 
 
 def find_report(tx: Tx, host_id: str, noun: Noun, id_: str) -> Report | None:

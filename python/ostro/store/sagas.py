@@ -51,9 +51,17 @@ def poke_sagas(tx: Tx, object_ids: Sequence[str]) -> None:
         tx.ring(TOPIC)
 
 
-def list_due_sagas(tx: Tx, now_us: int, limit: int) -> list[SagaRow]:
-    """Unfinished sagas to look at now, the longest due first."""
-    return SAGAS.select(tx, "WHERE due_us <= ? ORDER BY due_us, created_at_us, id LIMIT ?", (now_us, limit))
+def list_due_sagas(tx: Tx, now_us: int, limit: int) -> tuple[list[SagaRow], int | None]:
+    """Unfinished sagas to look at now, the longest due first; and when the next one is due if nothing rings before, None if there is none."""
+    select = f"SELECT {SAGAS.select_list} FROM sagas WHERE due_us"
+    rows = tx.all(
+        f"SELECT * FROM ({select} <= ? ORDER BY due_us, created_at_us, id LIMIT ?) AS due"
+        f" UNION ALL SELECT * FROM ({select} > ? ORDER BY due_us LIMIT 1) AS later",
+        (now_us, limit, now_us),
+    )
+    found = [SAGAS.load(row) for row in rows]
+    later = [row.due_us for row in found if row.due_us > now_us]
+    return [row for row in found if row.due_us <= now_us], later[0] if later else None
 
 
 def measure_sagas(tx: Tx) -> tuple[int, int]:
@@ -61,9 +69,3 @@ def measure_sagas(tx: Tx) -> tuple[int, int]:
     row = tx.one("SELECT count(*), coalesce(min(created_at_us), 0) FROM sagas")
     assert row is not None, "an aggregate has a row"
     return int(row[0]), int(row[1])
-
-
-def find_next_due_us(tx: Tx) -> int | None:
-    """When the next saga must be looked at if nothing rings before."""
-    row = tx.one("SELECT min(due_us) FROM sagas")
-    return None if row is None or row[0] is None else int(row[0])

@@ -57,6 +57,10 @@ class SqliteTx:
     def execute(self, sql: str, params: Params = ()) -> int:
         return self._connection.execute(sql, params).rowcount
 
+    def send(self, sql: str, params: Params = (), *, missing: Exception | None = None) -> None:
+        if self._connection.execute(sql, params).rowcount == 0 and missing is not None:
+            raise missing
+
     def one(self, sql: str, params: Params = ()) -> Row | None:
         # fetchall, not fetchone: an unfinished statement with RETURNING would stay open.
         rows = self._connection.execute(sql, params).fetchall()

@@ -154,24 +154,34 @@ class Table(Generic[T]):
 
     def insert(self, tx: Tx, item: T) -> T:
         """Add a row; Duplicate ends the transaction if it is there."""
-        self._change(tx, self._insert, self.row(item))
+        self._send(tx, self._insert, self.row(item))
         return item
 
     def insert_new(self, tx: Tx, item: T) -> bool:
         """Add a row unless a unique constraint stands in the way; whether it was added."""
         return self._change(tx, self._insert + " ON CONFLICT DO NOTHING", self.row(item)) == 1
 
+    def put_new(self, tx: Tx, item: T) -> None:
+        """``insert_new`` for whoever need not know."""
+        self._send(tx, self._insert + " ON CONFLICT DO NOTHING", self.row(item))
+
     def update(self, tx: Tx, id_: str, **changes: Any) -> None:
-        """Change columns of the row with this key. Raises NotFound."""
-        if not self.update_where(tx, changes, **{self.key: id_}):
-            raise NotFound(self.noun, id_)
+        """Change columns of the row with this key. Raises NotFound, here or at the next statement that is waited for."""
+        self._send(tx, *self._update(changes, {self.key: id_}), missing=NotFound(self.noun, id_))
 
     def update_where(self, tx: Tx, changes: Mapping[str, Any], **conditions: Any) -> int:
         """Change columns of every row that meets the conditions (compare-and-swap); how many there were."""
+        return self._change(tx, *self._update(changes, conditions))
+
+    def set_where(self, tx: Tx, changes: Mapping[str, Any], **conditions: Any) -> None:
+        """``update_where`` for whoever need not know how many there were."""
+        self._send(tx, *self._update(changes, conditions))
+
+    def _update(self, changes: Mapping[str, Any], conditions: Mapping[str, Any]) -> tuple[str, List[Any]]:  # noqa: UP006
         sets = ", ".join(f"{column} = ?" for column in changes)
         where, params = self.where(conditions)
         values = [self.value(column, v) for column, v in changes.items()]
-        return self._change(tx, f"UPDATE {self.name} SET {sets}{where}", [*values, *params])
+        return f"UPDATE {self.name} SET {sets}{where}", [*values, *params]
 
     def delete(self, tx: Tx, id_: str) -> bool:
         """Remove the row with this key; whether it was there."""
@@ -182,6 +192,17 @@ class Table(Generic[T]):
         assert conditions, "delete_where needs a condition"
         where, params = self.where(conditions)
         return self._change(tx, f"DELETE FROM {self.name}{where}", params)
+
+    def remove_where(self, tx: Tx, **conditions: Any) -> None:
+        """``delete_where`` for whoever need not know how many there were."""
+        assert conditions, "remove_where needs a condition"
+        where, params = self.where(conditions)
+        self._send(tx, f"DELETE FROM {self.name}{where}", params)
+
+    def _send(self, tx: Tx, sql: str, params: Params, missing: Exception | None = None) -> None:
+        if self._rings:
+            tx.ring(self._rings)
+        tx.send(sql, params, missing=missing)
 
     def _change(self, tx: Tx, sql: str, params: Params) -> int:
         if self._rings:

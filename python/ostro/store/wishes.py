@@ -7,18 +7,28 @@ through absence and back, and reports are compared by it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from ostro.model.wishes import Feed, Noun, Wish
 from ostro.store.database import Tx
-from ostro.store.hosts import raise_revision
+from ostro.store.hosts import raise_revision, send_revision
 
 
 def set_wish(tx: Tx, host_id: str, noun: Noun, id_: str, body: msgspec.Struct) -> int:
     """Wish that the object is as ``body`` says on the host; the wish's generation."""
     return _put(tx, host_id, noun, id_, msgspec.json.encode(body).decode())
+
+
+def add_wish(tx: Tx, host_id: str, noun: Noun, id_: str, body: msgspec.Struct) -> None:
+    """Wish an object of the host that is new, so that no host can have heard of it."""
+    send_revision(tx, host_id)
+    tx.send(
+        "INSERT INTO wishes (host_id, noun, id, revision, generation, body, request_id)"
+        " SELECT id, ?, ?, revision, revision, ?, ? FROM hosts WHERE id = ?",
+        (noun.value, id_, msgspec.json.encode(body).decode(), tx.request_id, host_id),
+    )
 
 
 def wish_absence(tx: Tx, host_id: str, noun: Noun, id_: str) -> int:
@@ -34,6 +44,17 @@ def find_generation(tx: Tx, host_id: str, noun: Noun, id_: str) -> int | None:
     return None if row is None else int(row[0])
 
 
+def map_generations(tx: Tx, host_id: str, keys: Collection[tuple[Noun, str]]) -> dict[tuple[Noun, str], int]:
+    """The generations of the present wishes for these objects, and perhaps of others: one statement."""
+    nouns, ids = sorted({noun.value for noun, _ in keys}), sorted({id_ for _, id_ in keys})
+    rows = tx.all(
+        f"SELECT noun, id, generation FROM wishes WHERE host_id = ? AND noun IN ({', '.join('?' * len(nouns))})"
+        f" AND id IN ({', '.join('?' * len(ids))})",
+        (host_id, *nouns, *ids),
+    )
+    return {(Noun(noun), id_): int(generation) for noun, id_, generation in rows}
+
+
 def _put(tx: Tx, host_id: str, noun: Noun, id_: str, body: str | None) -> int:
     key = (host_id, noun.value, id_)
     row = tx.one("SELECT generation, body FROM wishes WHERE host_id = ? AND noun = ? AND id = ?", key)
@@ -43,12 +64,12 @@ def _put(tx: Tx, host_id: str, noun: Noun, id_: str, body: str | None) -> int:
     if row is None:
         # A new wish starts at its host's revision, so that an object that comes back after its tombstone was
         # forgotten still has a larger generation than before.
-        tx.execute(
+        tx.send(
             "INSERT INTO wishes (host_id, noun, id, revision, generation, body, request_id) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (*key, revision, revision, body, tx.request_id),
         )
     else:
-        tx.execute(
+        tx.send(
             "UPDATE wishes SET revision = ?, generation = ?, body = ?, request_id = ?"
             " WHERE host_id = ? AND noun = ? AND id = ?",
             (revision, revision, body, tx.request_id, *key),
@@ -93,14 +114,16 @@ def forget_wish(tx: Tx, host_id: str, noun: Noun, id_: str, generation: int) -> 
     )
 
 
-def read_feed(tx: Tx, host_id: str, since: int, limit: int) -> Feed | None:
+def read_feed(tx: Tx, host_id: str, since: int, limit: int, revision: int | None = None) -> Feed | None:
     """What changed after ``since``, None when nothing did. ``since=0`` is the full list, whatever its size.
 
-    Otherwise at most ``limit`` wishes in the order of their revisions; ``revision`` then is that of the last of them.
+    Otherwise at most ``limit`` wishes in the order of their revisions; ``revision`` then is that of the last of them. The host's own ``revision`` is
+    read unless the transaction has done so.
     """
-    row = tx.one("SELECT revision FROM hosts WHERE id = ?", (host_id,))
-    assert row is not None, "the caller has looked the host up in this transaction"
-    revision = int(row[0])
+    if revision is None:
+        row = tx.one("SELECT revision FROM hosts WHERE id = ?", (host_id,))
+        assert row is not None, "the caller has looked the host up in this transaction"
+        revision = int(row[0])
     if since == 0:
         rows = tx.all(
             "SELECT noun, id, generation, body, revision, request_id FROM wishes WHERE host_id = ?", (host_id,)

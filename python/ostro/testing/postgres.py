@@ -1,7 +1,8 @@
 """A real PostgreSQL for tests: private, unprivileged, on a unix socket in a temporary directory.
 
 ``PostgresServer`` makes a cluster with ``initdb`` and runs ``postgres`` as a child that dies with this process. Only ``fsync`` is switched
-off, so a commit survives the server's death but not the machine's; isolation, locking and errors are the real ones. PostgreSQL
+off, so a commit survives the server's death but not the machine's (unless it shall be ``durable``: for measurements); isolation, locking and errors
+are the real ones. PostgreSQL
 refuses to run as root, so as root it runs as the ``postgres`` user that Debian's package makes. Databases are cloned from a
 template, which costs tens of milliseconds; making the template (by running the migrations) is the caller's business.
 A `PostgresStandby` follows a `PostgresPrimary` by streaming replication.
@@ -29,15 +30,9 @@ MAINTENANCE = "postgres"
 MEMORY = Path("/dev/shm")
 """Where files cost no disk: copying a database of eight hundred of them takes a tenth of the time there."""
 MEMORY_LEAST_BYTES = 4 << 30
-SETTINGS = (
-    "listen_addresses=",
-    "fsync=off",
-    "full_page_writes=off",
-    "max_connections=200",
-    "shared_buffers=64MB",
-    "autovacuum=off",
-    "logging_collector=off",
-)
+SETTINGS = ("listen_addresses=", "max_connections=200", "shared_buffers=64MB", "logging_collector=off")
+FLEETING = ("fsync=off", "full_page_writes=off", "autovacuum=off")
+"""What a test needs not wait for."""
 
 ALONE = ("wal_level=minimal", "max_wal_senders=0")
 STANDBY = "standby"
@@ -67,9 +62,10 @@ class PostgresServer:
 
     settings: tuple[str, ...] = (*SETTINGS, *ALONE)
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
         self._binaries = find_binaries()
-        roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_LEAST_BYTES
+        self._more = () if durable else FLEETING
+        roomy = not durable and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_LEAST_BYTES
         self._root = Path(tempfile.mkdtemp(prefix="ostro-pg-", dir=MEMORY if roomy else None))
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
@@ -104,7 +100,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start the server and wait until it answers. Raises RuntimeError with its log when it does not."""
         command = [*_as_user(), str(self._binaries / "postgres"), "-D", str(self._root / "data"), "-k", str(self._root)]
-        for setting in self.settings:
+        for setting in (*self.settings, *self._more):
             command += ["-c", setting]
         with (self._root / "log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -116,6 +112,12 @@ class PostgresServer:
             except psycopg.OperationalError:
                 time.sleep(POLL_S)
         raise RuntimeError(f"PostgreSQL did not start: {(self._root / 'log').read_text()}")
+
+    def pids(self) -> list[int]:
+        """The server's processes: one for each connection, and its own."""
+        assert self._process is not None, "it runs"
+        root = self._process.pid
+        return [root, *map(int, Path(f"/proc/{root}/task/{root}/children").read_text().split())]
 
     def kill(self) -> None:
         """End the server as a crash would, every connection with it. ``start`` brings it back."""

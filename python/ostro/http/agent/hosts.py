@@ -71,23 +71,22 @@ async def read_wishes(req: Request) -> Reply:
     host_id, since = req.params["host_id"], req.integer("since", 0, high=2**62)
     deadline_s = trio.current_time() + req.integer("wait_s", 0, high=WAIT_MOST_S)
     db, speaker = req.cloud.db, speaker_of(req)
-    if await req.read(_meet, host_id, speaker):
-        await req.run(_greet, host_id, speaker)
     with db.doorbell.listen(host_topic(host_id)) as bell:
-        while True:
-            feed = await db.read(_read, host_id, since, speaker)
-            left_s = deadline_s - trio.current_time()
-            if feed is not None or left_s <= 0:
-                break
+        feed, is_due = await req.read(_meet, host_id, since, speaker)
+        if is_due:
+            await req.run(_greet, host_id, speaker)
+        while feed is None and (left_s := deadline_s - trio.current_time()) > 0:
             await bell.wait(left_s)
+            feed = await db.read(_read, host_id, since, speaker)
     answer = feed or Feed(revision=since, full=False, wishes=[])
     return Reply(msgspec.json.encode(answer))
 
 
-def _meet(tx: Tx, context: Context, host_id: str, speaker: Speaker) -> bool:
-    """Whether a sign of life is to be written of a host that may speak."""
+def _meet(tx: Tx, context: Context, host_id: str, since: int, speaker: Speaker) -> tuple[Feed | None, bool]:
+    """What is new for a host that may speak, and whether a sign of life is to be written."""
     check_certificate(tx, context, speaker)
-    return is_touch_due(check_speaker(tx, host_id, speaker), context.now_us)
+    host = check_speaker(tx, host_id, speaker)
+    return read_feed(tx, host_id, since, FEED_MOST, host.revision), is_touch_due(host, context.now_us)
 
 
 def _greet(tx: Tx, context: Context, host_id: str, speaker: Speaker) -> None:
@@ -97,8 +96,8 @@ def _greet(tx: Tx, context: Context, host_id: str, speaker: Speaker) -> None:
 
 
 def _read(tx: Tx, host_id: str, since: int, speaker: Speaker) -> Feed | None:
-    check_speaker(tx, host_id, speaker)
-    return read_feed(tx, host_id, since, FEED_MOST)
+    host = check_speaker(tx, host_id, speaker)
+    return read_feed(tx, host_id, since, FEED_MOST, host.revision)
 
 
 @AGENT.route(

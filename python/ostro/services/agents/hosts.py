@@ -119,7 +119,7 @@ def is_touch_due(host: Host, now_us: int) -> bool:
 
 def touch_host(tx: Tx, host_id: str, now_us: int) -> None:
     """Note a sign of life. One that is said to come yet was written before the clock was set back."""
-    tx.execute(
+    tx.send(
         "UPDATE hosts SET seen_at_us = ? WHERE id = ? AND (seen_at_us < ? OR seen_at_us > ?)",
         (now_us, host_id, now_us - TOUCH_EVERY_US, now_us + TOUCH_EVERY_US),
     )

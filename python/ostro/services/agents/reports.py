@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ostro.model.context import Context
 from ostro.model.wishes import Noun, Phase, Report
-from ostro.services.agents.hosts import check_speaker, touch_host
+from ostro.services.agents.hosts import check_speaker, is_touch_due, touch_host
 from ostro.services.agents.joining import Speaker, check_certificate
 from ostro.services.block.snapshots import settle_snapshot
 from ostro.services.block.volumes import settle_volume
@@ -18,7 +18,7 @@ from ostro.services.compute.instance_actions import note_stages
 from ostro.services.compute.servers import settle_server
 from ostro.services.network.port_changes import settle_port
 from ostro.store.database import Tx
-from ostro.store.reports import put_report
+from ostro.store.reports import put_reports
 from ostro.store.sagas import poke_sagas
 from ostro.store.wishes import forget_wish
 
@@ -48,8 +48,8 @@ SETTLERS: Mapping[Noun, Settler] = {
 def record_reports(tx: Tx, context: Context, host_id: str, speaker: Speaker, reports: Sequence[Report]) -> int:
     """Keep the reports that are not stale and settle their objects; how many were kept."""
     check_certificate(tx, context, speaker)
-    check_speaker(tx, host_id, speaker)
-    kept = [report for report in reports if put_report(tx, host_id, report, context.now_us)]
+    host = check_speaker(tx, host_id, speaker)
+    kept = put_reports(tx, host_id, reports, context.now_us)
     for report in kept:
         if report.noun is Noun.SERVER:
             note_stages(tx, report, context.now_us)
@@ -59,5 +59,6 @@ def record_reports(tx: Tx, context: Context, host_id: str, speaker: Speaker, rep
         if report.phase is Phase.ABSENT:
             forget_wish(tx, host_id, report.noun, report.id, report.generation)
     poke_sagas(tx, [report.id for report in kept])
-    touch_host(tx, host_id, context.now_us)
+    if is_touch_due(host, context.now_us):
+        touch_host(tx, host_id, context.now_us)
     return len(kept)

@@ -30,11 +30,12 @@ from ostro.services.compute.flavors import get_flavor
 from ostro.services.compute.instance_actions import finish, record_action
 from ostro.services.compute.quotas import check_items, check_members, check_servers
 from ostro.services.compute.server_groups import group_requests
-from ostro.services.compute.servers import put_wish
+from ostro.services.compute.servers import add_new_wish
 from ostro.services.compute.volumes import VolumeSource, check_sources, needs_of, plug_at_start
-from ostro.services.image.holds import hold_image
+from ostro.services.image.holds import hold_found_image
 from ostro.services.image.images import find_visible_image
 from ostro.services.network.binding import RequestedNic, allocate_nics, resolve_auto_network, resolve_groups
+from ostro.services.network.ports import Sources
 from ostro.services.placement.claims import Owner, claim_host
 from ostro.services.placement.engine import HostRequest, PlacementEngine
 from ostro.services.placement.names import DISABLED
@@ -47,6 +48,8 @@ from ostro.store.servers import SERVER_STARTS, SERVERS, Fault, Server, ServerSta
 from ostro.store.volumes import VOLUMES
 
 SAGA = "server.create"
+BUILD_S = 900.0
+"""The host may have to fetch and convert a large image first."""
 GIB = 1 << 30
 HOSTNAME_MOST = 63
 NO_HOST = 500
@@ -97,6 +100,7 @@ class _Plan:
     keys: list[KeyWish]
     request: HostRequest
     disk_gb: int
+    sources: Sources
     reservation_id: str
     flavor_view: str
 
@@ -143,9 +147,10 @@ def _make_plan(tx: Tx, context: Context, spec: ServerSpec) -> _Plan:
     if spec.max_count > 1 and any(source.volume_id for source in spec.volumes):
         raise Invalid("Volumes can't be attached to several servers at once.")
     nics = _resolve_nics(tx, context, spec)
+    sources = Sources(tx, context)
     if any(nic.network_id for nic in nics):
         # Only to refuse an unknown group before a host is sought.
-        resolve_groups(tx, context, context.project_id, spec.security_groups)
+        resolve_groups(tx, sources, context.project_id, spec.security_groups)
     disk_gb = 0 if root else _disk_gb(flavor, image)
     return _Plan(
         spec=spec,
@@ -158,6 +163,7 @@ def _make_plan(tx: Tx, context: Context, spec: ServerSpec) -> _Plan:
         request=_host_request(tx, context, spec, flavor, disk_gb),
         disk_gb=disk_gb,
         reservation_id="r-" + context.new_hex_id()[:8],
+        sources=sources,
         flavor_view=flavor_view(flavor),
     )
 
@@ -325,11 +331,13 @@ def _create(
     server = _bind(tx, context, plan, server, host_id)
     faults.hit("server.create.bound")
     SERVERS.insert(tx, server)
-    _insert_start(tx, plan, server)
+    start = _insert_start(tx, plan, server)
     server = plug_at_start(tx, context, engine, server, plan.spec.volumes)
     record_action(tx, context, server, "create")
-    put_wish(tx, server)
-    start_saga(tx, context.new_id(), SAGA, server.id, {}, context.now_us)
+    add_new_wish(tx, server, start, has_volumes=bool(plan.spec.volumes))
+    # Wishing it is the saga's first step. Its volumes may be lost by now, but a host is still to hear of a server without any.
+    wait_s = 0.0 if plan.spec.volumes else BUILD_S
+    start_saga(tx, context.new_id(), SAGA, server.id, {}, context.now_us, done=1, wait_s=wait_s)
     return server, ""
 
 
@@ -398,7 +406,7 @@ def _new_server(context: Context, plan: _Plan, index: int) -> Server:
 
 def _bind(tx: Tx, context: Context, plan: _Plan, server: Server, host_id: str) -> Server:
     """Put the server, its NICs and its image on the host."""
-    host = HOSTS.get(tx, host_id)
+    host = plan.sources.host(host_id)
     ports = allocate_nics(
         tx,
         context,
@@ -409,15 +417,17 @@ def _bind(tx: Tx, context: Context, plan: _Plan, server: Server, host_id: str) -
         nics=plan.nics,
         security_groups=plan.group_names,
         az=DEFAULT_ZONE,
+        sources=plan.sources,
     )
-    if server.image_id:
-        hold_image(tx, host_id, server.image_id, server.id)
+    if plan.image is not None and server.image_id:
+        hold_found_image(tx, host_id, plan.image, server.id)
     return msgspec.structs.replace(server, host_id=host_id, host_name=host.name, ports=[port.id for port in ports])
 
 
-def _insert_start(tx: Tx, plan: _Plan, server: Server) -> None:
-    if plan.spec.user_data or plan.keys:
-        SERVER_STARTS.insert(tx, ServerStart(server.id, plan.spec.user_data, plan.keys))
+def _insert_start(tx: Tx, plan: _Plan, server: Server) -> ServerStart | None:
+    if not plan.spec.user_data and not plan.keys:
+        return None
+    return SERVER_STARTS.insert(tx, ServerStart(server.id, plan.spec.user_data, plan.keys))
 
 
 def _without_host(tx: Tx, context: Context, server: Server, reason: str) -> Server:

@@ -52,7 +52,7 @@ EVERY_ACTION = tuple(EVENTS)
 def record_action(tx: Tx, context: Context, server: Server, action: str) -> None:
     """Note that the actor asks this of the server. What has no event is finished at once."""
     event = EVENTS.get(action, "")
-    INSTANCE_ACTIONS.insert_new(
+    INSTANCE_ACTIONS.put_new(
         tx,
         InstanceAction(
             server_id=server.id,
@@ -95,7 +95,7 @@ def note_stages(tx: Tx, report: Report, now_us: int) -> None:
     if report.phase is not Phase.WORKING:
         new.append(Stage(REPORTED, now_us))
     stages = [*action.stages, *new][:STAGES_MOST]
-    INSTANCE_ACTIONS.update_where(tx, {"stages": stages}, server_id=report.id, request_id=action.request_id)
+    INSTANCE_ACTIONS.set_where(tx, {"stages": stages}, server_id=report.id, request_id=action.request_id)
 
 
 def list_actions(tx: Tx, context: Context, server_id: str, *, deleted: bool) -> list[InstanceAction]:

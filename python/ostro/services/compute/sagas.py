@@ -13,6 +13,7 @@ from ostro.model.wishes import Noun, Phase
 from ostro.runtime.world import World
 from ostro.saga.engine import Await, Failed, Outcome, Ready, Run, Saga, Waiting, Write, start_saga
 from ostro.services.agents.hosts import waiting_for
+from ostro.services.compute.creation import BUILD_S
 from ostro.services.compute.creation import SAGA as CREATE
 from ostro.services.compute.deletion import SAGA as DELETE
 from ostro.services.compute.deletion import bury, vacate
@@ -26,8 +27,6 @@ from ostro.store.reports import find_current_report, is_absent
 from ostro.store.servers import SERVERS, Fault, Server
 from ostro.store.wishes import wish_absence
 
-BUILD_S = 900.0
-"""The host may have to fetch and convert a large image first."""
 REMOVE_S = 3600.0
 CAUSE_HOST = 500
 

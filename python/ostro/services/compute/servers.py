@@ -11,7 +11,7 @@ either has changed. ``put_wish`` is the one place that makes a server's wish, fr
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -33,8 +33,8 @@ from ostro.store.database import Tx
 from ostro.store.reports import find_current_report, find_report
 from ostro.store.sagas import SAGAS
 from ostro.store.server_migrations import SERVER_MIGRATIONS
-from ostro.store.servers import SERVER_STARTS, SERVERS, Fault, Server
-from ostro.store.wishes import find_generation, set_wish
+from ostro.store.servers import SERVER_STARTS, SERVERS, Fault, Server, ServerStart
+from ostro.store.wishes import add_wish, find_generation, set_wish
 
 CAUSE_UNKNOWN = 500
 READY_STATES = (VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED)
@@ -70,10 +70,18 @@ def put_wish(tx: Tx, server: Server) -> None:
         set_wish(tx, host_id, Noun.SERVER, server.id, moved)
 
 
+def add_new_wish(tx: Tx, server: Server, start: ServerStart | None, *, has_volumes: bool) -> None:
+    """Tell the host of a server that is being created."""
+    attachments = _own_attachments(tx, server.id) if has_volumes else []
+    add_wish(tx, server.host_id, Noun.SERVER, server.id, _shape_wish(server, start, attachments))
+
+
 def make_wish(tx: Tx, server: Server) -> ServerWish:
     """The server as its row has it."""
-    start = SERVER_STARTS.find(tx, server_id=server.id)
-    attachments = _own_attachments(tx, server.id)
+    return _shape_wish(server, SERVER_STARTS.find(tx, server_id=server.id), _own_attachments(tx, server.id))
+
+
+def _shape_wish(server: Server, start: ServerStart | None, attachments: Sequence[Attachment]) -> ServerWish:
     return ServerWish(
         id=server.id,
         name=server.name,
@@ -238,6 +246,8 @@ def _settle_volumes(tx: Tx, server: Server, report: Report, now_us: int) -> None
 
 def _settle_nics(tx: Tx, server: Server, now_us: int) -> None:
     """The host has plugged in the ports of the wish, and no other: give back those that have left it."""
+    if not server.launched_at_us:
+        return  # Nothing is plugged into a server before it has run.
     if not is_under_way(tx, server.id, "attach_interface") and not is_under_way(tx, server.id, "detach_interface"):
         return
     for port in list_server_ports(tx, [server.id])[server.id]:

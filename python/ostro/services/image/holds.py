@@ -39,7 +39,12 @@ def hold_image(tx: Tx, host_id: str, image_id: str, holder_id: str) -> None:
     image = IMAGES.find(tx, id=image_id)
     if image is None:
         raise Bug(f"Image {image_id} is held after its bytes are gone.")
-    HOLDS.insert_new(tx, ImageHold(host_id, image_id, holder_id))
+    hold_found_image(tx, host_id, image, holder_id)
+
+
+def hold_found_image(tx: Tx, host_id: str, image: Image, holder_id: str) -> None:
+    """The same for an image that the transaction has read."""
+    HOLDS.put_new(tx, ImageHold(host_id, image.id, holder_id))
     wish = ImageWish(
         id=image.id,
         disk_format=image.disk_format,
@@ -47,7 +52,7 @@ def hold_image(tx: Tx, host_id: str, image_id: str, holder_id: str) -> None:
         sha512=image.sha512,
         stored_as=image.upload_id,
     )
-    set_wish(tx, host_id, Noun.IMAGE, image_id, wish)
+    set_wish(tx, host_id, Noun.IMAGE, image.id, wish)
 
 
 def drop_image(tx: Tx, host_id: str, image_id: str, holder_id: str) -> None:

@@ -18,9 +18,9 @@ from ostro.model.errors import Conflict, Invalid, NotFound, QuotaExceeded
 from ostro.model.wishes import FixedIp
 from ostro.services.network.access import may_use_network, owns
 from ostro.services.network.addresses import WantedIp
-from ostro.services.network.default_groups import DEFAULT_NAME, ensure_default_group
+from ostro.services.network.default_groups import DEFAULT_NAME
 from ostro.services.network.errors import NetworkConflict
-from ostro.services.network.ports import DOWN, PortSpec, create_ports, remove_port
+from ostro.services.network.ports import DOWN, PortSpec, Sources, create_ports, remove_port
 from ostro.services.network.wishes import TAP_PREFIX as TAP_PREFIX
 from ostro.services.network.wishes import displace_port, expect_port, place_port, switch_port, withdraw_port
 from ostro.services.network.wishes import tap_name as tap_name
@@ -71,17 +71,17 @@ def resolve_auto_network(tx: Tx, context: Context) -> str | None:
     return networks[0].id if networks else None
 
 
-def resolve_groups(tx: Tx, context: Context, project_id: str, names: Sequence[str]) -> list[str]:
+def resolve_groups(tx: Tx, sources: Sources, project_id: str, names: Sequence[str]) -> list[str]:
     """Ids of security groups given by name or id; the project's default group for none.
 
     Raises Invalid for one that isn't there, Conflict for a name that several have.
     """
     if not names:
-        return [ensure_default_group(tx, context, project_id).id]
+        return [sources.default_group(project_id)]
     ids: list[str] = []
     for name in names:
         if name == DEFAULT_NAME:
-            ids.append(ensure_default_group(tx, context, project_id).id)
+            ids.append(sources.default_group(project_id))
             continue
         by_id = SECURITY_GROUPS.find(tx, id=name, project_id=project_id)
         found = [by_id] if by_id else SECURITY_GROUPS.list(tx, project_id=project_id, name=name)
@@ -104,69 +104,65 @@ def allocate_nics(
     nics: Sequence[RequestedNic],
     security_groups: Sequence[str] = (),
     az: str = "nova",
+    sources: Sources | None = None,
 ) -> list[Port]:
     """Give a server its NICs, in order, bound to ``host_id`` (empty: not yet, see ``bind_nics``).
 
-    ``security_groups`` are names or ids and apply to the ports that are made here. All or nothing, as the transaction is.
+    ``security_groups`` are names or ids and apply to the ports that are made here. ``sources`` may be what the transaction has read already.
+    All or nothing, as the transaction is.
 
     Raises Invalid and Conflict with Compute's messages.
     """
-    group_ids = resolve_groups(tx, context, project_id, security_groups) if any(n.network_id for n in nics) else []
-    host_name = HOSTS.get(tx, host_id).name if host_id else ""
+    sources = sources or Sources(tx, context)
+    # Without any, a port gets the project's default group by itself.
+    named = bool(security_groups) and any(nic.network_id for nic in nics)
+    group_ids = resolve_groups(tx, sources, project_id, security_groups) if named else None
+    host_name = sources.host(host_id).name if host_id else ""
     ports: list[Port] = []
     for index, nic in enumerate(nics):
         if nic.port_id:
             port = _take_port(tx, context, nic, server_id, hostname, index, az)
+            ports.append(_bind(tx, port, host_id, host_name, context.now_us) if host_id else port)
         else:
-            network = _check_network(tx, context, nic)
+            network = _check_network(sources, nic)
             if not network.port_security_enabled and any(name != DEFAULT_NAME for name in security_groups):
                 raise Invalid(
                     "Network requires port_security_enabled and subnet associated in order to apply security groups."
                 )
-            port = _make_port(tx, context, network, nic, group_ids, server_id, hostname, project_id, index, az)
-        ports.append(_bind(tx, port, host_id, host_name, context.now_us) if host_id else port)
+            spec = PortSpec(
+                network_id=network.id,
+                project_id=project_id,
+                device_id=server_id,
+                device_owner=COMPUTE_OWNER + az,
+                fixed_ips=[WantedIp(ip=nic.fixed_ip)] if nic.fixed_ip else None,
+                security_groups=group_ids if network.port_security_enabled else [],
+                binding_host=host_name,
+                hostname=hostname,
+                nic_index=index,
+                nic_tag=nic.tag,
+                owned_by_server=True,
+            )
+            ports.append(_make_port(tx, context, sources, spec, nic.fixed_ip))
     return ports
 
 
-def _check_network(tx: Tx, context: Context, nic: RequestedNic) -> Network:
-    network = NETWORKS.find(tx, id=nic.network_id)
-    if network is None or not may_use_network(context, network):
-        raise Invalid(f"Network {nic.network_id} could not be found.")
-    if not list_network_subnets(tx, network.id):
+def _check_network(sources: Sources, nic: RequestedNic) -> Network:
+    try:
+        network = sources.network(nic.network_id)
+    except NotFound as error:
+        raise Invalid(f"Network {nic.network_id} could not be found.") from error
+    if not sources.subnets(network.id):
         raise Invalid(f"Network {network.id} requires a subnet in order to boot instances on.")
     return network
 
 
-def _make_port(
-    tx: Tx,
-    context: Context,
-    network: Network,
-    nic: RequestedNic,
-    group_ids: Sequence[str],
-    server_id: str,
-    hostname: str,
-    project_id: str,
-    index: int,
-    az: str,
-) -> Port:
+def _make_port(tx: Tx, context: Context, sources: Sources, spec: PortSpec, fixed_ip: str) -> Port:
     """A port of the server's own."""
-    spec = PortSpec(
-        network_id=network.id,
-        project_id=project_id,
-        device_id=server_id,
-        device_owner=COMPUTE_OWNER + az,
-        fixed_ips=[WantedIp(ip=nic.fixed_ip)] if nic.fixed_ip else None,
-        security_groups=list(group_ids) if network.port_security_enabled else [],
-        hostname=hostname,
-        nic_index=index,
-        nic_tag=nic.tag,
-        owned_by_server=True,
-    )
     try:
-        return create_ports(tx, context, [spec])[0]
+        return create_ports(tx, context, [spec], sources)[0]
     except NetworkConflict as error:
-        if nic.fixed_ip and error.kind == "IpAddressAlreadyAllocated":
-            raise Invalid(f"Fixed IP address {nic.fixed_ip} is already in use on instance {server_id}.") from error
+        if fixed_ip and error.kind == "IpAddressAlreadyAllocated":
+            raise Invalid(f"Fixed IP address {fixed_ip} is already in use on instance {spec.device_id}.") from error
         if error.kind == "OverQuota":
             raise QuotaExceeded("Maximum number of ports exceeded") from error
         raise

@@ -26,7 +26,7 @@ from ostro.services.network.errors import (
 from ostro.services.network.quotas import check_quotas
 from ostro.services.network.wishes import displace_port, place_port
 from ostro.store.database import Tx
-from ostro.store.hosts import HOSTS
+from ostro.store.hosts import HOSTS, Host
 from ostro.store.networks import Network
 from ostro.store.ports import PORTS, Port, insert_ports
 from ostro.store.security_groups import map_groups
@@ -72,7 +72,8 @@ class Sources:
         self._networks: dict[str, Network] = {}
         self._subnets: dict[str, list[Subnet]] = {}
         self._default_groups: dict[str, str] = {}
-        self._hosts: dict[str, str] = {"": ""}
+        self._host_ids: dict[str, str] = {"": ""}
+        self._hosts: dict[str, Host] = {}
 
     def network(self, network_id: str) -> Network:
         """A network that the actor may use. Raises NotFound."""
@@ -95,10 +96,17 @@ class Sources:
 
     def host_id(self, name: str) -> str:
         """The host of that name; empty if there is none."""
-        if name not in self._hosts:
+        if name not in self._host_ids:
             host = HOSTS.find(self._tx, name=name)
-            self._hosts[name] = host.id if host else ""
-        return self._hosts[name]
+            self._host_ids[name] = host.id if host else ""
+        return self._host_ids[name]
+
+    def host(self, host_id: str) -> Host:
+        """A host that is there."""
+        if host_id not in self._hosts:
+            host = self._hosts[host_id] = HOSTS.get(self._tx, host_id)
+            self._host_ids[host.name] = host.id
+        return self._hosts[host_id]
 
 
 def draw_mac(context: Context) -> str:
@@ -112,13 +120,13 @@ def is_trusted(device_owner: str) -> bool:
     return device_owner.startswith(TRUSTED_OWNERS)
 
 
-def create_ports(tx: Tx, context: Context, specs: Sequence[PortSpec]) -> list[Port]:
-    """Make ports, all or none; those with a host are wished there.
+def create_ports(tx: Tx, context: Context, specs: Sequence[PortSpec], sources: Sources | None = None) -> list[Port]:
+    """Make ports, all or none; those with a host are wished there. ``sources`` may be what the transaction has read already.
 
     Raises NotFound, NetworkInvalid, and NetworkConflict for a full quota and for addresses that are taken or used up.
     """
     check_quotas(tx, context, (spec.project_id for spec in specs), "port")
-    sources = Sources(tx, context)
+    sources = sources or Sources(tx, context)
     return insert_planned(tx, context, sources, [plan_port(tx, context, sources, spec) for spec in specs])
 
 
@@ -220,7 +228,8 @@ def insert_planned(tx: Tx, context: Context, sources: Sources, planned: Sequence
     out = [written[port.id] for port, _ in planned]
     for port in out:
         if port.host_id:
-            place_port(tx, port, sources.network(port.network_id))
+            # Of several, one may have been told to the host of another as its peer.
+            place_port(tx, port, sources.network(port.network_id), new=len(out) == 1)
     return out
 
 

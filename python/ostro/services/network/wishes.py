@@ -9,7 +9,7 @@ afresh and must never find anything to change; a test holds the two together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -41,7 +41,7 @@ from ostro.store.ports import (
 from ostro.store.security_group_rules import SecurityGroupRule, map_group_rules
 from ostro.store.security_groups import SECURITY_GROUPS, SecurityGroup, list_group_hosts
 from ostro.store.subnets import Subnet, list_network_subnets
-from ostro.store.wishes import hosts_wishing, list_wished, list_wished_ids, set_wish, wish_absence
+from ostro.store.wishes import add_wish, hosts_wishing, list_wished, list_wished_ids, set_wish, wish_absence
 
 TAP_PREFIX = "tap"
 TAP_ID_CHARS = 11
@@ -153,12 +153,13 @@ def _tunnel_ips(tx: Tx, host_ids: Iterable[str]) -> dict[str, str]:
     return {host.id: host.tunnel_ip for host in HOSTS.list(tx, id=sorted(set(host_ids)))}
 
 
-def place_port(tx: Tx, port: Port, network: Network) -> None:
-    """The port is now bound to ``port.host_id``: wish it there with all it needs, and tell its peers."""
+def place_port(tx: Tx, port: Port, network: Network, *, new: bool = False) -> None:
+    """The port is now bound to ``port.host_id``: wish it there with all it needs, and tell its peers. No host has heard of a ``new`` one."""
     assert port.host_id, "the port is bound"
     _wish_needed(tx, port, network, port.host_id)
-    set_wish(tx, port.host_id, Noun.PORT, port.id, make_port_wish(port, network.admin_state_up))
-    _wish_peer(tx, port)
+    put = add_wish if new else set_wish
+    put(tx, port.host_id, Noun.PORT, port.id, make_port_wish(port, network.admin_state_up))
+    _wish_peer(tx, port, put)
     if port.arriving_host_id:
         expect_port(tx, port, network)
 
@@ -192,14 +193,14 @@ def _wish_needed(tx: Tx, port: Port, network: Network, host_id: str) -> None:
             _wish_group_on(tx, group_id, [host_id])
 
 
-def _wish_peer(tx: Tx, port: Port) -> None:
+def _wish_peer(tx: Tx, port: Port, put: Callable[[Tx, str, Noun, str, PeerWish], object]) -> None:
     """Tell the other hosts of the network about the port."""
     others = [h for h in hosts_wishing(tx, Noun.NETWORK, port.network_id) if h != port.host_id]
     if not others:
         return
     wish = make_peer_wish(port, _tunnel_ips(tx, [port.host_id])[port.host_id])
     for host_id in others:
-        set_wish(tx, host_id, Noun.PEER, port.id, wish)
+        put(tx, host_id, Noun.PEER, port.id, wish)
 
 
 def displace_port(tx: Tx, port: Port) -> None:

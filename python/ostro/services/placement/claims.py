@@ -54,7 +54,7 @@ def claim_host(tx: Tx, engine: PlacementEngine, request: HostRequest, owner: Own
 def _take(tx: Tx, engine: PlacementEngine, host_id: str, request: HostRequest, owner: Owner, now_us: int) -> bool:
     if not take(tx, host_id, request.resources):
         return False
-    raise_provider_generation(tx, host_id, now_us)
+    raise_provider_generations(tx, [host_id], now_us)
     CONSUMERS.insert(tx, Consumer(owner.consumer_id, 1, owner.project_id, owner.user_id, owner.type, now_us, now_us))
     insert_allocations(tx, owner.consumer_id, host_id, request.resources)
     engine.note_used(tx, host_id, request.resources)

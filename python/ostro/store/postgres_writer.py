@@ -1,0 +1,350 @@
+"""Changes on PostgreSQL: those of one process that come at the same time share a transaction (group commit).
+
+Whatever waits when a **batch** begins is run in one worker, on one connection, each change as a savepoint of one SERIALIZABLE transaction. So a
+commit, its flush and its trips are shared, changes of one process don't collide, and none is run in vain because of another. A change that fails rolls back
+to its own savepoint and takes nobody with it; nobody is told anything before all have committed.
+
+One batch runs at a time, for at most ``BATCH_S``; what is left waits for the next. A batch that takes longer than ``SLOW_S`` (a change of a
+thousand things, a lock that somebody holds by hand) doesn't hold up the others: the next one begins beside it.
+
+Batches that other processes get in the way of are run again: a few times beside them, which is quickest where it happens seldom, and then **in
+turn**: one at a time among all processes, by an advisory lock that is taken before the snapshot is. So however many want to change one row, or
+count against one quota, each comes to its end.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import trio
+from psycopg import errors
+
+from ostro.model.errors import Bug, Conflict, Full, Invalid, Unavailable
+from ostro.runtime.backoff import Backoff
+from ostro.runtime.log import REQUEST_ID
+from ostro.runtime.threads import Pool
+from ostro.runtime.world import World
+from ostro.store.database import FULL_RETRY_S, NO_ROOM, UNSTORABLE, Duplicate, Effects, Params, Row, Tx
+from ostro.store.postgres_session import SERIALIZABLE, Session, Sessions
+
+BATCH_MOST = 64
+BATCH_S = 0.03
+"""No further change is begun in a batch that has taken so long."""
+SLOW_S = 0.2
+BATCHES_MOST = 8
+"""At once, if all the others are slow."""
+LOCK_WAIT_MS = 100
+"""Whoever waits longer for a row gives up and begins again: it has the locks of a whole batch, so two may wait for each other."""
+ATTEMPTS_ASIDE = 3
+ATTEMPTS_IN_TURN = 12
+"""Others may still be in the way: those that began before, and other processes' first attempts."""
+CONTENDED_S = 0.5
+"""For so long after one has failed aside, all take turns; then it is tried again whether they need to."""
+TURNS = 0x6F7374726F
+"""The advisory lock of turns."""
+DEADLINE_S = 60.0
+CONTENDED = "Too many requests change the same thing."
+LATE = f"The database did not finish in {DEADLINE_S:g} s."
+ENDED = "The database is not served any more: the process ends."
+IN_THE_WAY = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
+
+
+class PostgresTx:
+    """A transaction on one connection."""
+
+    __slots__ = ("_session", "effects", "request_id")
+    dialect = "postgres"
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        # A worker has the context of the task that called it.
+        self.request_id = REQUEST_ID.get()
+        self.effects = Effects()
+
+    def send(self, sql: str, params: Params = (), *, missing: Exception | None = None) -> None:
+        self._session.send(sql, params, missing)
+
+    def execute(self, sql: str, params: Params = ()) -> int:
+        return self._session.run(sql, params).command_tuples or 0
+
+    def one(self, sql: str, params: Params = ()) -> Row | None:
+        rows = self._session.rows(self._session.run(sql, params), 1)
+        return rows[0] if rows else None
+
+    def all(self, sql: str, params: Params = ()) -> list[Row]:
+        return self._session.rows(self._session.run(sql, params))
+
+    def ring(self, *topics: str) -> None:
+        self.effects.topics.update(topics)
+
+    def after_commit(self, hook: Callable[[], None]) -> None:
+        self.effects.hooks.append(hook)
+
+
+@dataclass(slots=True)
+class _Change:
+    """A change that waits, and then its outcome. ``context`` is that of the task that asked for it."""
+
+    call: Callable[[Tx], object]
+    context: Context = field(default_factory=copy_context)
+    done: trio.Event = field(default_factory=trio.Event)
+    result: object = None
+    error: BaseException | None = None
+    effects: Effects | None = None
+
+    def run(self, session: Session) -> None:
+        """In a transaction that is begun. What goes wrong for this one alone is kept; what dooms the transaction is raised."""
+        self.result = self.error = self.effects = None
+        try:
+            self.result, self.effects = self.context.run(self._work, session)
+        except IN_THE_WAY:
+            raise
+        except BaseException as error:
+            if not session.is_well:
+                raise
+            self.error = error
+
+    def _work(self, session: Session) -> tuple[object, Effects]:
+        tx = PostgresTx(session)
+        result = self.call(tx)
+        session.settle()
+        return result, tx.effects
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Changes that commit together."""
+
+    changes: list[_Change]
+    in_turn: bool
+    begun_s: float
+
+
+class _Contended(Exception):
+    """Others were in the way each time."""
+
+
+class Writer:
+    """All the changes of one process."""
+
+    def __init__(self, world: World, sessions: Sessions, announce: Callable[[set[str]], None]) -> None:
+        self._world = world
+        self._sessions = sessions
+        self._announce = announce
+        self._pool = Pool("postgres-writer", BATCHES_MOST)
+        self._queue: list[_Change] = []
+        self._running: list[_Batch] = []
+        self._wake = trio.Event()
+        self._served, self._ended = False, False
+        self._contended_until_s = -math.inf
+        self.changes = 0
+        self.batches = 0
+
+    async def run(self, call: Callable[[Tx], object]) -> object:
+        """Have it done in the next batch; its result once that has committed. Works only while ``serve`` does."""
+        if self._ended:
+            # Whoever tidies up behind a shield would wait for ever, and the process with it.
+            raise Unavailable(ENDED)
+        change = _Change(call)
+        self._queue.append(change)
+        self._wake.set()
+        try:
+            with trio.move_on_after(DEADLINE_S):
+                await change.done.wait()
+        finally:
+            if change in self._queue:
+                self._queue.remove(change)
+        if not change.done.is_set():
+            raise Unavailable(LATE, retry_after_s=5)
+        if change.error is not None:
+            raise change.error
+        return change.result
+
+    async def serve(self) -> None:
+        """Run batches until cancelled."""
+        self._ended = False
+        try:
+            async with trio.open_nursery() as nursery:
+                while True:
+                    self._wake = trio.Event()
+                    while self._queue and self._may_begin():
+                        nursery.start_soon(self._settle, self._next_batch())
+                    with trio.move_on_after(self._patience_s()):
+                        await self._wake.wait()
+        finally:
+            self._ended = True
+            for change in self._queue:
+                change.error = Unavailable(ENDED)
+                change.done.set()
+
+    @property
+    def waiting(self) -> int:
+        """Changes that wait for a batch."""
+        return len(self._queue)
+
+    @property
+    def _in_turn(self) -> bool:
+        return trio.current_time() < self._contended_until_s
+
+    def _may_begin(self) -> bool:
+        """Whether a batch may begin now: alone, or beside others that are all slow."""
+        if not self._running:
+            return True
+        return self._patience_s() <= 0.0
+
+    def _patience_s(self) -> float:
+        """How long those that wait do so for the batches that run."""
+        alone = self._in_turn or any(batch.in_turn for batch in self._running)
+        if not self._queue or not self._running or alone or len(self._running) >= BATCHES_MOST:
+            return math.inf
+        return max(0.0, max(batch.begun_s for batch in self._running) + SLOW_S - trio.current_time())
+
+    def _next_batch(self) -> _Batch:
+        changes, self._queue = self._queue[:BATCH_MOST], self._queue[BATCH_MOST:]
+        batch = _Batch(changes, self._in_turn, trio.current_time())
+        self._running.append(batch)
+        return batch
+
+    async def _settle(self, batch: _Batch) -> None:
+        """See a batch through, and tell those who wait how theirs has ended."""
+        try:
+            done = await self._attempts(batch)
+        except _Contended as error:
+            self._contended_until_s = trio.current_time() + CONTENDED_S
+            if batch.in_turn:
+                _fail(batch.changes, Unavailable(CONTENDED, detail=str(error)))
+            else:
+                self._queue[:0] = batch.changes
+        except Exception as error:  # noqa: BLE001 - it is raised where it belongs
+            _fail(batch.changes, error)
+        except BaseException:
+            _fail(batch.changes, Unavailable(ENDED))
+            raise
+        else:
+            self._queue[:0] = batch.changes[done:]
+            self._tell(batch.changes[:done])
+        finally:
+            self._running.remove(batch)
+            self._wake.set()
+
+    def _tell(self, changes: list[_Change]) -> None:
+        """These have committed, or failed by themselves."""
+        self.batches += 1
+        self.changes += len(changes)
+        topics: set[str] = set()
+        for change in changes:
+            if change.effects is not None:
+                change.effects.run_hooks()
+                topics |= change.effects.topics
+        # Caches forget before anybody learns that the change is made.
+        if topics:
+            self._announce(topics)
+        for change in changes:
+            change.done.set()
+
+    async def _attempts(self, batch: _Batch) -> int:
+        """Try until others are not in the way; how many of the changes, from the first on, are settled. Raises _Contended."""
+        backoff = Backoff(first_s=0.004, most_s=0.25)
+        most = ATTEMPTS_IN_TURN if batch.in_turn else ATTEMPTS_ASIDE
+        for attempt in range(1, most + 1):
+            try:
+                return await self._world.threads.run(self._pool, self._attempt, batch, deadline_s=math.inf)
+            except IN_THE_WAY as error:
+                if attempt == most:
+                    raise _Contended(str(error)) from error
+                self._world.metrics.retries.inc(len(batch.changes))
+                await trio.sleep(backoff.delay_s(attempt, self._world.random))
+        raise AssertionError("unreachable")
+
+    def _attempt(self, batch: _Batch) -> int:
+        """In a worker."""
+        try:
+            with self._sessions.use() as session, _alone(session) if batch.in_turn else nullcontext():
+                return _commit(session, batch)
+        except IN_THE_WAY:
+            raise
+        except psycopg.Error as error:
+            raise translate(error) from error
+
+
+def _fail(changes: list[_Change], error: Exception) -> None:
+    """None of these has committed, as far as anybody knows. One that had failed by itself says so."""
+    for change in changes:
+        change.error = change.error or error
+        change.done.set()
+
+
+def _commit(session: Session, batch: _Batch) -> int:
+    """One transaction; how many of the changes it has settled."""
+    session.begin(SERIALIZABLE)
+    if len(batch.changes) == 1:
+        (change,) = batch.changes
+        change.run(session)
+        if change.error is None:
+            session.commit()
+        else:
+            change.error = _translated(change.error)
+        return 1
+    if not batch.in_turn:
+        session.send(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
+    until_s, done = time.monotonic() + BATCH_S, 0
+    for change in batch.changes:
+        if done and time.monotonic() > until_s:
+            break
+        session.send("SAVEPOINT change")
+        change.run(session)
+        if change.error is not None:
+            change.error = _translated(change.error)
+            session.part("ROLLBACK TO SAVEPOINT change")
+        session.send("RELEASE SAVEPOINT change")
+        done += 1
+    session.commit()
+    return done
+
+
+@contextmanager
+def _alone(session: Session) -> Iterator[None]:
+    """Hold the lock of turns from before the transaction's snapshot until the transaction has ended."""
+    session.run("SELECT pg_advisory_lock(?)", (TURNS,))
+    try:
+        yield
+    finally:
+        try:
+            session.rollback()
+            session.part("SELECT pg_advisory_unlock(?)", (TURNS,))
+        except psycopg.Error:
+            # The lock goes with the connection.
+            session.close()
+
+
+def _translated(error: BaseException) -> BaseException:
+    if not isinstance(error, psycopg.Error):
+        return error
+    mapped = translate(error)
+    mapped.__cause__ = error
+    return mapped
+
+
+def translate(error: psycopg.Error) -> Exception:
+    """The engine's errors in our terms."""
+    detail: Any = str(error)
+    match error:
+        case errors.UniqueViolation() | errors.DuplicateTable() | errors.DuplicateObject():
+            return Duplicate("The object exists already.", detail=detail)
+        case errors.ForeignKeyViolation():
+            return Conflict("The object is in use, or one that it needs is gone.", detail=detail)
+        case psycopg.DataError():
+            return Invalid(UNSTORABLE, detail=detail)
+        case errors.DiskFull():
+            return Full(NO_ROOM, retry_after_s=FULL_RETRY_S, detail=detail)
+        case psycopg.OperationalError() | psycopg.InterfaceError() | errors.ReadOnlySqlTransaction():
+            return Unavailable("The database does not answer.", retry_after_s=2, detail=detail)
+        case _:
+            return Bug("The database refused a statement.", detail=detail)
