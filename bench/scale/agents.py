@@ -1,18 +1,18 @@
-"""A thousand agents that wait for news of two api processes on one PostgreSQL: what they cost while nothing happens, and how soon they hear.
+"""A thousand agents that wait for news of ``ostro api --workers 2`` on one PostgreSQL: what they cost while nothing happens, and how soon they hear.
 
-The agents are the product's own link, on a connection each, in one process. A wish is committed by this process, which is none of the two, and the
-clock runs from the moment at which its commit returned.
+The agents are the product's own link, on two connections by TLS each, in one process. A wish is committed by this process, which is none of the two,
+and the clock runs from the moment at which its commit returned.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
+import ssl
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import trio
 
@@ -20,15 +20,19 @@ from bench.api.client import Failed, percentile
 from bench.api.cloud import cpu_s, memory_mib
 from bench.scale.results import Scaled
 from ostro.agent.link import HttpLink, LinkConfig
+from ostro.cli.roles import AUTHORITY_FILE
+from ostro.cli.settings import Settings, read_settings
 from ostro.cli.state import StateDir
 from ostro.model.errors import OstroError
 from ostro.model.ids import new_uuid
 from ostro.model.wishes import AskWish, Inventory, Noun, Registration
 from ostro.runtime.world import World
+from ostro.services.controllers import load_shared
 from ostro.store.database import Tx
 from ostro.store.postgres import PostgresDatabase
 from ostro.store.wishes import set_wish, wish_absence
 from ostro.testing.postgres import PostgresServer
+from ostro.testing.roles import Roles
 
 SERVERS = 2
 WAIT_S = 20
@@ -41,31 +45,24 @@ LIMIT_MS = 100.0
 
 def measure_agents(agents: int) -> Iterator[Scaled]:
     """Start the processes, let the agents settle, be idle, and wake them one by one."""
-    with PostgresServer() as server, tempfile.TemporaryDirectory(prefix="ostro-bench-") as state:
+    with PostgresServer(durable=True) as server, tempfile.TemporaryDirectory(prefix="ostro-bench-") as folder:
         url = server.dsn(server.create_database())
-        key = StateDir.make(state).agent_key
-        processes, urls = [], []
-        try:
-            for _ in range(SERVERS):
-                command = [sys.executable, "-m", "bench.scale.serve", state, url]
-                process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-                processes.append(process)
-                assert process.stdout is not None
-                urls.append(process.stdout.readline().strip())
-            yield from trio.run(Crowd(url, urls, key, agents, [process.pid for process in processes]).measure)
-        finally:
-            for process in processes:
-                process.terminate()
-                process.wait(30)
+        with Roles(Path(folder), url) as roles:
+            roles.init()
+            api = roles.api("", None, "--workers", str(SERVERS))
+            roles.await_(lambda: len(api.children) == SERVERS, "the workers run")
+            settings = read_settings(StateDir.make(str(roles.state)))
+            trusted = ssl.create_default_context(cafile=roles.state / AUTHORITY_FILE)
+            yield from trio.run(Crowd(settings, trusted, agents, sorted(api.children)).measure)
 
 
 class Crowd:
     """The agents, and whoever wakes them."""
 
-    def __init__(self, database: str, urls: Sequence[str], key: str, agents: int, pids: Sequence[int]) -> None:
-        self._database = database
-        self._urls = urls
-        self._key = key
+    def __init__(self, settings: Settings, trusted: ssl.SSLContext, agents: int, pids: Sequence[int]) -> None:
+        self._settings = settings
+        self._trusted = trusted
+        self._key = ""
         self._agents = agents
         self._pids = list(pids)
         self._heard: dict[str, trio.Event] = {}
@@ -77,9 +74,10 @@ class Crowd:
     async def measure(self) -> list[Scaled]:
         """All of it."""
         world = World(random=random.Random(1))
-        database = PostgresDatabase(world, self._database)
+        database = PostgresDatabase(world, self._settings.database)
         async with trio.open_nursery() as nursery:
             await nursery.start(database.serve)
+            self._key = (await load_shared(world, database, self._settings.secret)).agent_key
             started_s = time.perf_counter()
             async with trio.open_nursery() as joining:
                 slots = trio.Semaphore(16)
@@ -107,8 +105,8 @@ class Crowd:
         return results
 
     async def _join(self, number: int, slots: trio.Semaphore, nursery: trio.Nursery) -> None:
-        url = self._urls[number % len(self._urls)]
-        link = HttpLink(World(random=random.Random(number)), LinkConfig((url,), "1", self._key))
+        url = f"https://{self._settings.listen}"
+        link = HttpLink(World(random=random.Random(number)), LinkConfig((url,), "1", self._key, lambda: self._trusted))
         inventory = Inventory(64, 256 * 1024, 10_000, "fake", 1, "{}")
         async with slots:
             registration = Registration(f"crowd-{number:04}", "1", f"10.0.{number >> 8}.{number & 255}", inventory)
