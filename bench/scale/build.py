@@ -21,6 +21,7 @@ from ostro.runtime.faults import NoFaults
 from ostro.runtime.world import World
 from ostro.saga.engine import Engine
 from ostro.services.agents.hosts import register_host
+from ostro.services.agents.joining import Speaker
 from ostro.services.agents.reports import record_reports
 from ostro.services.cloud import Cloud, CloudConfig, build_cloud
 from ostro.services.compute.creation import ServerSpec, create_servers
@@ -115,8 +116,13 @@ def _register(tx: Tx, context: Context, cloud: Cloud, numbers: range) -> dict[st
         inventory = Inventory(64, 256 * 1024, 10_000, "fake", 1, "{}")
         address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
         registration = Registration(name, "1", address, inventory)
-        ids[name] = register_host(tx, context, cloud.placement, registration, cloud.config.cloud_id).host_id
+        ids[name] = _host(tx, context, cloud, registration)
     return ids
+
+
+def _host(tx: Tx, context: Context, cloud: Cloud, registration: Registration) -> str:
+    config = cloud.config
+    return register_host(tx, context, cloud.placement, Speaker(), registration, config.cloud_id, config.fence_s).host_id
 
 
 def host_name(number: int) -> str:
@@ -139,7 +145,7 @@ def _report(tx: Tx, context: Context, made: list[tuple[str, str]]) -> None:
             Report(wish.noun, wish.id, wish.generation, Phase.READY, power=Power.ON)
             for wish in list_wished(tx, host_id, (Noun.SERVER, Noun.IMAGE))
         ]
-        record_reports(tx, context, host_id, "1", 1, reports)
+        record_reports(tx, context, host_id, Speaker("1", 1), reports)
 
 
 def database_bytes(state: Path) -> int:
