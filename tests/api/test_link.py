@@ -17,7 +17,7 @@ from ostro.agent import link as links
 from ostro.agent.http_client import HttpClient
 from ostro.agent.link import HttpLink, Link
 from ostro.http.app import serve
-from ostro.model.errors import NotFound, Unauthenticated, Unavailable
+from ostro.model.errors import Invalid, NotFound, Unauthenticated, Unavailable
 from ostro.model.wishes import AskWish, Feed, Inventory, Noun, Phase, Registration, Report
 from ostro.runtime.world import World
 from ostro.store.hosts import HOSTS
@@ -236,3 +236,16 @@ async def test_a_cancelled_exchange_leaves_the_client_usable(nursery: trio.Nurse
         scope.cancel()
         await client.exchange("GET", "/")
     assert (await client.exchange("GET", "/")).status == 200
+
+
+async def test_a_refusal_reaches_who_sends_much(http_plane: HttpPlane) -> None:
+    """The control plane says no at once, and is heard although it reads no further."""
+
+    async def much() -> AsyncIterator[bytes]:
+        for _ in range(256):
+            yield bytes(1 << 18)
+
+    await http_plane.link.register(REGISTRATION)
+    for _ in range(5):
+        with pytest.raises(Invalid, match="Nobody waits"):
+            await http_plane.link.send_upload("no-such", 64 << 20, much())

@@ -210,6 +210,7 @@ VALUES: dict[str, Any] = {
     "os-extend": {"new_size": 2},
     "os-reset_status": {"status": "error"},
     "os-retype": {"new_type": "x"},
+    "os-volume_upload_image": {"image_name": "x"},
     "os-attach": {"mountpoint": "/dev/vdb", "instance_uuid": None},
     "os-set_bootable": {"bootable": True},
     "os-set_image_metadata": {"metadata": {}},

@@ -28,7 +28,14 @@ def as_bytes(backing_file: str, backing_format: str, size_bytes: int) -> bytes:
     return bytes(data)
 
 
-class TestFakeBlock(BlockContract):
+class Empty:
+    """What the fake's images hold."""
+
+    def check_export(self, disk_format: str, begin: bytes, size_bytes: int) -> None:
+        assert size_bytes == len(begin) == 512
+
+
+class TestFakeBlock(Empty, BlockContract):
     finds_any_root = True
 
     @pytest.fixture
@@ -43,7 +50,7 @@ class TestFakeBlock(BlockContract):
         return in_chunks(b"")
 
 
-class TestFakeBlockInPool(BlockContract):
+class TestFakeBlockInPool(Empty, BlockContract):
     """What several fake hosts share."""
 
     @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ostro.model.wishes import Noun
+from ostro.services.image.uploads import sweep_images
 from ostro.testing.cloud import ApiClient, TestCloud
 from ostro.testing.crashes import Life, Sites, crash_at_every_point, each_point_once
 from ostro.testing.hosts import SimHost, converge
@@ -110,7 +111,48 @@ async def carry_a_server(cloud: TestCloud, host: SimHost) -> None:
     await delete_everything(cloud, host)
 
 
-LIVES: tuple[Life, ...] = (grow, come_to_nothing, stop_growing, be_lent, carry_a_server)
+async def upload(cloud: TestCloud, volume_id: str) -> None:
+    body = {"os-volume_upload_image": {"image_name": "made"}}
+    assert (await client_of(cloud).post(f"{VOLUMES}/{volume_id}/action", body)).status == 202
+
+
+async def become_an_image(cloud: TestCloud, host: SimHost) -> None:
+    """Made, made an image of, deleted."""
+    await make_volume(cloud)
+    await converge(cloud, host)
+    for volume in await list_volumes(cloud):
+        await upload(cloud, volume["id"])
+    await converge(cloud, host)
+    await delete_everything(cloud, host)
+
+
+async def become_no_image(cloud: TestCloud, host: SimHost) -> None:
+    """Made, an image of it begun and deleted half-way, deleted."""
+    await make_volume(cloud)
+    await converge(cloud, host)
+    for volume in await list_volumes(cloud):
+        await upload(cloud, volume["id"])
+        await host.read_wishes()
+    await delete_images(cloud)
+    await converge(cloud, host)
+    await delete_everything(cloud, host)
+
+
+async def delete_images(cloud: TestCloud) -> None:
+    """All that were made of volumes."""
+    for image in (await client_of(cloud).get("/image/v2/images?name=made")).json["images"]:
+        assert (await client_of(cloud).delete(f"/image/v2/images/{image['id']}")).status == 204
+
+
+LIVES: tuple[Life, ...] = (
+    grow,
+    come_to_nothing,
+    stop_growing,
+    be_lent,
+    carry_a_server,
+    become_an_image,
+    become_no_image,
+)
 _LIFE = {"volume.create.committed", "saga.volume.create.committed", "volume.delete.committed"} | {
     f"saga.volume.delete.{step}" for step in ("wish", "forget", "committed")
 }
@@ -119,6 +161,9 @@ EXPECTED = {
     "come_to_nothing": _LIFE | {"saga.volume.create.wish.undone"},
     "stop_growing": _LIFE | {"saga.volume.extend.wish.undone"},
     "be_lent": _LIFE | {"volume.attach.committed", "volume.detach.committed", "reports.committed"},
+    "become_an_image": _LIFE
+    | {"volume.upload.committed", "saga.volume.upload.wish", "saga.volume.upload.made", "saga.volume.upload.let_go"},
+    "become_no_image": _LIFE | {"volume.upload.committed", "saga.volume.upload.wish.undone"},
     "carry_a_server": {"server.create.committed", "saga.server.delete.buried", "saga.volume.delete.forget"},
 }
 """Points that each life must at least pass, or the test tests less than it says."""
@@ -131,10 +176,15 @@ async def settle_and_check(cloud: TestCloud, host: SimHost) -> None:
     at_rest = {"available", "in-use", "error", "error_extending"}
     assert {volume["status"] for volume in await list_volumes(cloud)} <= at_rest
     host.failing.clear()
+    images = (await client_of(cloud).get("/image/v2/images?name=made")).json["images"]
+    assert {image["status"] for image in images} <= {"active"}
     await delete_everything(cloud, host)
+    await delete_images(cloud)
+    await sweep_images(cloud.cloud)
+    assert cloud.cloud.images.list() == set()
     assert (await list_servers(cloud), await list_volumes(cloud)) == ([], [])
     assert await cloud.db.read(find_leaks) == {}
-    assert [key for key in host.things if key[0] in (Noun.SERVER, Noun.VOLUME, Noun.IMAGE)] == []
+    assert [key for key in host.things if key[0] in (Noun.SERVER, Noun.VOLUME, Noun.UPLOAD, Noun.IMAGE)] == []
 
 
 @pytest.mark.parametrize("life", LIVES)
@@ -147,5 +197,6 @@ async def test_crash_at_every_point(tmp_path: Path, life: Life) -> None:
 async def test_crash_on_postgres(tmp_path: Path, postgres: PostgresServer, postgres_template: str) -> None:
     sites = Sites(tmp_path, postgres, postgres_template)
     await sites.prepare(prepare)
-    assert EXPECTED["be_lent"] <= await crash_at_every_point(sites, be_lent, settle_and_check, each_point_once)
+    for life in (be_lent, become_an_image):
+        assert EXPECTED[life.__name__] <= await crash_at_every_point(sites, life, settle_and_check, each_point_once)
     sites.close()

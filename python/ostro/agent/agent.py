@@ -35,6 +35,7 @@ from ostro.agent.reports import Reports
 from ostro.agent.servers import Servers
 from ostro.agent.snapshots import Snapshots
 from ostro.agent.transfer import DiskServer
+from ostro.agent.uploads import Uploads
 from ostro.agent.volumes import Volumes
 from ostro.model.errors import Conflict, NotFound, OstroError, Unauthenticated, Unavailable
 from ostro.model.volumes import storage_trait
@@ -95,6 +96,7 @@ class Agent:
             Images(self.host),
             Volumes(self.host),
             Snapshots(self.host),
+            Uploads(self.host),
             Ports(self.host),
             Servers(self.host, drivers.server_width),
             Asks(self.host),

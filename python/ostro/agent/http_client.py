@@ -7,8 +7,8 @@ beside a control plane on the same two cores. A connection that the server close
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -81,6 +81,58 @@ class HttpClient:
                 if left_bytes < 0:
                     raise Unavailable(f"The answer to {method} {path} is larger than {ANSWER_MAX_BYTES} bytes.")
             return Answer(status, b"".join(parts))
+
+    async def send(
+        self, method: str, path: str, size_bytes: int, chunks: AsyncIterable[bytes], deadline_s: float
+    ) -> Answer:
+        """Send a body as it comes, on a connection of its own, and read the whole answer, which may come before the body's end.
+
+        No piece of the body, nor the answer, may take longer than ``deadline_s``.
+        """
+        headers = {"Host": self._netloc, **self._headers, "Content-Length": str(size_bytes)}
+        headers["Content-Type"] = "application/octet-stream"
+        request = h11.Request(method=method, target=self._prefix + path, headers=list(headers.items()))
+        await self.close()
+        try:
+            self._stream, self._http = await self._connect(), h11.Connection(h11.CLIENT)
+            return await self._send_body(self._stream, request, chunks, deadline_s)
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, h11.ProtocolError, _Closed) as error:
+            raise Unavailable("The control plane does not answer.", detail=repr(error)) from error
+        finally:
+            await self.close()
+
+    async def _send_body(
+        self, stream: trio.abc.Stream, request: h11.Request, chunks: AsyncIterable[bytes], deadline_s: float
+    ) -> Answer:
+        late = trio.CancelScope(deadline=trio.current_time() + deadline_s)
+
+        async def write() -> None:
+            # Who has answered may read no further; what it says is in the answer.
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(self._http.send(request) or b"")
+                async for chunk in chunks:
+                    await stream.send_all(self._http.send(h11.Data(data=chunk)) or b"")
+                    late.deadline = trio.current_time() + deadline_s
+                await stream.send_all(self._http.send(h11.EndOfMessage()) or b"")
+
+        with late:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(write)
+                    status, body = await self._read_answer()
+                    nursery.cancel_scope.cancel()
+                    return Answer(status, body)
+            except BaseExceptionGroup as group:
+                raise group.exceptions[0] from None
+        raise Unavailable(f"The control plane did not take what was sent in {deadline_s:g} s.")
+
+    async def _read_answer(self) -> tuple[int, bytes]:
+        while True:
+            event = await self._next_event()
+            if isinstance(event, h11.Response):
+                return event.status_code, b"".join([chunk async for chunk in self._chunks()])
+            if isinstance(event, h11.ConnectionClosed):
+                raise _Closed
 
     @asynccontextmanager
     async def stream(

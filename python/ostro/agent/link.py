@@ -7,8 +7,8 @@ request may be repeated: reports carry generations, and the feed is asked for by
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from ostro.agent.http_client import Answer, HttpClient
-from ostro.model.errors import Invalid, NotFound, Unauthenticated, Unavailable
+from ostro.model.errors import Invalid, NoCapacity, NotFound, Unauthenticated, Unavailable
 from ostro.model.wishes import Feed, Noun, Registered, Registration, Report, Wish
 from ostro.runtime.certificates import CONTROLLER_NAME
 from ostro.runtime.world import World
@@ -29,6 +29,8 @@ ANSWER_GRACE_S = 15.0
 """How much longer than asked a long poll may take before the control plane counts as hung."""
 
 IMAGE_CHUNK_DEADLINE_S = 60.0
+SEND_DEADLINE_S = 660.0
+"""Longer than the control plane takes to flush what it was sent."""
 PREFIX = "/agent/v1"
 FEED, REPORTS = "feed", "reports"
 """The lines: a long poll must not hold up a report."""
@@ -58,6 +60,18 @@ class _WireFeed(msgspec.Struct, frozen=True):
     wishes: list[_WireWish]
 
 
+class _Reason(msgspec.Struct, frozen=True):
+    """Why, as an error's body says it."""
+
+    message: str
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    """An error's body."""
+
+    error: _Reason
+
+
 class _VolumeKey(msgspec.Struct, frozen=True):
     """The answer to the question for a volume's key."""
 
@@ -84,6 +98,11 @@ class Link(Protocol):
         """The image's bytes. Nothing is asked before the first chunk is; breaks off with an error, never silently."""
         ...
 
+    async def send_upload(self, upload_id: str, size_bytes: int, chunks: AsyncIterable[bytes]) -> None:
+        """Send the bytes of an image that is made of a volume. Returns when the image has them. Raises Invalid when it never will, NoCapacity
+        when there is no room for them."""
+        ...
+
     async def volume_key(self, volume_id: str) -> str:
         """What opens an encrypted volume. Raises Unavailable also while the volume isn't for this host, NotFound when it isn't encrypted."""
         ...
@@ -96,6 +115,10 @@ class Client(Protocol):
 
     async def exchange(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Answer: ...
+
+    async def send(
+        self, method: str, path: str, size_bytes: int, chunks: AsyncIterable[bytes], deadline_s: float
     ) -> Answer: ...
 
     def stream(
@@ -191,6 +214,22 @@ class HttpLink:
                 await client.close()
         return _decode(answer, _VolumeKey).passphrase
 
+    async def send_upload(self, upload_id: str, size_bytes: int, chunks: AsyncIterable[bytes]) -> None:
+        client = self._client()
+        try:
+            path = f"/hosts/{self._host_id}/uploads/{upload_id}/data"
+            answer = await client.send("PUT", path, size_bytes, chunks, SEND_DEADLINE_S)
+        finally:
+            with trio.CancelScope(shield=True):
+                await client.close()
+        if answer.status == 413:
+            raise NoCapacity(f"The image service has no room for the image: {_words(answer)}")
+        if answer.status in (400, 409, 410, 415):
+            raise Invalid(f"The image service does not take the image: {_words(answer)}")
+        if answer.status == 404:
+            raise Unavailable("The control plane does not know this host now.")
+        _check(answer)
+
     async def image(self, image_id: str) -> AsyncGenerator[bytes, None]:
         client = self._client()
         try:
@@ -245,6 +284,13 @@ def _decode(answer: Answer, type_: type[T]) -> T:
         return msgspec.json.decode(answer.body, type=type_)
     except msgspec.MsgspecError as error:
         raise Unavailable("The control plane's answer can't be read.", detail=str(error)) from error
+
+
+def _words(answer: Answer) -> str:
+    """What an answer says of why not."""
+    with suppress(msgspec.MsgspecError):
+        return msgspec.json.decode(answer.body, type=_Refusal).error.message
+    return f"status {answer.status}"
 
 
 def _check(answer: Answer) -> None:

@@ -29,6 +29,7 @@ BODIES: Mapping[Noun, type[msgspec.Struct]] = {
     Noun.IMAGE: wishes.ImageWish,
     Noun.VOLUME: wishes.VolumeWish,
     Noun.SNAPSHOT: wishes.SnapshotWish,
+    Noun.UPLOAD: wishes.UploadWish,
     Noun.SERVER: wishes.ServerWish,
     Noun.ASK: wishes.AskWish,
 }

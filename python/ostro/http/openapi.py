@@ -43,6 +43,7 @@ AGENT_STRUCTS: Mapping[wishes.Noun, type[msgspec.Struct]] = {
     wishes.Noun.IMAGE: wishes.ImageWish,
     wishes.Noun.VOLUME: wishes.VolumeWish,
     wishes.Noun.SNAPSHOT: wishes.SnapshotWish,
+    wishes.Noun.UPLOAD: wishes.UploadWish,
     wishes.Noun.SERVER: wishes.ServerWish,
     wishes.Noun.ASK: wishes.AskWish,
 }

@@ -32,6 +32,7 @@ class VolumeStatus(StrEnum):
     DETACHING = "detaching"
     EXTENDING = "extending"
     RETYPING = "retyping"
+    UPLOADING = "uploading"
     DELETING = "deleting"
     ERROR = "error"
     ERROR_DELETING = "error_deleting"
@@ -71,6 +72,7 @@ class VolumeFacts:
     growing: bool
     moving: bool
     faulty: bool
+    uploading: bool = False
     attachments: Collection[AttachmentStatus] = ()
 
 
@@ -86,6 +88,8 @@ def volume_status(facts: VolumeFacts) -> VolumeStatus:
         return VolumeStatus.ERROR
     if facts.moving:
         return VolumeStatus.RETYPING
+    if facts.uploading:
+        return VolumeStatus.UPLOADING
     for attachment, status in (
         (AttachmentStatus.DETACHING, VolumeStatus.DETACHING),
         (AttachmentStatus.ATTACHING, VolumeStatus.ATTACHING),

@@ -29,6 +29,7 @@ class Noun(StrEnum):
     IMAGE = "image"
     VOLUME = "volume"
     SNAPSHOT = "snapshot"
+    UPLOAD = "upload"
     SERVER = "server"
     ASK = "ask"
 
@@ -240,6 +241,19 @@ class SnapshotWish(msgspec.Struct, frozen=True):
     volume_id: str
 
 
+class UploadWish(msgspec.Struct, frozen=True):
+    """An image in ``disk_format`` to be made, once, of what one of this host's volumes holds.
+
+    The host sends its bytes. Where the control plane keeps images in storage that hosts share (``shared``) and the volume is there, too, it puts
+    a raw image there by itself, named by the id of this wish, and reports READY with the ``size_gb``.
+    """
+
+    id: str
+    volume_id: str
+    disk_format: str
+    shared: bool = False
+
+
 class AttachmentWish(msgspec.Struct, frozen=True):
     """A volume that a server must have plugged in. ``device`` is the guest's name for it, such as ``vdb``.
 
@@ -414,7 +428,7 @@ class Report(msgspec.Struct, frozen=True):
 
     ``FAILED`` means that the host has given up on this generation and will not try again by itself; passing trouble is
     ``WORKING`` with a ``reason``. The noun's own findings: for a server ``power``, ``reboots`` carried out and
-    the ``attached`` volume ids, the ``backend`` that its own root disk is in, and while it moves the ``migration`` and, for the other host, a ``landing`` or ``offer``; for a volume its ``size_gb`` and the ``backend`` that it is in; for an ask the ``answer``.
+    the ``attached`` volume ids, the ``backend`` that its own root disk is in, and while it moves the ``migration`` and, for the other host, a ``landing`` or ``offer``; for a volume its ``size_gb`` and the ``backend`` that it is in; for an upload the ``size_gb``; for an ask the ``answer``.
     ``stages`` are what has been passed since the last report.
     """
 

@@ -15,6 +15,7 @@ from ostro.runtime.web import Web
 from ostro.runtime.world import World
 from ostro.services.audit.anchors import Anchors
 from ostro.services.audit.log import AuditLog
+from ostro.services.block.settings import BlockSettings, read_block
 from ostro.services.changes import Changes
 from ostro.services.identity.auth import Authenticator
 from ostro.services.identity.catalog import Catalogs
@@ -81,6 +82,7 @@ class Cloud:
     sealer: Sealer
     limits: LimitRules
     shedding: Shedding
+    block: BlockSettings
     audit: AuditLog
     changes: Changes
     ceph: Ceph | None = None
@@ -133,6 +135,7 @@ def build_cloud(
         sealer=sealer,
         limits=LimitRules(identity.compliance.enforcement_model, config.region),
         shedding=read_shedding(config.state_dir),
+        block=read_block(config.state_dir),
         audit=AuditLog(world, db, Anchors(config.state_dir / "audit")),
         changes=Changes(world, db),
         ceph=ceph,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ostro.saga.engine import Saga
 from ostro.services.block.sagas import block_sagas
 from ostro.services.block.snapshots import snapshot_sagas
+from ostro.services.block.uploads import upload_saga
 from ostro.services.cloud import Cloud
 from ostro.services.compute.evacuation import evacuation_saga
 from ostro.services.compute.live_migration import live_migration_saga
@@ -23,4 +24,5 @@ def make_sagas(cloud: Cloud) -> tuple[Saga, ...]:
         *resize_sagas(cloud.world, cloud.placement),
         *block_sagas(cloud.placement),
         *snapshot_sagas(cloud.placement),
+        upload_saga(),
     )

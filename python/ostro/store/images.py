@@ -125,8 +125,12 @@ def list_free_images(tx: Tx, limit: int) -> list[tuple[str, str]]:
 
 
 def list_uploads(tx: Tx) -> list[tuple[str, str]]:
-    """(id, upload id) of every image that is being uploaded."""
-    rows = tx.all("SELECT id, upload_id FROM images WHERE status = ?", (ImageStatus.SAVING.value,))
+    """(id, upload id) of every image that a client uploads; what is made of volumes has sagas that see to it."""
+    rows = tx.all(
+        "SELECT id, upload_id FROM images WHERE status = ?"
+        " AND NOT EXISTS (SELECT 1 FROM volume_uploads u WHERE u.image_id = images.id)",
+        (ImageStatus.SAVING.value,),
+    )
     return [(row[0], row[1]) for row in rows]
 
 

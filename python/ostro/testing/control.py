@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 
 import msgspec
 import trio
@@ -24,6 +24,7 @@ class MemoryControl:
         self.registered = Registered(host_id, cloud_id, 30.0, epoch=1)
         self.registrations: list[Registration] = []
         self.reports: dict[Key, Report] = {}
+        self.uploads: dict[str, bytes] = {}
         self.report_calls = 0
         self.away = False
         self.knows_host = True
@@ -105,6 +106,11 @@ class MemoryControl:
     async def volume_key(self, volume_id: str) -> str:
         await self._reach()
         return f"key of {volume_id}"
+
+    async def send_upload(self, upload_id: str, size_bytes: int, chunks: AsyncIterable[bytes]) -> None:
+        await self._reach()
+        self.uploads[upload_id] = b"".join([chunk async for chunk in chunks])
+        assert len(self.uploads[upload_id]) == size_bytes, "the announced bytes"
 
     async def image(self, image_id: str) -> AsyncGenerator[bytes, None]:
         await self._reach()

@@ -74,6 +74,10 @@ class SimHost:
     """What becomes of migrations from here, by server, unless they just succeed."""
     tried: dict[str, MigrationState] = field(default_factory=dict)
     """What has become of migrations from here, each of which is tried once."""
+    volume_bytes: bytes = b"what the volume holds"
+    """What is sent for an image of any volume."""
+    sent: dict[str, int] = field(default_factory=dict)
+    """How the control plane answered to what was sent, by upload."""
     known: dict[Key, tuple[int, Any]] = field(default_factory=dict)
     """(generation, body) of every server's wish that was reported on."""
 
@@ -111,12 +115,24 @@ class SimHost:
     async def report(self) -> int:
         """Do and report everything that is not held back; how many reports there were."""
         due = [key for key in self.wished if key[0] not in self.held]
+        for key in due:
+            await self._send_upload(key, self.wished[key][1])
         reports = [self._carry_out(key, *self.wished.pop(key)) for key in due]
         if reports:
             body = {"reports": [msgspec.to_builtins(r) for r in reports]}
             answer = await self.client.post(f"{self._path}/reports", body)
             assert answer.status == 200, answer.body
         return len(reports)
+
+    async def _send_upload(self, key: Key, body: Any) -> None:
+        """Send the bytes of an image that can't be put where the control plane keeps images."""
+        noun, id_ = key
+        if noun is Noun.UPLOAD and body is not None and not body["shared"] and id_ not in self.failing:
+            path = f"{self._path}/uploads/{id_}/data"
+            answer = await self.client.put(path, data=self.volume_bytes)
+            self.sent[id_] = answer.status
+            if answer.status != 204:
+                self.failing[id_] = "It was not taken."
 
     def _carry_out(self, key: Key, generation: int, body: Any) -> Report:
         noun, id_ = key
@@ -152,6 +168,9 @@ class SimHost:
                 )
             case Noun.VOLUME:
                 return msgspec.structs.replace(ready, size_gb=body["size_gb"], backend=body["backend"])
+            case Noun.UPLOAD:
+                volume = self.things[Noun.VOLUME, body["volume_id"]]
+                return msgspec.structs.replace(ready, size_gb=volume["size_gb"])
             case Noun.ASK:
                 return msgspec.structs.replace(ready, answer=self.answer(body))
             case _:

@@ -15,13 +15,14 @@ EMPTY = {
     "addresses of ports that are gone": ("SELECT count(*) FROM addresses WHERE port_id NOT IN (SELECT id FROM ports)"),
     "image holds": "SELECT count(*) FROM image_holds",
     "volumes": "SELECT count(*) FROM volumes",
+    "uploads of volumes": "SELECT count(*) FROM volume_uploads",
     "attachments": "SELECT count(*) FROM attachments",
     "block devices": "SELECT count(*) FROM block_devices",
     "lent volumes": "SELECT count(*) FROM lent_volumes",
     "sagas": "SELECT count(*) FROM sagas",
     "asks": "SELECT count(*) FROM asks",
     "wishes for servers, ports, volumes and images": (
-        "SELECT count(*) FROM wishes WHERE noun IN ('server', 'port', 'volume', 'image', 'ask')"
+        "SELECT count(*) FROM wishes WHERE noun IN ('server', 'port', 'volume', 'upload', 'image', 'ask')"
     ),
     "actions that never ended": "SELECT count(*) FROM instance_actions WHERE finished_at_us = 0",
 }

@@ -12,16 +12,20 @@ from ostro.http.request import Reply, Request
 from ostro.http.schema import STRING, nullable, strict
 from ostro.http.targets import authorize
 from ostro.model.errors import Invalid, Unsupported
+from ostro.model.images import CONTAINER_FORMATS, Visibility
+from ostro.model.times import iso_micro
+from ostro.model.volumes import CEPH
 from ostro.services.block import attachments, metadata, volumes
+from ostro.services.block.uploads import DISK_FORMATS, Upload, UploadDraft, upload_volume
 
 Action = Callable[[Request, str, Any], Awaitable[Reply]]
 
 ACCEPTED = Reply(status=202)
+UPLOAD_PUBLIC = "volume_extension:volume_actions:upload_public"
 NOT_DONE = frozenset(
     (
         "os-migrate_volume",
         "os-migrate_volume_completion",
-        "os-volume_upload_image",
         "os-initialize_connection",
         "os-terminate_connection",
         "os-unmanage",
@@ -31,7 +35,7 @@ NOT_DONE = frozenset(
         "os-update_readonly_flag",
     )
 )
-"""Upstream has these; local volumes can't do them yet."""
+"""Upstream has these, and we don't yet."""
 
 
 async def _extend(req: Request, volume_id: str, given: Any) -> Reply:
@@ -58,6 +62,45 @@ async def _retype(req: Request, volume_id: str, given: Any) -> Reply:
     may_move = given.get("migration_policy", "never") == "on-demand"
     await req.run(volumes.retype_volume, volume_id, given["new_type"], may_move=may_move)
     return ACCEPTED
+
+
+async def _upload(req: Request, volume_id: str, given: Any) -> Reply:
+    if not req.at_least(3, 1) and (later := sorted(given.keys() & {"visibility", "protected"})):
+        raise Invalid(f"Additional properties are not allowed ({', '.join(later)})")
+    newer = {"visibility": Visibility.PRIVATE} if req.at_least(3, 1) else {}
+    if "visibility" in given:
+        newer = {"visibility": Visibility(given["visibility"])}
+    if newer.get("visibility") is Visibility.PUBLIC:
+        await authorize(req, UPLOAD_PUBLIC, Rule.ADMIN)
+    draft = UploadDraft(
+        given["image_name"],
+        given.get("disk_format", "raw"),
+        given.get("container_format", "bare"),
+        protected=is_true(given.get("protected", False)),
+        force=is_true(given.get("force", False)) and req.cloud.block.enable_force_upload,
+        **newer,
+    )
+    upload = await req.run(upload_volume, volume_id, draft, CEPH if req.cloud.ceph else "")
+    req.cloud.world.faults.hit("volume.upload.committed")
+    return Reply({"os-volume_upload_image": _upload_view(upload)})
+
+
+def _upload_view(upload: Upload) -> dict[str, Any]:
+    volume, kind, image = upload.volume, upload.type, upload.image
+    return {
+        "id": volume.id,
+        "updated_at": iso_micro(volume.updated_at_us),
+        "status": volume.status.value,
+        "display_description": volume.description or None,
+        "size": volume.size_gb,
+        "volume_type": {"id": kind.id, "name": kind.name},
+        "image_id": image.id,
+        "container_format": image.container_format,
+        "disk_format": image.disk_format,
+        "image_name": image.name,
+        "protected": image.protected,
+        "visibility": image.visibility.value,
+    }
 
 
 async def _reserve(req: Request, volume_id: str, given: Any) -> Reply:
@@ -125,6 +168,22 @@ _ACTIONS: dict[str, tuple[Action, Rule, str, dict[str, Any]]] = {
         "volume:retype",
         strict({"new_type": STRING, "migration_policy": {"enum": ["on-demand", "never"]}}, ("new_type",)),
     ),
+    "os-volume_upload_image": (
+        _upload,
+        Rule.MEMBER,
+        "volume_extension:volume_actions:upload_image",
+        strict(
+            {
+                "image_name": {"type": "string", "minLength": 1, "maxLength": 255},
+                "force": FLAG,
+                "disk_format": {"enum": list(DISK_FORMATS)},
+                "container_format": {"enum": list(CONTAINER_FORMATS)},
+                "visibility": {"enum": [visibility.value for visibility in Visibility]},
+                "protected": FLAG,
+            },
+            ("image_name",),
+        ),
+    ),
     "os-reserve": (_reserve, Rule.MEMBER, "volume_extension:volume_actions:reserve", _NOTHING),
     "os-unreserve": (_unreserve, Rule.MEMBER, "volume_extension:volume_actions:unreserve", _NOTHING),
     "os-attach": (
@@ -176,10 +235,11 @@ BODY = {
     "POST",
     "/volumes/{volume_id}/action",
     policy="volume:action",
+    also={UPLOAD_PUBLIC: Rule.ADMIN},
     rule=Rule.READER,
     status=202,
     body=BODY,
-    response=strict({"metadata": {"type": "object"}}),
+    response=strict({"metadata": {"type": "object"}, "os-volume_upload_image": {"type": "object"}}),
     actions={name: (policy, rule) for name, (_action, rule, policy, _schema) in _ACTIONS.items()},
     summary="Do something with a volume; each action has a policy of its own",
 )

@@ -275,13 +275,18 @@ def find_snapshot(cluster: Any, disk: Disk, name: str) -> int | None:
 
 def clone_disk(cluster: Any, source: Disk, disk: Disk, size_bytes: int) -> None:
     """Make a disk that shows what another one holds now, by a snapshot that is gone when this returns. Raises rbd.ImageNotFound."""
-    mark = f"clone.{disk.name}"
+    mark = clone_mark(disk)
     _drop_snapshot(cluster, source, mark)
     snapshot(cluster, source, mark)
     try:
         clone(cluster, source, mark, disk, size_bytes)
     finally:
         _drop_snapshot(cluster, source, mark)
+
+
+def clone_mark(disk: Disk) -> str:
+    """The snapshot of its source while a disk is cloned from that."""
+    return f"clone.{disk.name}"
 
 
 def _drop_snapshot(cluster: Any, disk: Disk, name: str) -> None:
@@ -420,7 +425,8 @@ def read_keys(cluster: Any, pool: str, name: str) -> dict[str, bytes]:
                     ioctx.operate_read_op(op, name)
                 except rados.ObjectNotFound:
                     return out
-                found = dict(page)
+                # The binding has None for a value without bytes, now and then.
+                found = {key: value or b"" for key, value in page}
             if not found:
                 return out
             out.update(found)

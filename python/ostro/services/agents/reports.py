@@ -13,6 +13,7 @@ from ostro.model.wishes import Noun, Phase, Report
 from ostro.services.agents.hosts import check_speaker, is_touch_due, touch_host
 from ostro.services.agents.joining import Speaker, check_certificate
 from ostro.services.block.snapshots import settle_snapshot
+from ostro.services.block.uploads import settle_upload
 from ostro.services.block.volumes import settle_volume
 from ostro.services.compute.instance_actions import note_stages
 from ostro.services.compute.servers import settle_server
@@ -42,6 +43,7 @@ SETTLERS: Mapping[Noun, Settler] = {
     Noun.SERVER: settle_server,
     Noun.VOLUME: settle_volume,
     Noun.SNAPSHOT: settle_snapshot,
+    Noun.UPLOAD: settle_upload,
 }
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from ostro.model.volumes import VolumeFacts, VolumeStatus, volume_status
 from ostro.store.attachments import ATTACHMENTS, Attachment
 from ostro.store.database import Tx
+from ostro.store.volume_uploads import VOLUME_UPLOADS
 from ostro.store.volumes import VOLUMES, Volume
 
 
-def status_of(volume: Volume, attachments: Iterable[Attachment] = ()) -> VolumeStatus:
-    """What the row and its attachments add up to."""
+def status_of(volume: Volume, attachments: Iterable[Attachment] = (), *, uploading: bool = False) -> VolumeStatus:
+    """What the row, its attachments and whether an image is being made of it add up to."""
     return volume_status(
         VolumeFacts(
             built=volume.built,
@@ -20,6 +21,7 @@ def status_of(volume: Volume, attachments: Iterable[Attachment] = ()) -> VolumeS
             growing=volume.wished_size_gb > volume.size_gb,
             moving=bool(volume.backend) and volume.backend != volume.wished_backend,
             faulty=bool(volume.fault),
+            uploading=uploading,
             attachments={attachment.status for attachment in attachments},
         )
     )
@@ -30,7 +32,8 @@ def refresh_status(tx: Tx, volume_id: str, now_us: int) -> Volume | None:
     volume = VOLUMES.find(tx, id=volume_id)
     if volume is None:
         return None
-    status = status_of(volume, ATTACHMENTS.list(tx, volume_id=volume_id))
+    uploading = VOLUME_UPLOADS.count(tx, volume_id=volume_id) > 0
+    status = status_of(volume, ATTACHMENTS.list(tx, volume_id=volume_id), uploading=uploading)
     if status is volume.status:
         return volume
     VOLUMES.update(tx, volume_id, status=status, updated_at_us=now_us)

@@ -33,6 +33,7 @@ from ostro.store.sagas import poke_sagas
 from ostro.store.snapshots import SNAPSHOTS
 from ostro.store.volume_keys import VOLUME_KEYS, VolumeKey
 from ostro.store.volume_types import VOLUME_TYPES, VolumeType
+from ostro.store.volume_uploads import VOLUME_UPLOADS
 from ostro.store.volumes import VOLUMES, Volume, count_sizes
 from ostro.store.wishes import find_generation
 
@@ -337,14 +338,14 @@ def delete_volume(tx: Tx, context: Context, volume_id: str, *, force: bool = Fal
 def delete_with_server(tx: Tx, volume_id: str, saga_id: str, now_us: int) -> None:
     """Wish a volume gone that was to go with its server, which has let go of it. Idempotent.
 
-    One that somebody else has, or copies from, or that has snapshots, stays: it is available then.
+    One that somebody else has, or copies from, or makes an image of, or that has snapshots, stays: it is available then.
     """
     volume = VOLUMES.find(tx, id=volume_id)
     if volume is None or volume.deleting or ATTACHMENTS.count(tx, volume_id=volume_id):
         return
     if VOLUMES.count(tx, source_volume_id=volume_id, built=False, fault=""):
         return
-    if SNAPSHOTS.count(tx, volume_id=volume_id, deleting=False):
+    if SNAPSHOTS.count(tx, volume_id=volume_id, deleting=False) or VOLUME_UPLOADS.count(tx, volume_id=volume_id):
         return
     _begin_delete(tx, volume, saga_id, now_us)
 
@@ -356,6 +357,7 @@ def _begin_delete(tx: Tx, volume: Volume, saga_id: str, now_us: int) -> None:
     VOLUMES.update(tx, volume.id, deleting=True, fault="")
     refresh_status(tx, volume.id, now_us)
     wish_no_volume(tx, volume)
+    poke_sagas(tx, [upload.id for upload in VOLUME_UPLOADS.list(tx, volume_id=volume.id)])
     start_saga(tx, saga_id, "volume.delete", volume.id, {}, now_us)
 
 
@@ -440,10 +442,18 @@ def reset_status(tx: Tx, context: Context, volume_id: str, status: str) -> None:
         if volume.wished_size_gb > volume.size_gb:
             less = {"DISK_GB": volume.wished_size_gb - volume.size_gb}
             shrink_claim(tx, volume_id, volume.host_id, less, context.now_us)
+        _give_up_uploads(tx, volume_id)
         wish_volume(tx, VOLUMES.get(tx, volume_id))
     else:
         raise Invalid(f"Invalid input received: volume {volume_id} is {volume.status} and can't be set to {status}.")
     refresh_status(tx, volume_id, context.now_us)
+
+
+def _give_up_uploads(tx: Tx, volume_id: str) -> None:
+    """No image is to be made of the volume any more; it is uploading until the sagas have heard of that."""
+    uploads = [upload.id for upload in VOLUME_UPLOADS.list(tx, volume_id=volume_id)]
+    VOLUME_UPLOADS.update_where(tx, {"fault": "An administrator has reset the volume."}, volume_id=volume_id)
+    poke_sagas(tx, uploads)
 
 
 def settle_volume(tx: Tx, host_id: str, report: Report, now_us: int) -> None:

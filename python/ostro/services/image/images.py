@@ -19,6 +19,8 @@ from ostro.store.database import Tx
 from ostro.store.image_members import MEMBERS
 from ostro.store.images import IMAGES, Image, add_image, is_member, replace_image
 from ostro.store.paging import Filter, Op, Page, Where, list_page
+from ostro.store.sagas import poke_sagas
+from ostro.store.volume_uploads import VOLUME_UPLOADS
 
 PROPERTIES_MOST = 128
 TAGS_MOST = 128
@@ -173,14 +175,18 @@ def delete_image(tx: Tx, context: Context, image_id: str) -> None:
     image = get_changeable_image(tx, context, image_id)
     if image.protected:
         raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
+    bury_image(tx, image_id, context.now_us)
+    poke_sagas(tx, [upload.id for upload in VOLUME_UPLOADS.list(tx, image_id=image_id)])
+
+
+def bury_image(tx: Tx, image_id: str, now_us: int) -> None:
+    """The image isn't there any more for anybody; its bytes go when no host needs them. Idempotent."""
+    image = IMAGES.find(tx, id=image_id)
+    if image is None or image.status is ImageStatus.DELETED:
+        return
     MEMBERS.delete_where(tx, image_id=image_id)
-    replace_image(
-        tx,
-        image,
-        msgspec.structs.replace(
-            image, status=ImageStatus.DELETED, tags=[], properties={}, updated_at_us=context.now_us
-        ),
-    )
+    buried = msgspec.structs.replace(image, status=ImageStatus.DELETED, tags=[], properties={}, updated_at_us=now_us)
+    replace_image(tx, image, buried)
 
 
 def set_active(tx: Tx, context: Context, image_id: str, *, active: bool) -> None:

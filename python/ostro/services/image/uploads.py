@@ -10,8 +10,9 @@ leaves is put right by ``sweep_images``.
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -186,11 +187,33 @@ async def receive_image(
 
     Raises Conflict for an image that isn't queued, BadContent, StorageFull, TooLarge, OverLimit, Gone when the image was deleted meanwhile.
     """
+    begin = partial(_begin, image_id=image_id)
+    await receive_bytes(cloud, context, begin, abort_upload, body, length_bytes=length_bytes)
+
+
+def _begin(tx: Tx, context: Context, upload_id: str, length_bytes: int | None, *, image_id: str) -> Image:
+    return begin_upload(tx, context, image_id, upload_id, length_bytes)
+
+
+async def receive_bytes(
+    cloud: Cloud,
+    context: Context,
+    begin: Callable[[Tx, Context, str, int | None], Image],
+    abort: Callable[[Tx, str, str], bool],
+    body: AsyncIterator[bytes],
+    *,
+    length_bytes: int | None,
+) -> None:
+    """Make ``body`` the bytes of the image that ``begin`` takes for a new upload; ``abort`` says that it came to nothing.
+
+    Raises as `receive_image`, and what ``begin`` raises.
+    """
     if length_bytes is not None and length_bytes > IMAGE_MOST_BYTES:
         raise TooLarge(f"The image is larger than {IMAGE_MOST_BYTES} bytes.")
     upload_id = context.new_id()
     with cloud.images.upload(upload_id):
-        image = await cloud.db.run(begin_upload, context, image_id, upload_id, length_bytes)
+        image = await cloud.db.run(begin, context, upload_id, length_bytes)
+        image_id = image.id
         sink = _Sink(cloud, image, upload_id)
         done = False
         try:
@@ -204,7 +227,7 @@ async def receive_image(
         finally:
             with trio.CancelScope(shield=True):
                 await cloud.world.threads.run(WRITES, sink.close)
-                if not done and await cloud.db.run(abort_upload, image_id, upload_id):
+                if not done and await cloud.db.run(abort, image_id, upload_id):
                     await cloud.world.threads.run(WRITES, cloud.images.remove, upload_id)
     if not done:
         raise Gone(f"Image {image_id} was deleted while its data was uploaded.")

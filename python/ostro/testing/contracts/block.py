@@ -10,7 +10,7 @@ import pytest
 
 from ostro.agent.drivers.block import GIB, Block, Contents
 from ostro.model.errors import Invalid, NoCapacity, NotFound, Unsupported
-from ostro.model.wishes import EncryptionWish, ImageWish, SnapshotWish, VolumeWish
+from ostro.model.wishes import EncryptionWish, ImageWish, SnapshotWish, UploadWish, VolumeWish
 
 IMAGE = "1a000000-0000-4000-8000-000000000001"
 SERVER = "5e000000-0000-4000-8000-000000000001"
@@ -18,6 +18,7 @@ VOLUME = "70000000-0000-4000-8000-000000000001"
 COPY = "70000000-0000-4000-8000-000000000002"
 OTHER = "70000000-0000-4000-8000-000000000004"
 THIRD = "70000000-0000-4000-8000-000000000005"
+UPLOAD = "0b000000-0000-4000-8000-000000000001"
 SNAPSHOT = "50000000-0000-4000-8000-000000000001"
 PASSPHRASE = "0123456789abcdef" * 4
 LUKS_WISH = EncryptionWish("luks", "aes-xts-plain64", 512)
@@ -250,3 +251,43 @@ class BlockContract:
     def chunks_of_too_large(self) -> AsyncIterator[bytes]:
         """Its bytes."""
         raise NotImplementedError
+
+    # -- images of volumes ---------------------------------------------------------------------------------------
+
+    async def test_a_volume_is_exported_and_nothing_is_left(self, block: Block) -> None:
+        await block.put_image(image_wish(), in_chunks(DATA))
+        await block.make_volume(VolumeWish(VOLUME, 1, IMAGE))
+        for disk_format in ("raw", "qcow2"):
+            upload = UploadWish(UPLOAD, VOLUME, disk_format)
+            assert not await block.publish(upload), "its images are not shared with a control plane"
+            async with block.exported(upload) as export:
+                size_bytes = 0
+                begin = b""
+                async for chunk in export.chunks:
+                    begin = begin or chunk[: len(DATA)]
+                    size_bytes += len(chunk)
+                assert size_bytes == export.size_bytes
+                self.check_export(disk_format, begin, size_bytes)
+            for _twice in range(2):
+                await block.drop_upload(UPLOAD)
+            assert (await block.contents()).uploads == frozenset()
+        await block.drop_volume(VOLUME)
+
+    def check_export(self, disk_format: str, begin: bytes, size_bytes: int) -> None:
+        """Whether this can be an image of a volume that begins with DATA."""
+        if disk_format == "raw":
+            assert (size_bytes, begin) == (GIB, DATA)
+        else:
+            assert begin.startswith(b"QFI\xfb") and size_bytes < GIB
+
+    async def test_no_image_is_made_of_a_volume_that_is_not_there_or_encrypted(self, block: Block) -> None:
+        with pytest.raises(NotFound):
+            async with block.exported(UploadWish(UPLOAD, VOLUME, "raw")):
+                pass
+        await block.make_volume(VolumeWish(VOLUME, 1, encryption=LUKS_WISH), PASSPHRASE)
+        for disk_format in ("raw", "qcow2"):
+            with pytest.raises(Unsupported):
+                async with block.exported(UploadWish(UPLOAD, VOLUME, disk_format)):
+                    pass
+        await block.drop_volume(VOLUME)
+        assert await block.contents() == EMPTY

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -175,6 +175,15 @@ class WireClient:
         parcel = await self._wire.exchange(self._who, method, self._prefix + path, sent, body)
         assert parcel.answer is not None, "else it would have raised"
         return parcel.answer
+
+    async def send(
+        self, method: str, path: str, size_bytes: int, chunks: AsyncIterable[bytes], deadline_s: float
+    ) -> Answer:
+        """Send a body, in one piece, and read the whole answer."""
+        body = b"".join([chunk async for chunk in chunks])
+        with trio.move_on_after(deadline_s):
+            return await self.exchange(method, path, body, {"Content-Length": str(size_bytes)})
+        raise Unavailable("The control plane does not answer.")
 
     @asynccontextmanager
     async def stream(

@@ -12,13 +12,15 @@ by side) and `ostro.agent.drivers.block.fake` (for load and rehearsal). All pass
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
 from ostro.model.volumes import LOCAL
-from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
+from ostro.model.wishes import ImageWish, SnapshotWish, UploadWish, VolumeWish
 
 GIB = 1 << 30
 
@@ -55,21 +57,30 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """The ids of everything kept: images, servers with root disks, volumes, snapshots of volumes."""
+    """The ids of everything kept: images, servers with root disks, volumes, snapshots of volumes, and of what images are being made."""
 
     images: frozenset[str]
     roots: frozenset[str]
     volumes: frozenset[str]
     snapshots: frozenset[str] = frozenset()
+    uploads: frozenset[str] = frozenset()
 
 
-IMAGE_KEY, ROOT_KEY, VOLUME_KEY, SNAPSHOT_KEY = "image-", "server-", "volume-", "snapshot-"
+@dataclass(frozen=True)
+class Export:
+    """The bytes of an image that is made of a volume, to be read once."""
+
+    size_bytes: int
+    chunks: AsyncIterator[bytes]
+
+
+IMAGE_KEY, ROOT_KEY, VOLUME_KEY, SNAPSHOT_KEY, UPLOAD_KEY = "image-", "server-", "volume-", "snapshot-", "upload-"
 """Before the id of what a host keeps in storage that it shares: what kind it is."""
 
 
 def contents_of(keys: Collection[str]) -> Contents:
     """What is kept by these keys."""
-    kinds = (IMAGE_KEY, ROOT_KEY, VOLUME_KEY, SNAPSHOT_KEY)
+    kinds = (IMAGE_KEY, ROOT_KEY, VOLUME_KEY, SNAPSHOT_KEY, UPLOAD_KEY)
     return Contents(*(frozenset(key.removeprefix(kind) for key in keys if key.startswith(kind)) for kind in kinds))
 
 
@@ -206,4 +217,29 @@ class Block(Protocol):
 
     async def drop_snapshot(self, snapshot_id: str) -> None:
         """Delete the snapshot; volumes that were made from it stay whole. It being gone succeeds."""
+        ...
+
+    # -- images of volumes ---------------------------------------------------------------------------------------
+
+    async def publish(self, upload: UploadWish) -> bool:
+        """Put the image where the control plane keeps images, if that is in storage shared with it; whether that was possible.
+
+        It is there whole or not at all, doesn't change with the volume, and stays when that is deleted.
+
+        Raises:
+            NotFound: the volume isn't kept here.
+        """
+        ...
+
+    def exported(self, upload: UploadWish) -> AbstractAsyncContextManager[Export]:
+        """What the volume holds, in the upload's format. Nothing is left when the block ends.
+
+        Raises:
+            NotFound: the volume isn't kept here.
+            Unsupported: there can be no image in this format, or of this volume.
+        """
+        ...
+
+    async def drop_upload(self, upload_id: str) -> None:
+        """Clear away what an upload that broke off has left, but for the image if that is whole. There being nothing succeeds."""
         ...

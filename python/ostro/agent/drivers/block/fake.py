@@ -21,14 +21,18 @@ from ostro.agent.drivers.block import (
     BlockFacts,
     CephAccess,
     Contents,
+    Export,
     Stored,
     contents_of,
 )
-from ostro.agent.drivers.block.files import check_backend, volume_format
+from ostro.agent.drivers.block.files import check_backend, export_format, volume_format
 from ostro.model.errors import Invalid, NoCapacity, NotFound, Unsupported
 from ostro.model.volumes import CEPH, LOCAL
-from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
+from ostro.model.wishes import ImageWish, SnapshotWish, UploadWish, VolumeWish
 from ostro.runtime.world import World
+
+FAKE_BYTES = bytes(512)
+"""What an image of any volume is."""
 
 
 class FakePool:
@@ -228,6 +232,31 @@ class FakeBlock:
     async def drop_snapshot(self, snapshot_id: str) -> None:
         await trio.lowlevel.checkpoint()
         self._drop(SNAPSHOT_KEY + snapshot_id)
+
+    async def publish(self, upload: UploadWish) -> bool:
+        """Nothing is in the image, so nothing is to be put anywhere."""
+        await trio.lowlevel.checkpoint()
+        volume = self._source(upload)
+        return upload.shared and upload.disk_format == "raw" and volume.backend == CEPH
+
+    @asynccontextmanager
+    async def exported(self, upload: UploadWish) -> AsyncIterator[Export]:
+        await trio.lowlevel.checkpoint()
+        export_format(self._source(upload), upload.disk_format)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield FAKE_BYTES
+
+        yield Export(len(FAKE_BYTES), chunks())
+
+    async def drop_upload(self, upload_id: str) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def _source(self, upload: UploadWish) -> Stored:
+        found = self._find(VOLUME_KEY + upload.volume_id)
+        if found is None:
+            raise NotFound("volume", upload.volume_id)
+        return found
 
     @property
     def _preferred(self) -> str:

@@ -6,15 +6,15 @@ import errno
 import hashlib
 import os
 import subprocess
-from collections.abc import AsyncIterable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from random import Random
 from typing import ParamSpec, TypeVar
 
 import trio
 
-from ostro.agent.drivers.block import BlockFacts, Stored
+from ostro.agent.drivers.block import BlockFacts, Export, Stored
 from ostro.agent.drivers.block.luks import HEADER_BYTES as LUKS_BYTES
 from ostro.agent.drivers.block.luks import make_header
 from ostro.agent.drivers.block.qcow2 import HEADER_BYTES, read_header
@@ -30,7 +30,19 @@ T = TypeVar("T")
 FORMATS = {"qcow2": "qcow2", "raw": "raw", "iso": "raw"}
 """Image formats that disks are made from, and what QEMU is told they are."""
 
+EXPORTS = {
+    "raw": "raw",
+    "qcow2": "qcow2",
+    "vmdk": "vmdk",
+    "vdi": "vdi",
+    "vhd": "vpc",
+    "vhdx": "vhdx",
+    "ploop": "parallels",
+}
+"""Image formats that volumes are made into, and what QEMU calls them."""
+
 COPY_DEADLINE_S = 1800.0
+EXPORT_CHUNK_BYTES = 1 << 20
 CALL_DEADLINE_S = 60.0
 
 
@@ -85,6 +97,32 @@ async def write_chunks(call: FileCalls, chunks: AsyncIterable[bytes], path: Path
             await call(file.write, chunk)
         await call(file.flush)
         await call(os.fsync, file.fileno())
+
+
+@asynccontextmanager
+async def opened_export(call: FileCalls, path: Path) -> AsyncIterator[Export]:
+    """The bytes of a file."""
+    with await call(path.open, "rb") as file:
+
+        async def chunks() -> AsyncIterator[bytes]:
+            while chunk := await call(file.read, EXPORT_CHUNK_BYTES):
+                yield chunk
+
+        yield Export((await call(os.fstat, file.fileno())).st_size, chunks())
+
+
+async def convert_disk(source: Stored, disk_format: str, path: Path) -> None:
+    """Write what a guest sees in ``source`` to a new file as an image in the format. Raises Unsupported, and as `copy_disk`."""
+    format_ = export_format(source, disk_format)
+    await _convert(source, ["-f", source.format, "-O", format_, for_qemu(source), str(path)])
+
+
+def export_format(source: Stored, disk_format: str) -> str:
+    """What QEMU calls the format of an image that is to be made of a disk. Raises Unsupported."""
+    found = EXPORTS.get(disk_format)
+    if found is None or source.format == LUKS:
+        raise Unsupported(f"No image in format {disk_format} can be made of this volume.")
+    return found
 
 
 async def grow_disk(disk: Stored, size_bytes: int) -> None:

@@ -24,20 +24,23 @@ from pathlib import Path
 
 import trio
 
-from ostro.agent.drivers.block import GIB, BlockFacts, Contents, Stored
+from ostro.agent.drivers.block import GIB, BlockFacts, Contents, Export, Stored
 from ostro.agent.drivers.block.files import (
     FORMATS,
     FileCalls,
     check_backend,
     check_fits,
+    convert_disk,
     copy_disk,
     copy_encrypted,
+    export_format,
     fetch_image,
     grow_disk,
     guest_size,
     header_bytes,
     is_encrypted_anew,
     luks_header,
+    opened_export,
     qemu_format,
     volume_format,
     write_chunks,
@@ -45,7 +48,7 @@ from ostro.agent.drivers.block.files import (
 from ostro.agent.drivers.block.qcow2 import HEADER_BYTES, overlay, read_header
 from ostro.model.errors import Invalid, NoCapacity, NotFound
 from ostro.model.volumes import LUKS
-from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
+from ostro.model.wishes import ImageWish, SnapshotWish, UploadWish, VolumeWish
 from ostro.runtime.world import World
 
 WORKERS = 4
@@ -237,6 +240,32 @@ class LocalBlock:
 
     async def drop_snapshot(self, snapshot_id: str) -> None:
         await self._call(_unlink, *_paths(self._snapshots, snapshot_id).values())
+
+    async def publish(self, upload: UploadWish) -> bool:
+        """Nobody shares these files."""
+        await trio.lowlevel.checkpoint()
+        return False
+
+    @asynccontextmanager
+    async def exported(self, upload: UploadWish) -> AsyncIterator[Export]:
+        volume = await self.find_volume(upload.volume_id)
+        if volume is None:
+            raise NotFound("volume", upload.volume_id)
+        if export_format(volume, upload.disk_format) == volume.format:
+            async with opened_export(self._call, Path(volume.path)) as export:
+                yield export
+            return
+        part = self._unfinished / f"upload-{upload.id}"
+        try:
+            await convert_disk(volume, upload.disk_format, part)
+            async with opened_export(self._call, part) as export:
+                yield export
+        finally:
+            part.unlink(missing_ok=True)
+
+    async def drop_upload(self, upload_id: str) -> None:
+        """Nothing is left but by a crash, and `open_` sees to that."""
+        await trio.lowlevel.checkpoint()
 
     def _open(self) -> None:
         shutil.rmtree(self._unfinished, ignore_errors=True)

@@ -4,10 +4,10 @@
 
     images pool     ID            an image as a disk, with the snapshot ``base`` that others are cloned from
     volumes pool    server-ID     a server's root disk
-                    volume-ID     a volume, with its snapshots ``snap-ID``
+                    volume-ID     a volume, with its snapshots ``snap-ID``, and ``upload-ID`` while an image is made of it
                     ostro.host.H  an omap: what host H keeps (``image-ID`` -> the image's name, ``server-ID``, ``volume-ID``,
-                                  ``snapshot-ID`` -> the volume's id)
-                    ostro.flatten.H  an omap: clones that H has yet to flatten
+                                  ``snapshot-ID`` and ``upload-ID`` -> the volume's id)
+                    ostro.flatten.H  an omap: clones that H has yet to flatten (and their pool, unless it is this one)
     both            part.H.NAME   what host H is making
 
 All hosts of a cloud share the pools. So that none deletes what is another's, a disk bears the name of its owner and only that one deletes
@@ -27,18 +27,21 @@ from contextlib import asynccontextmanager
 import structlog
 import trio
 
-from ostro.agent.drivers.block import GIB, IMAGE_KEY, ROOT_KEY, SNAPSHOT_KEY, VOLUME_KEY, Stored
+from ostro.agent.drivers.block import GIB, IMAGE_KEY, ROOT_KEY, SNAPSHOT_KEY, UPLOAD_KEY, VOLUME_KEY, Export, Stored
 from ostro.agent.drivers.block.files import (
     check_backend,
     check_fits,
+    convert_disk,
     copy_disk,
     copy_encrypted,
+    export_format,
     fetch_image,
     for_qemu,
     guest_size,
     header_bytes,
     is_encrypted_anew,
     luks_header,
+    opened_export,
     qemu_format,
     volume_format,
 )
@@ -46,7 +49,7 @@ from ostro.agent.drivers.block.rbd_host import RbdConfig, RbdHost
 from ostro.model.errors import Invalid, NotFound, Unsupported
 from ostro.model.qos import to_rbd_limits
 from ostro.model.volumes import LUKS
-from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
+from ostro.model.wishes import ImageWish, SnapshotWish, UploadWish, VolumeWish
 from ostro.runtime.ceph import disks
 from ostro.runtime.ceph.connection import open_ as open_ceph
 from ostro.runtime.ceph.disks import BASE, Disk
@@ -270,6 +273,58 @@ class RbdBlock(RbdHost):
         volume_id = await self._on_file(self._kept.find, f"{SNAPSHOT_KEY}{snapshot_id}")
         return self._volume(volume_id) if volume_id else None
 
+    # -- images of volumes ---------------------------------------------------------------------------------------
+
+    async def publish(self, upload: UploadWish) -> bool:
+        if not upload.shared or upload.disk_format != "raw":
+            return False
+        volume, image = await self._upload_source(upload), Disk(self._pools.images, upload.id)
+        if await self._call(image.name, disks.find_snapshot, image, BASE) is None:
+            await self._keep(f"{UPLOAD_KEY}{upload.id}", upload.volume_id)
+            async with self._making(image, "") as part:
+                await self._call(volume.name, disks.clone_disk, volume, part, 0)
+                await self._call(part.name, disks.set_limits, part, {})
+                await self._call(part.name, disks.snapshot, part, BASE)
+                await self._flatten_later(image)
+            self._bell.ring()
+        return True
+
+    @asynccontextmanager
+    async def exported(self, upload: UploadWish) -> AsyncIterator[Export]:
+        volume, mark = await self._upload_source(upload), f"{UPLOAD_KEY}{upload.id}"
+        file = self._scratch / mark
+        await self._keep(mark, upload.volume_id)
+        try:
+            # What the volume holds now, even while a guest writes to it.
+            await self._call(volume.name, disks.drop_snapshot, volume, mark)
+            await self._call(volume.name, disks.snapshot, volume, mark)
+            source = self._stored(Disk(volume.pool, f"{volume.name}@{mark}"))
+            await convert_disk(source, upload.disk_format, file)
+            await self._call(volume.name, disks.drop_snapshot, volume, mark)
+            async with opened_export(self._on_file, file) as export:
+                yield export
+        finally:
+            file.unlink(missing_ok=True)
+
+    async def _upload_source(self, upload: UploadWish) -> Disk:
+        """The volume to make an image of. Raises NotFound, Unsupported."""
+        volume = self._volume(upload.volume_id)
+        found = await self._find(volume)
+        if found is None:
+            raise NotFound("volume", upload.volume_id)
+        export_format(found, upload.disk_format)
+        return volume
+
+    async def drop_upload(self, upload_id: str) -> None:
+        key = f"{UPLOAD_KEY}{upload_id}"
+        volume_id = await self._on_file(self._kept.find, key)
+        if volume_id:
+            image = Disk(self._pools.images, upload_id).part(self._host)
+            await self._call(image.name, disks.remove, image)
+            for mark in (key, disks.clone_mark(image)):
+                await self._call(key, disks.drop_snapshot, self._volume(volume_id), mark)
+        await self._forget(key)
+
     # -- any disk ------------------------------------------------------------------------------------------------
 
     async def _make(self, disk: Disk, wish: VolumeWish) -> None:
@@ -296,7 +351,7 @@ class RbdBlock(RbdHost):
             else:
                 await self._call(disk.name, disks.clone_disk, source, part, size_bytes)
             if not wish.image_id:
-                await self._call(disk.name, disks.set_key, self._pools.volumes, self._to_flatten, disk.name, b"")
+                await self._flatten_later(disk)
             if wish.encryption is not None:
                 await self._call(disk.name, disks.put_header, part, b"", volume_format(wish))
             await self._limit(part, wish)

@@ -75,6 +75,8 @@ class RbdHost:
         self._list = f"ostro.host.{config.host}"
         self._kept = Kept(config.state_dir / "ceph")
         self._to_flatten = f"ostro.flatten.{config.host}"
+        self._unfinished: set[str] = set()
+        """Names of disks in the making: what is to be flattened may be noted before it is there."""
         self._bell = Bell()
         self._facts = self._describe(0)
         self.ready = trio.Event()
@@ -136,14 +138,17 @@ class RbdHost:
     async def _making(self, disk: Disk, owner: str) -> AsyncIterator[Disk]:
         """The name under which the block makes the disk; it gets its own at the end, or is removed."""
         part = disk.part(self._host)
-        await self._call(part.name, disks.remove, part)
+        self._unfinished.add(disk.name)
         try:
+            await self._call(part.name, disks.remove, part)
             yield part
             await self._call(disk.name, disks.finish, part, disk, owner)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await self._discard(part)
             raise
+        finally:
+            self._unfinished.discard(disk.name)
 
     async def _discard(self, part: Disk) -> None:
         """Remove a part if that can be done now; the next start, or the next attempt, removes it otherwise."""
@@ -202,6 +207,11 @@ class RbdHost:
         if not self.ready.is_set():
             raise Unavailable("The storage (Ceph) is not there yet.", retry_after_s=5, detail=self._ceph.health)
 
+    async def _flatten_later(self, disk: Disk) -> None:
+        """Have a disk that is being made flattened once it is there."""
+        pool = "" if disk.pool == self._pools.volumes else disk.pool
+        await self._call(disk.name, disks.set_key, self._pools.volumes, self._to_flatten, disk.name, pool.encode())
+
     # -- background ----------------------------------------------------------------------------------------------
 
     async def _flatten_often(self) -> None:
@@ -217,8 +227,10 @@ class RbdHost:
 
     async def _flatten_all(self) -> None:
         names = await self._call(self._to_flatten, disks.read_keys, self._pools.volumes, self._to_flatten)
-        for name in names:
-            disk = Disk(self._pools.volumes, name)
+        for name, pool in names.items():
+            if name in self._unfinished:
+                continue
+            disk = Disk(pool.decode() or self._pools.volumes, name)
             await self._call(name, disks.flatten, disk, deadline_s=FLATTEN_DEADLINE_S)
             await self._call(name, disks.drop_key, self._pools.volumes, self._to_flatten, name)
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from ostro.agent.drivers.block import BlockFacts, Contents, Stored
+from ostro.agent.drivers.block import BlockFacts, Contents, Export, Stored
 from ostro.agent.drivers.block import local as local_block
 from ostro.agent.drivers.block import rbd as rbd_block
 from ostro.agent.drivers.block.files import check_backend
@@ -21,7 +21,7 @@ from ostro.agent.drivers.block.rbd import RbdBlock
 from ostro.agent.drivers.block.rbd_host import RbdConfig
 from ostro.model.errors import NotFound, Unavailable, Unsupported
 from ostro.model.volumes import CEPH, LOCAL
-from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
+from ostro.model.wishes import ImageWish, SnapshotWish, UploadWish, VolumeWish
 from ostro.runtime.world import World
 
 
@@ -62,6 +62,7 @@ class SeveralBlocks:
             local.roots | ceph.roots,
             local.volumes | ceph.volumes,
             local.snapshots | ceph.snapshots,
+            ceph.uploads,
         )
 
     async def put_image(self, image: ImageWish, chunks: AsyncIterable[bytes]) -> None:
@@ -147,6 +148,18 @@ class SeveralBlocks:
             await self._local.drop_snapshot(snapshot_id)
         else:
             await self._ceph.drop_snapshot(snapshot_id)
+
+    async def publish(self, upload: UploadWish) -> bool:
+        return await (await self._home_of(upload.volume_id)).publish(upload)
+
+    @asynccontextmanager
+    async def exported(self, upload: UploadWish) -> AsyncIterator[Export]:
+        async with (await self._home_of(upload.volume_id)).exported(upload) as export:
+            yield export
+
+    async def drop_upload(self, upload_id: str) -> None:
+        if upload_id in (await self.contents()).uploads:
+            await self._ceph.drop_upload(upload_id)
 
     async def _home_of(self, volume_id: str) -> LocalBlock | RbdBlock:
         return self._ceph if await self._local.find_volume(volume_id) is None else self._local
