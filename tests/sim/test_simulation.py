@@ -18,7 +18,7 @@ from ostro.testing.sim.virtual import run_virtual
 PATIENCE_S = 600.0
 
 
-@pytest.mark.parametrize("seed", (2, 7, 8, 9))
+@pytest.mark.parametrize("seed", (1, 7, 8, 9))
 def test_turbulence(tmp_path: Path, seed: int) -> None:
     outcome = simulate(SimConfig(seed, hosts=5, steps=120), tmp_path)
     assert outcome.complaints == [], f"make sim SEED={seed} HOSTS=5 STEPS=120"
