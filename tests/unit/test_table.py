@@ -117,3 +117,13 @@ async def test_delete_where_refuses_to_empty_a_table(things: Database) -> None:
         await things.run(lambda tx: THINGS.delete_where(tx))
     await things.run(THINGS.insert, make("1"))
     assert await things.run(lambda tx: THINGS.delete_where(tx, colour=Colour.RED)) == 1
+
+
+async def test_many_rows_at_once(things: Database) -> None:
+    many = [make(f"{i:03}", size=i) for i in range(250)]
+    await things.run(THINGS.insert_all, many)
+    await things.run(THINGS.insert_all, [])
+    assert await things.read(lambda tx: THINGS.list(tx, order="id")) == many
+    with pytest.raises(Duplicate):
+        await things.run(THINGS.insert_all, [make("new"), many[0]])
+    assert await things.read(lambda tx: THINGS.count(tx)) == 250

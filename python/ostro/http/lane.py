@@ -140,15 +140,15 @@ class Lane:
         if isinstance(answer.body, bytes):
             await wire.send(head if request.method == "HEAD" else head + answer.body)
             return
-        await wire.send(head)
         silent = request.method == "HEAD"
         if not answer.live:
-            await _send_stream(wire, answer.body, chunked, silent=silent)
+            await _send_stream(wire, head, answer.body, chunked, silent=silent)
             return
+        await wire.send(head)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wire.until_gone, nursery.cancel_scope)
             with suppress(trio.BrokenResourceError):
-                await _send_stream(wire, answer.body, chunked, silent=silent)
+                await _send_stream(wire, b"", answer.body, chunked, silent=silent)
             nursery.cancel_scope.cancel()
 
     async def _hand_over(self, wire: Line) -> None:
@@ -175,18 +175,23 @@ def make_head(status: int, headers: list[tuple[str, str]]) -> bytes:
     return f"{first}{lines}\r\n".encode()
 
 
-async def _send_stream(wire: Line, body: AsyncIterable[bytes], chunked: bool, *, silent: bool) -> None:
-    """Send a stream, and end its generator whatever happens. A stream that breaks off ends the connection unfinished."""
+async def _send_stream(wire: Line, head: bytes, body: AsyncIterable[bytes], chunked: bool, *, silent: bool) -> None:
+    """Send a stream, its first part in one write with the head, and end its generator whatever happens.
+
+    A stream that breaks off ends the connection unfinished.
+    """
     parts = aiter(body)
     try:
         if silent:
+            await wire.send(head)
             return
         async for part in parts:
             if part:
-                await wire.send(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
-                await trio.lowlevel.checkpoint()
-        if chunked:
-            await wire.send(b"0\r\n\r\n")
+                if not head:
+                    await trio.lowlevel.checkpoint()  # Large answers must not keep others waiting.
+                await wire.send(head, b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+                head = b""
+        await wire.send(head, b"0\r\n\r\n" if chunked else b"")
     finally:
         if hasattr(parts, "aclose"):
             with trio.CancelScope(shield=True):

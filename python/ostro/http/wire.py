@@ -27,6 +27,12 @@ PIECE_MOST_S = 60.0
 """How long a client may take for a piece of its answer."""
 
 
+UNSENT_MOST_BYTES = 1 << 20
+"""So much of a large answer the kernel may take before the network does. trio has it take 16 KiB, so that a writer is near to what its client has seen; here
+each of those waits costs a round of the scheduler, a dozen for a MiB."""
+WIDENED_LEAST_BYTES = 1 << 17
+
+
 class ClientGone(Invalid):
     """The client went away before its request's body had come whole."""
 
@@ -47,8 +53,8 @@ class Line(ABC):
         """What has come; empty when nothing more will."""
 
     @abstractmethod
-    async def send(self, data: bytes) -> None:
-        """Send all of it. Raises trio.BrokenResourceError when the client is gone."""
+    async def send(self, data: bytes, then: bytes = b"") -> None:
+        """Send all of both, one after the other. Raises trio.BrokenResourceError when the client is gone."""
 
     @abstractmethod
     async def closed(self) -> bool:
@@ -102,6 +108,7 @@ class Wire(Line):
         self._stream = stream
         self._fd = stream.socket.fileno()
         self._low_water_bytes = 1
+        self._widened = False
 
     async def fill(self, most_bytes: int) -> None:
         if most_bytes < FILLED_LEAST_BYTES:
@@ -147,10 +154,21 @@ class Wire(Line):
             except ConnectionError:
                 return b""
 
-    async def send(self, data: bytes) -> None:
-        sent = self._write(data)
+    async def send(self, data: bytes, then: bytes = b"") -> None:
+        if len(then) >= WIDENED_LEAST_BYTES and not self._widened:
+            self._widen()
+        sent = self._write(data, then) if then else self._write(data) if data else 0
         if sent < len(data):
             await self._send_slowly(memoryview(data)[sent:])
+            sent = len(data)
+        if (rest := sent - len(data)) < len(then):
+            await self._send_slowly(memoryview(then)[rest:])
+
+    def _widen(self) -> None:
+        """Have the kernel take more at once."""
+        self._widened = True
+        with contextlib.suppress(OSError):  # Then it is gone, which writing tells.
+            self._stream.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_MOST_BYTES)
 
     async def _send_slowly(self, data: memoryview) -> None:
         """Send as fast as the client reads; one that takes no ``PIECE_BYTES`` for a while is gone for us."""
@@ -164,10 +182,10 @@ class Wire(Line):
             if scope.cancelled_caught:
                 raise trio.BrokenResourceError
 
-    def _write(self, data: bytes | memoryview) -> int:
+    def _write(self, *parts: bytes | memoryview) -> int:
         """What the socket takes now; how much that is. Raises trio.BrokenResourceError."""
         try:
-            return os.write(self._fd, data)
+            return os.write(self._fd, parts[0]) if len(parts) == 1 else os.writev(self._fd, parts)
         except BlockingIOError:
             return 0
         except ConnectionError as error:
@@ -213,8 +231,9 @@ class TlsWire(Line):
         except trio.BrokenResourceError:
             return b""
 
-    async def send(self, data: bytes) -> None:
-        await send_slowly(self._stream, memoryview(data))
+    async def send(self, data: bytes, then: bytes = b"") -> None:
+        for part in (data, then):
+            await send_slowly(self._stream, memoryview(part))
 
     async def closed(self) -> bool:
         # Several may want to know, and only one can read.

@@ -22,6 +22,8 @@ from ostro.store.database import Params, Row, Tx
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+ROWS_AT_ONCE = 100
+"""In one statement: engines bound how many parameters one may have."""
 _PLAIN = (str, int, float, bytes)
 
 
@@ -156,6 +158,15 @@ class Table(Generic[T]):
         """Add a row; Duplicate ends the transaction if it is there."""
         self._send(tx, self._insert, self.row(item))
         return item
+
+    def insert_all(self, tx: Tx, items: Iterable[T]) -> None:
+        """Add rows with as few statements as there can be; Duplicate ends the transaction if one is there."""
+        rows = [self.row(item) for item in items]
+        marks = f"({', '.join('?' * len(self.columns))})"
+        for at in range(0, len(rows), ROWS_AT_ONCE):
+            part = rows[at : at + ROWS_AT_ONCE]
+            sql = f"INSERT INTO {self.name} ({', '.join(self.columns)}) VALUES {', '.join([marks] * len(part))}"
+            self._change(tx, sql, [value for row in part for value in row])
 
     def insert_new(self, tx: Tx, item: T) -> bool:
         """Add a row unless a unique constraint stands in the way; whether it was added."""

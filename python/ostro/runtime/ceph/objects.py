@@ -12,6 +12,7 @@ the whole buffer, uninitialised); a callback gets None on error and its exceptio
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import threading
 import time
@@ -36,6 +37,10 @@ OVERHEAD_BYTES = 1024
 """What an operation costs besides its data, roughly."""
 
 TOUCH_XATTR = "ostro.touched"
+
+_known = threading.local()
+"""Python makes a state for each thread that calls into it and unmakes it when the call returns, which takes as long as the call: librados has a handful of
+threads, whose states are kept, so that each is made once."""
 
 Submit = Callable[[Callable[..., None]], object]
 
@@ -248,6 +253,8 @@ class _Operation:
 
     def completed(self, completion: Any, answer: object = None, *_more: object) -> None:
         """librados' thread: hand the result over to trio's. Must not raise."""
+        if not hasattr(_known, "here"):
+            _known.here = ctypes.pythonapi.PyGILState_Ensure()
         try:
             self._token.run_sync_soon(self.finish, completion.get_return_value(), answer)
         except trio.RunFinishedError:
