@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ostro.http.app import serve
-from ostro.http.shedding import BUSY, TOO_FAST, Buckets, Queue
+from ostro.http.shedding import TOO_FAST, Buckets, Queue
+from ostro.http.turns import BUSY, ROUND_MOST, Turns
 from ostro.services.identity.passwords import WAITING_MOST, WORKERS
 from ostro.testing.cloud import Answer, TestCloud
-from ostro.testing.served import PATIENCE_S, Served, head
+from ostro.testing.served import PATIENCE_S, Served, head, serve_cloud
 
 PATHS = {
     "/identity/v3/projects": {"error": {"code": 429, "message": TOO_FAST, "title": "Too Many Requests"}},
@@ -61,6 +64,26 @@ async def test_hosts_and_health_pass_where_others_wait(full: TestCloud) -> None:
     assert full.gate.shedder.queue.active == 0
 
 
+@pytest.mark.parametrize(
+    "path", [*PATHS, "/image/v2/images", "/placement/resource_providers", "/object-store/v1/AUTH_x"]
+)
+async def test_beyond_the_bound_nothing_of_a_request_is_looked_at(cloud: TestCloud, path: str) -> None:
+    """Not even its token; and the refusal has the service's own shape."""
+    cloud.gate.shedder.turns = Turns(waiting_most=0, waiting_most_s=10, round_most=0)
+    for client in (cloud.as_admin, cloud.anonymous.with_headers(**{"X-Auth-Token": "nonsense"}), cloud.anonymous):
+        refused = await client.get(path)
+        assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
+        if path in PATHS:
+            error = refused.json
+            if "overLimit" in error:
+                assert error["overLimit"].pop("retryAfter") == "1"
+            assert error == json.loads(json.dumps(PATHS[path]).replace(TOO_FAST, BUSY))
+    for own in ("/healthz", "/readyz"):
+        assert (await cloud.anonymous.get(own)).status == 200
+    host = {"id": "h", "name": "h", "epoch": 1}
+    assert (await cloud.as_agent.post("/agent/v1/hosts", host)).status != 429
+
+
 async def test_a_refusal_changes_nothing(full: TestCloud) -> None:
     network = {"network": {"name": "n"}}
     assert (await full.as_admin.post("/networking/v2.0/networks", network)).status == 429
@@ -83,6 +106,57 @@ async def test_both_ways_in_are_bounded(full: TestCloud) -> None:
     assert plain.status == by_hypercorn.status == 429
     assert plain.body == by_hypercorn.body
     assert plain.headers["Retry-After"] == by_hypercorn.headers["Retry-After"] == "1"
+
+
+class Watched(Queue):
+    """Notes how many have held places at once."""
+
+    most = 0
+
+    async def enter(self, key: str) -> None:
+        await super().enter(key)
+        self.most = max(self.most, self.active)
+
+
+async def test_however_many_ask_hardly_any_is_under_way(cloud: TestCloud, request: pytest.FixtureRequest) -> None:
+    """Reads of SQLite that have begun end in the next rounds, so that a crowd costs what each of it would cost alone. All are answered."""
+    shedder = cloud.gate.shedder
+    shedder.queue = queue = Watched(active_most=1000, queue_most=1024, queue_most_s=60)
+    statuses: list[int] = []
+
+    async def client(served: Served) -> None:
+        for _ in range(3):
+            statuses.append((await served.call("GET", "/networking/v2.0/networks", cloud.as_admin.token)).status)
+
+    async with serve_cloud(cloud) as served, trio.open_nursery() as nursery:
+        for _ in range(10 * ROUND_MOST):
+            nursery.start_soon(client, served)
+    assert statuses == [200] * 30 * ROUND_MOST
+    most = 3 * ROUND_MOST if request.config.getoption("--engine") == "sqlite" else 10 * ROUND_MOST
+    assert queue.most <= most
+    assert shedder.turns.waiting == queue.active == queue.waiting == 0
+
+
+async def test_slow_clients_hold_nothing(cloud: TestCloud) -> None:
+    """Not while their heads come, nor while their bodies do, nor while they don't take their answers."""
+    cloud.gate.shedder.queue = Queue(active_most=1, queue_most=0, queue_most_s=60)
+    cloud.gate.shedder.turns = Turns(waiting_most=1, waiting_most_s=60, round_most=1)
+    token = {"X-Auth-Token": cloud.as_admin.token}
+    whole = head("GET", "/networking/v2.0/networks", token)
+    beginnings = (
+        whole[:-3],
+        head("POST", "/networking/v2.0/networks", {**token, "Content-Length": "1000"}) + b'{"network": ',
+        head("PUT", "/image/v2/images/none/file", {**token, "Content-Length": "1000"}) + b"x",
+        whole,
+    )
+    async with serve_cloud(cloud) as served, AsyncExitStack() as stack:
+        for beginning in beginnings * 2:
+            slow = await stack.enter_async_context(served.connect())
+            await slow.send(beginning)
+            await wait_all_tasks_blocked(0.001)
+        for _ in range(5):
+            answer = await served.call("GET", "/networking/v2.0/networks", cloud.as_admin.token)
+            assert answer.status == 200
 
 
 def login(password: str) -> dict[str, object]:

@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ostro.http.shedding import BUSY, KNOWN_MOST, TOO_MANY_WAITING, Buckets, HeldStream, Places, Queue, Shedder
+from ostro.http.shedding import KNOWN_MOST, TOO_MANY_WAITING, Buckets, HeldStream, Places, Queue, Shedder
+from ostro.http.turns import BUSY
 from ostro.model.errors import Invalid, TooManyRequests
 from ostro.services.shedding import Shedding, read_shedding
 

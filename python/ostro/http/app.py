@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import ssl
 from collections.abc import Sequence
-from functools import partial
 
+import structlog
 import trio
 from hypercorn.config import Config
 from quart import Response
@@ -22,9 +24,30 @@ from ostro.http.exchange import Outgoing
 from ostro.http.gate import Gate
 from ostro.http.lane import Lane
 
+log = structlog.get_logger()
+
 HEADERS_MOST_BYTES = 65_536
 KEEP_ALIVE_S = 75
 BACKLOG = 1024
+ACCEPTED_MOST = 32
+ACCEPT_AGAIN_S = 0.1
+GONE = frozenset(
+    (
+        errno.ECONNABORTED,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.ENONET,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.ETIMEDOUT,
+    )
+)
+"""What accept(2) says of a connection that failed before it was accepted."""
+NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS))
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "COPY"]
 
 
@@ -89,15 +112,36 @@ async def serve(
 ) -> None:
     """Serve until cancelled, by TLS if there is a context for it. Starts with the addresses that it listens on."""
     config = hypercorn_config(binds)
-    listeners = []
-    for sock in config.create_sockets().insecure_sockets:
+    socks = config.create_sockets().insecure_sockets
+    for sock in socks:
         sock.listen(BACKLOG)
-        listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(sock)))
+        sock.setblocking(False)
     lane = Lane(gate, make_app(gate), config, tls)
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(trio.serve_listeners, lane.serve, listeners))
-        names = [listener.socket.getsockname() for listener in listeners]
+        for sock in socks:
+            nursery.start_soon(_accept, sock, lane, nursery)
+        names = [sock.getsockname() for sock in socks]
         scheme = "http" if tls is None else "https"
         task_status.started(
             [f"{scheme}://{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name) for name in names]
         )
+
+
+async def _accept(listening: socket.socket, lane: Lane, nursery: trio.Nursery) -> None:
+    """Accept connections until cancelled, several in a round of the loop: by one in a round a crowd would keep newcomers waiting for seconds."""
+    with listening:
+        while True:
+            await trio.lowlevel.wait_readable(listening)
+            for _ in range(ACCEPTED_MOST):
+                try:
+                    sock, _address = listening.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno in NO_ROOM:
+                        log.warning("no room for more connections", error=str(error))
+                        await trio.sleep(ACCEPT_AGAIN_S)
+                    elif error.errno not in GONE:
+                        raise
+                    break
+                nursery.start_soon(lane.serve, trio.SocketStream(trio.socket.from_stdlib_socket(sock)))

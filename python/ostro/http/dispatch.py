@@ -93,6 +93,8 @@ class Endpoint:
         route: Route | None = None
         actor = NOBODY
         try:
+            if self._bounded and not self._shedder.turns.begin():
+                await self._shedder.turns.wait(self._whose(raw))
             version = service.versions.negotiate(raw.headers) if service.versions else None
             route = self._choose(raw.method, version)
             actor = await authenticate(self._cloud, route, raw)
@@ -115,6 +117,11 @@ class Endpoint:
         self._count(raw.method, answer.status, time.perf_counter() - started_s)
         REQUEST_ID.reset(ours)
         return answer
+
+    def _whose(self, raw: Incoming) -> str:
+        """Whose turn a request takes that nobody has looked at yet: its project's, if its token has been seen before."""
+        known = self._cloud.tokens.recall(raw.headers.get("X-Auth-Token", ""))
+        return (known.project_id or known.user_id if known is not None else raw.remote_addr) or ""
 
     def _count(self, method: str, status: int, took_s: float) -> None:
         """Note a request among the metrics."""

@@ -1,5 +1,6 @@
 """Load that is too much is refused early, so that what is taken is answered as fast as ever.
 
+- **Turns** (``turns.py``). However many ask at once, one round of the loop begins few of their requests; the others wait in turn by project.
 - **A bounded queue.** So many requests are worked on at once; more wait, in turn by project, so that one that floods keeps only itself
   waiting. When the queue is full the newest request of whoever has most in it is refused, and one that has waited too long is too.
 - **A bucket for each project** bounds its rate, however idle the cloud is.
@@ -15,14 +16,14 @@ All of it is per process, and the numbers are ``api.yaml``'s. Refusals are 429 w
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from ostro.http.turns import BUSY, ROUND_MOST, Lines, Turns
 from ostro.model.errors import TooManyRequests
 from ostro.runtime.metrics import Metrics
 
@@ -34,7 +35,6 @@ KNOWN_MOST = 10_000
 PATIENT_RETRY_S = 5
 OWN_LANE = frozenset(("agent", "health"))
 """Services whose requests always pass."""
-BUSY = "The service is busy: try again later."
 TOO_FAST = "Too many requests of this project: slow down."
 TOO_MANY_WAITING = "This project has too many requests that stream, wait or watch: end some first."
 TOO_MANY_FAILURES = "Too many requests from this address have failed: slow down."
@@ -94,20 +94,27 @@ class Queue:
         self._queue_most = queue_most
         self._queue_most_s = queue_most_s
         self.active = 0
-        self.waiting = 0
         self.refused = 0
-        self._lines: OrderedDict[str, deque[_Waiter]] = OrderedDict()
+        self._lines: Lines[_Waiter] = Lines()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a place."""
+        return len(self._lines)
 
     async def enter(self, key: str) -> None:
         """Return with a place, which ``leave`` gives back. Raises TooManyRequests. A checkpoint only when it has to wait."""
         if self.active < self._active_most:
             self.active += 1
             return
-        if self.waiting >= self._queue_most:
-            self._make_room(key)
+        lines = self._lines
+        if len(lines) >= self._queue_most:
+            displaced = lines.displace(key)
+            if displaced is None:
+                raise self._refusal()
+            displaced.done.set()
         waiter = _Waiter()
-        self._lines.setdefault(key, deque()).append(waiter)
-        self.waiting += 1
+        lines.add(key, waiter)
         try:
             with trio.move_on_after(self._queue_most_s):
                 await waiter.done.wait()
@@ -117,7 +124,7 @@ class Queue:
             raise
         finally:
             if not waiter.done.is_set():
-                self._forget(key, waiter)
+                lines.remove(key, waiter)
         if not waiter.granted:
             raise self._refusal()
 
@@ -126,33 +133,9 @@ class Queue:
         if not self._lines:
             self.active -= 1
             return
-        # Each line has its turn; within one, who came first.
-        key, line = next(iter(self._lines.items()))
-        waiter = line.popleft()
-        self.waiting -= 1
-        if line:
-            self._lines.move_to_end(key)
-        else:
-            del self._lines[key]
+        waiter = self._lines.next()
         waiter.granted = True
         waiter.done.set()
-
-    def _make_room(self, key: str) -> None:
-        """Refuse the newest of the longest line if that is longer than the newcomer's would be, else the newcomer."""
-        longest = max(self._lines, key=lambda name: len(self._lines[name]), default=key)
-        if len(self._lines.get(longest, ())) <= len(self._lines.get(key, ())) + 1:
-            raise self._refusal()
-        waiter = self._lines[longest][-1]
-        self._forget(longest, waiter)
-        waiter.done.set()
-
-    def _forget(self, key: str, waiter: _Waiter) -> None:
-        line = self._lines[key]
-        with suppress(ValueError):
-            line.remove(waiter)
-            self.waiting -= 1
-        if not line:
-            del self._lines[key]
 
     def _refusal(self) -> TooManyRequests:
         self.refused += 1
@@ -226,6 +209,7 @@ class Shedder:
     """The bounds of one process."""
 
     def __init__(self, settings: Shedding) -> None:
+        self.turns = Turns(max(settings.queue_most, ROUND_MOST), settings.queue_most_s)
         bounds = (settings.active_most, settings.queue_most, settings.queue_most_s)
         self.queue = Queue(*bounds)
         self.strangers = Queue(*bounds)
@@ -237,8 +221,9 @@ class Shedder:
 
     def watch(self, metrics: Metrics) -> None:
         """Show how full each lane is."""
-        for name in ("queue", "strangers", "patient"):
-            metrics.watch("ostro_http_active", "Requests worked on", name, partial(self._figure, name, "active"))
+        for name in ("turns", "queue", "strangers", "patient"):
+            if name != "turns":
+                metrics.watch("ostro_http_active", "Requests worked on", name, partial(self._figure, name, "active"))
             metrics.watch("ostro_http_waiting", "Requests in the queue", name, partial(self._figure, name, "waiting"))
             metrics.watch_total("ostro_http_refused", "Requests refused", name, partial(self._figure, name, "refused"))
 

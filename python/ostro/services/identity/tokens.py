@@ -245,6 +245,11 @@ class Tokens:
             fernet = await self.load_keys()
             return fernet.decrypt(token)
 
+    def recall(self, token: str) -> Actor | None:
+        """Whose a token was when it was seen last, if it was and that is not forgotten. It may not be valid any more."""
+        known = self._actors.get(token)
+        return known[0] if known is not None else None
+
     async def validate(self, token: str) -> Actor:
         """The actor of a token, as the rows are now (at most ``FRESH_S`` old). Raises Unauthenticated."""
         known = self._actors.get(token)

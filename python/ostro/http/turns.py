@@ -1,0 +1,139 @@
+"""Whose request begins next, when more clients ask than one round of the loop should serve.
+
+A request that has begun and reads only what is at hand ends a round or two later; so what is under way is little, however many ask, and the processor
+has it in its caches. The others wait with nothing but their heads read, in turn by project: who floods keeps only itself waiting. A round is
+short, so hosts, watches and the process's own loops, which take no turns, come in between.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+import outcome
+import trio
+
+from ostro.model.errors import TooManyRequests
+
+T = TypeVar("T")
+
+ROUND_MOST = 32
+"""Some five milliseconds of short reads. With fewer the loop itself costs more; with more a round is longer."""
+BUSY = "The service is busy: try again later."
+
+
+class Lines(Generic[T]):
+    """Who waits, by key. Keys have their turn one after the other; within one, who came first."""
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[str, deque[T]] = OrderedDict()
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def add(self, key: str, waiter: T) -> None:
+        """Put one at the end of its line."""
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = deque()
+        line.append(waiter)
+        self._length += 1
+
+    def next(self) -> T:
+        """Take out whose turn it is. There must be one."""
+        key, line = next(iter(self._lines.items()))
+        waiter = line.popleft()
+        self._length -= 1
+        if line:
+            self._lines.move_to_end(key)
+        else:
+            del self._lines[key]
+        return waiter
+
+    def remove(self, key: str, waiter: T) -> None:
+        """Take one out who doesn't want to wait any more, if it is still there."""
+        line = self._lines.get(key)
+        if line is None:
+            return
+        with suppress(ValueError):
+            line.remove(waiter)
+            self._length -= 1
+        if not line:
+            del self._lines[key]
+
+    def displace(self, key: str) -> T | None:
+        """Take out the newest of the longest line if that is longer than the line of a newcomer with this key would be."""
+        longest = max(self._lines, key=lambda name: len(self._lines[name]), default=key)
+        if len(self._lines.get(longest, ())) <= len(self._lines.get(key, ())) + 1:
+            return None
+        line = self._lines[longest]
+        self._length -= 1
+        return line.pop()
+
+
+class Turns:
+    """At most ``round_most`` requests begin in one round of the loop; at most ``waiting_most`` wait for a later one.
+
+    No task and no timer stands behind it: the loop itself calls at the beginning of a round, and only while somebody waits.
+    """
+
+    def __init__(self, waiting_most: int, waiting_most_s: float, round_most: int = ROUND_MOST) -> None:
+        self._waiting_most = waiting_most
+        self._waiting_most_s = waiting_most_s
+        self._round_most = round_most
+        self._lines: Lines[tuple[trio.lowlevel.Task, float]] = Lines()
+        self._begun = 0
+        self.refused = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._lines)
+
+    def begin(self) -> bool:
+        """Whether a request may begin at once; else it has to ``wait``."""
+        if self._begun >= self._round_most or self._lines:
+            return False
+        self._begun += 1
+        return True
+
+    async def wait(self, key: str) -> None:
+        """Return when it is one's turn. A checkpoint.
+
+        Raises TooManyRequests when too many wait: for the newest of the longest line; and when the turn comes after more than ``waiting_most_s``.
+        """
+        lines = self._lines
+        if len(lines) >= self._waiting_most:
+            displaced = lines.displace(key)
+            if displaced is None:
+                raise self._refusal()
+            trio.lowlevel.reschedule(displaced[0], outcome.Value(False))
+        if not lines:
+            trio.lowlevel.current_trio_token().run_sync_soon(self._begin_round, idempotent=True)
+        waiter = (trio.lowlevel.current_task(), trio.current_time())
+        lines.add(key, waiter)
+
+        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+            lines.remove(key, waiter)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        if not await trio.lowlevel.wait_task_rescheduled(abort):
+            raise self._refusal()
+
+    def _begin_round(self) -> None:
+        """Let the next ones begin. Called by the loop, so it must never raise."""
+        lines = self._lines
+        oldest_s = trio.current_time() - self._waiting_most_s
+        self._begun = 0
+        while lines and self._begun < self._round_most:
+            task, since_s = lines.next()
+            self._begun += 1
+            trio.lowlevel.reschedule(task, outcome.Value(since_s >= oldest_s))
+        if lines:
+            trio.lowlevel.current_trio_token().run_sync_soon(self._begin_round, idempotent=True)
+
+    def _refusal(self) -> TooManyRequests:
+        self.refused += 1
+        return TooManyRequests(BUSY, retry_after_s=1)
