@@ -221,6 +221,30 @@ async def test_certificates_are_renewed_and_connections_go_on(site: Site) -> Non
     assert await count(site.cloud.db) == 2
 
 
+async def test_a_connection_that_outlives_its_certificate_is_made_anew(site: Site) -> None:
+    """Also where the first that is heard of it is a refusal."""
+    identity = await site.enroll("host-a", 3 * 3600.0, age_s=2 * 3600.0)
+    link = site.link(identity)
+    host_id = (await link.register(registration("host-a"))).host_id
+    assert identity.renew_in_s(WORLD.now_us()) < 0 < (await site.enroll("host-b", 60.0)).renew_in_s(WORLD.now_us())
+    key = new_key()
+    identity.keep(key, await link.renew(make_request(key, "host-a")))
+    old, new = await site.cloud.db.read(lambda tx: CERTIFICATES.list(tx, host_name="host-a", order="expires_at_us"))
+
+    async def end(serial: str) -> None:
+        await site.cloud.db.run(lambda tx: CERTIFICATES.update(tx, serial, expires_at_us=1))
+
+    await end(old.serial)
+    await link.read_wishes(host_id, 0, 0)
+    key = new_key()
+    identity.keep(key, await site.link(identity).renew(make_request(key, "host-a")))
+    await end(new.serial)
+    with pytest.raises(Unauthenticated):
+        await link.read_wishes(host_id, 0, 0)
+    await link.read_wishes(host_id, 0, 0)
+    await link.close()
+
+
 async def count(db: Database) -> int:
     return await db.read(lambda tx: CERTIFICATES.count(tx, host_name="host-a"))
 

@@ -101,8 +101,8 @@ class Identity:
 
     def renew_in_s(self, now_us: int) -> float:
         """How long until two thirds of the certificate's time are over."""
-        begins_us, ends_us = lifetime_us(self._identity.read_text().partition(END_OF_KEY)[2])
-        return (begins_us + (ends_us - begins_us) * 2 / 3 - now_us) / 1_000_000
+        made_us, ends_us = lifetime_us(self._identity.read_text().partition(END_OF_KEY)[2])
+        return (made_us + (ends_us - made_us) * 2 / 3 - now_us) / 1_000_000
 
     @property
     def _identity(self) -> Path:

@@ -154,6 +154,8 @@ class HttpLink:
             self._headers["X-Agent-Key"] = config.agent_key
         self._host_id = ""
         self._clients: dict[str, tuple[str, Client]] = {}
+        self._outdated: set[str] = set()
+        """Lines whose connections began with a certificate that has been renewed since."""
 
     @property
     def urls(self) -> list[str]:
@@ -195,14 +197,16 @@ class HttpLink:
             _check(answer)
 
     async def renew(self, request_pem: str) -> str:
-        """A new certificate for this host."""
+        """A new certificate for this host. Later exchanges are by connections that begin with what the host shows then."""
         client = self._client()
         try:
             with _deadline(REPORT_DEADLINE_S):
                 answer = await client.exchange("POST", "/certificate", msgspec.json.encode({"request": request_pem}))
-            return _decode(answer, _Renewed).certificate
+            renewed = _decode(answer, _Renewed).certificate
         finally:
             await client.close()
+        self._outdated.update(self._clients)
+        return renewed
 
     async def volume_key(self, volume_id: str) -> str:
         client = self._client()
@@ -254,18 +258,29 @@ class HttpLink:
     @asynccontextmanager
     async def _asking(self, line: str, timeout_s: float) -> AsyncIterator[Client]:
         """The client of one of the two lines. Where it gets no good answer, that line's next exchange is with the next controller."""
+        if line in self._outdated:
+            self._outdated.discard(line)
+            await self._drop(line)
         if line not in self._clients:
             self._clients[line] = (self._urls[0], self._client())
         url, client = self._clients[line]
         try:
             with _deadline(timeout_s):
                 yield client
+        except Unauthenticated:
+            # A connection stays that of the certificate that it began with.
+            await self._drop(line)
+            raise
         except Unavailable:
-            del self._clients[line]
-            await client.close()
+            await self._drop(line)
             if self._urls[0] == url:
                 self._urls.append(self._urls.pop(0))
             raise
+
+    async def _drop(self, line: str) -> None:
+        """Close a line's connection; its next exchange makes another."""
+        _url, client = self._clients.pop(line)
+        await client.close()
 
 
 @asynccontextmanager

@@ -85,9 +85,9 @@ def fingerprint(cert_pem: str) -> str:
 
 
 def lifetime_us(cert_pem: str) -> tuple[int, int]:
-    """When the certificate begins and ends to be valid."""
+    """When the certificate was made, and when it ends to be valid."""
     cert = x509.load_pem_x509_certificate(cert_pem.encode())
-    return _us(cert.not_valid_before_utc), _us(cert.not_valid_after_utc)
+    return _us(cert.not_valid_before_utc + EARLY), _us(cert.not_valid_after_utc)
 
 
 def serves_libvirt(cert_pem: str) -> bool:
