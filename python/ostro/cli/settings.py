@@ -6,6 +6,7 @@ import socket
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,6 +16,8 @@ from ostro.cli.state import StateDir, Usage, write_atomic
 from ostro.runtime.ceph.config import DEFAULT_USER, CephConfig, Pools
 
 FILE = "ostro.toml"
+CERTIFICATE_LEAST_S = 60.0
+"""Renewing is tried each second when its time has come."""
 TEMPLATE = """\
 # The settings of this cloud. To make another machine a controller: copy this file there and start `ostro api` and `ostro controller`.
 
@@ -66,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_url: str = ""
     region: str = "RegionOne"
     fence_s: float = 60.0
-    certificate_s: float = 30 * 86_400.0
+    certificate_s: Annotated[float, msgspec.Meta(ge=CERTIFICATE_LEAST_S)] = 30 * 86_400.0
     ceph_conf: str = ""
     ceph_user: str = DEFAULT_USER
     ceph_pools: str = str(Pools())
