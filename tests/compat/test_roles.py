@@ -162,7 +162,9 @@ def test_a_database_is_one_clouds(roles: Roles, tmp_path: Path) -> None:
     assert other.returncode == 1 and "another database" in other.stderr
     (roles.state / "ostro.toml").write_text("nonsense = 1\n")
     assert "can't be read" in roles.ostro("api", "--state", str(roles.state), check=False).stderr
-    (roles.state / "ostro.toml").write_text("\n".join([*text, "certificate_s = 1.0"]).replace("certificate_s = 2592000.0", ""))
+    (roles.state / "ostro.toml").write_text(
+        "\n".join([*text, "certificate_s = 1.0"]).replace("certificate_s = 2592000.0", "")
+    )
     assert "certificate_s" in roles.ostro("api", "--state", str(roles.state), check=False).stderr
 
 
