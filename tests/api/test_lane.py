@@ -180,6 +180,28 @@ async def test_requests_come_one_after_another_and_at_once(cloud: TestCloud) -> 
     assert received.count(b"HTTP/1.1 204 No Content") == 1
 
 
+async def test_large_bodies_follow_one_another(cloud: TestCloud) -> None:
+    """After a large one the server takes a head alone: whole, in parts, larger than it looks at, with more behind it."""
+    body = orjson.dumps({"a": "x" * 300_000})
+    length = {"Content-Length": str(len(body))}
+    short = orjson.dumps({"b": 1})
+    first, long = head("POST", "/probe", length), head("POST", "/probe", {**length, "X-Long": "l" * 10_000})
+    async with serve_probe(cloud, Probe()) as served, served.connect() as client:
+
+        async def send() -> None:
+            for part in (first, body, first[:20], first[20:], body, first + body, long, body):
+                await client.send(part)
+            await client.send(head("POST", "/probe", {"Content-Length": str(len(short))}) + short)
+            await client.send(head("GET", "/probe", {"Connection": "close"}))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            received = await client.everything()
+    assert received.count(b"HTTP/1.1 200 OK") == 6
+    assert received.count(body) == 4
+    assert received.count(short) == 1
+
+
 async def test_a_connection_is_handed_over_with_what_was_read(cloud: TestCloud) -> None:
     chunked = head("POST", "/probe", {"Transfer-Encoding": "chunked", "Connection": "close"})
     async with serve_probe(cloud, Probe()) as served, served.connect() as client:

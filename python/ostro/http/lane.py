@@ -36,12 +36,10 @@ from ostro.http import connection as bounds
 from ostro.http.exchange import Outgoing
 from ostro.http.gate import Gate
 from ostro.http.plain import Body, PlainRequest
-from ostro.http.wire import PART_BYTES, ClientGone, Line, Wire, open_tls
+from ostro.http.wire import HEAD_END, PART_BYTES, ClientGone, Line, Wire, open_tls
 from ostro.model.errors import Bug
 
 log = structlog.get_logger()
-
-END = b"\r\n\r\n"
 
 
 class Lane:
@@ -80,14 +78,14 @@ class Lane:
             await trio.lowlevel.checkpoint()  # Pipelined requests must not keep others waiting.
         most_bytes = self._config.h11_max_incomplete_size
         # The head's end is looked for before its length is judged: a large body may have come with it.
-        while (end := buffer.find(END, 0, most_bytes)) < 0:
-            data = await wire.receive(PART_BYTES) if len(buffer) < most_bytes else b""
+        while (end := buffer.find(HEAD_END, 0, most_bytes)) < 0:
+            data = await wire.receive_head(PART_BYTES) if len(buffer) < most_bytes else b""
             if not data:
                 scope.deadline = math.inf
                 return None
             buffer += data
         scope.deadline = math.inf
-        end += len(END)
+        end += len(HEAD_END)
         request = PlainRequest.parse(bytes(buffer[:end]))
         if request is not None:
             del buffer[:end]

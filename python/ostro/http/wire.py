@@ -18,6 +18,9 @@ from ostro.http.tls import Tls, handshake, peer_of
 from ostro.model.errors import Invalid
 
 PART_BYTES = 1 << 18
+HEAD_END = b"\r\n\r\n"
+HEAD_BYTES = 1 << 13
+"""Most heads are shorter."""
 FILLED_LEAST_BYTES = 1 << 16
 BROKE_OFF = "The request's body did not arrive whole."
 FILL_MOST_S = 0.25
@@ -78,6 +81,10 @@ class Line(ABC):
     def replay(self) -> Replay:
         """The connection as Hypercorn wants it, with what is in the buffer."""
 
+    async def receive_head(self, most_bytes: int) -> bytes:
+        """What has come of a head, and maybe of what follows it; empty when nothing more will."""
+        return await self.receive(most_bytes)
+
     async def take(self, most_bytes: int) -> bytes:
         """The next bytes of a body: all that are asked for from a client that is quick, else what has come. Raises ClientGone."""
         if self.buffer:
@@ -109,12 +116,25 @@ class Wire(Line):
         self._fd = stream.socket.fileno()
         self._low_water_bytes = 1
         self._widened = False
+        self._took_large = False
+
+    async def receive_head(self, most_bytes: int) -> bytes:
+        """After a large body another one is likely: then no more than the head is taken, so that the body can be read in whole parts and needs no copying."""
+        if not self._took_large or self.buffer:
+            return await self.receive(most_bytes)
+        try:
+            seen = await self._stream.socket.recv(HEAD_BYTES, socket.MSG_PEEK)
+            end = seen.find(HEAD_END)
+            return os.read(self._fd, most_bytes if end < 0 else end + len(HEAD_END))
+        except ConnectionError:
+            return b""
 
     async def fill(self, most_bytes: int) -> None:
         if most_bytes < FILLED_LEAST_BYTES:
             self._wake_at(1)
             await trio.lowlevel.wait_readable(self._fd)
             return
+        self._took_large = True
         self._wake_at(most_bytes)
         with trio.move_on_after(FILL_MOST_S) as scope:
             await trio.lowlevel.wait_readable(self._fd)

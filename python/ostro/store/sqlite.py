@@ -38,7 +38,8 @@ READERS = 4
 DEADLINE_S = 60.0
 INLINE_STEPS = 20_000
 INLINE_LEAST_S = 0.0005
-"""What is over sooner is not interrupted, however many steps its statements have done in their lives."""
+"""Of the processor's time, from the first call of the budget on: what is over sooner is not interrupted, however many steps its statements have done in their
+lives."""
 STATEMENTS_CACHED = 512
 ENDED = "The database is not served any more: the process ends."
 
@@ -103,19 +104,18 @@ class _Budget:
 
     SQLite calls the handler each time that a prepared statement has done so many steps *since it was prepared*, over all its uses. So the first call within
     a read says nothing of this read, and statements that are always used together come to it together. A read has really been long when
-    there was a second call and it has taken its time.
+    there was a second call some time after the first.
     """
 
-    __slots__ = ("_began_s", "_runs", "_warned")
+    __slots__ = ("_runs", "_warned_s")
 
     def __init__(self) -> None:
-        self._began_s = 0.0
         self._runs = False
-        self._warned = False
+        self._warned_s = 0.0
 
     def begin(self) -> None:
         """A read begins."""
-        self._warned, self._runs, self._began_s = False, True, time.thread_time()
+        self._runs, self._warned_s = True, 0.0
 
     def end(self) -> None:
         """From here on nothing is interrupted: a transaction whose end was would stay open, and with it its snapshot."""
@@ -123,8 +123,11 @@ class _Budget:
 
     def is_spent(self) -> bool:
         """Called by SQLite; True interrupts the statement."""
-        warned, self._warned = self._warned, True
-        return warned and self._runs and time.thread_time() - self._began_s > INLINE_LEAST_S
+        now_s = time.thread_time()
+        if self._warned_s:
+            return self._runs and now_s - self._warned_s > INLINE_LEAST_S
+        self._warned_s = now_s
+        return False
 
 
 class SqliteDatabase:

@@ -18,7 +18,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ostro._core import Hasher
@@ -26,6 +26,7 @@ from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 from ostro.services.object.chunks import ChunkDamaged, ChunkMissing, Mark, is_chunk_id
 from ostro.services.object.chunks.verified import Verified, name_of
+from ostro.services.object.limits import PIECE_BYTES
 
 READ_BYTES = 1 << 20
 DAMAGED = ".damaged"
@@ -36,6 +37,9 @@ READ_MOST_S = 120.0
 BLOCK_BYTES = 4096
 """What is written past the page cache comes in blocks of this size."""
 FLUSH_MOST_S = 300.0
+STAGES_MOST = 4
+_stages: list[mmap.mmap] = []
+"""Memory for such writes that nobody uses now. Threads take from it and put back to it in one step each."""
 
 
 class LocalDraft:
@@ -263,6 +267,13 @@ class LocalChunks:
         return sum(_unlink_abandoned(path) for path in others)
 
 
+def _take_stage(size_bytes: int) -> mmap.mmap:
+    if size_bytes <= PIECE_BYTES:
+        with suppress(IndexError):
+            return _stages.pop()
+    return mmap.mmap(-1, max(size_bytes, PIECE_BYTES))
+
+
 def _write_past_cache(file: int, piece: bytes) -> int:
     """Write the piece's whole blocks straight to the disk where that can be done; how many bytes were written.
 
@@ -277,10 +288,14 @@ def _write_past_cache(file: int, piece: bytes) -> int:
     except OSError:
         return 0  # Not on this file system.
     try:
-        # Such a write wants memory that begins where a page does.
-        with mmap.mmap(-1, whole_bytes) as stage:
-            stage[:] = memoryview(piece)[:whole_bytes]
-            return os.write(file, stage)
+        # Such a write wants memory that begins where a page does. It is kept for the next one: new memory costs as much as copying to it.
+        stage = _take_stage(whole_bytes)
+        with memoryview(stage) as room:
+            room[:whole_bytes] = memoryview(piece)[:whole_bytes]
+            written = os.write(file, room[:whole_bytes])
+        if len(_stages) < STAGES_MOST and len(stage) == PIECE_BYTES:
+            _stages.append(stage)
+        return written
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
