@@ -140,6 +140,7 @@ async def run_control(
             )
             for loop in loops:
                 nursery.start_soon(loop)
+            nursery.start_soon(cloud.placement.warm)
             # The server closes what it is given.
             await nursery.start(serve, Gate(cloud), [f"fd://{os.dup(listener.fileno())}"])
             task_status.started(cloud)

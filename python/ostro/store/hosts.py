@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -74,9 +74,11 @@ def list_alive(tx: Tx, host_ids: Sequence[str], since_us: int) -> set[str]:
     return {row[0] for row in rows}
 
 
-def list_host_ids(tx: Tx) -> set[str]:
-    """Every host's id."""
-    return {row[0] for row in tx.all("SELECT id FROM hosts")}
+def list_host_ids(tx: Tx, among: Collection[str] | None = None) -> set[str]:
+    """Every host's id, or those of these ids that are a host's."""
+    if among is None:
+        return {row[0] for row in tx.all("SELECT id FROM hosts")}
+    return {row[0] for row in tx.all(f"SELECT id FROM hosts WHERE id IN ({', '.join('?' * len(among))})", tuple(among))}
 
 
 def count_hosts_until(tx: Tx, host: Host) -> int:

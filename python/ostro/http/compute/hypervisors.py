@@ -12,7 +12,7 @@ from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, BOOLEAN, INTEGER, STRING, array, shape
 from ostro.http.versions import Version
-from ostro.model.errors import Invalid, NotFound, Unsupported
+from ostro.model.errors import NotFound, Unsupported
 from ostro.services.agents.hosts import is_up
 from ostro.services.compute.hypervisors import (
     Hypervisor,
@@ -21,6 +21,7 @@ from ostro.services.compute.hypervisors import (
     get_hypervisor,
     list_host_servers,
     list_hosts,
+    list_hosts_behind,
     list_hypervisors,
 )
 from ostro.store.hosts import Host
@@ -88,15 +89,14 @@ def _servers(servers: list[Server]) -> list[dict[str, str]]:
 
 
 async def _list(req: Request, *, full: bool) -> Reply:
-    hosts = await req.read(list_hosts)
     pattern = req.query.get("hypervisor_hostname_pattern", "") if req.at_least(2, 53) else ""
-    if pattern:
-        hosts = [item for item in hosts if pattern in item[1].name]
-        if not hosts:
-            raise NotFound("hypervisor", pattern, f"No hypervisor matching '{pattern}' could be found.")
     found: list[dict[str, str]] = []
     if req.at_least(2, 33) and not pattern:
-        hosts, found = _cut(req, hosts)
+        hosts, found = await _page(req)
+    else:
+        hosts = [item for item in await req.read(list_hosts) if pattern in item[1].name]
+        if pattern and not hosts:
+            raise NotFound("hypervisor", pattern, f"No hypervisor matching '{pattern}' could be found.")
     hypervisors = await req.read(describe_hosts, hosts)
     view = _full if full else _brief
     views = [view(req, hypervisor) for hypervisor in hypervisors]
@@ -108,15 +108,11 @@ async def _list(req: Request, *, full: bool) -> Reply:
     return Reply(with_links({"hypervisors": views}, "hypervisors", found))
 
 
-def _cut(req: Request, hosts: list[Numbered]) -> tuple[list[Numbered], list[dict[str, str]]]:
-    """The page that was asked for, before anything is read about its hosts."""
-    marker = req.query.get("marker", "")
-    if marker:
-        ids = [_shown_id(req, *item) for item in hosts]
-        if marker not in ids:
-            raise Invalid(f"marker [{marker}] not found")
-        hosts = hosts[ids.index(marker) + 1 :]
+async def _page(req: Request) -> tuple[list[Numbered], list[dict[str, str]]]:
+    """The page that was asked for, and where it goes on."""
     limit = min(req.integer("limit", LIMIT_MOST), LIMIT_MOST)
+    numbered = not req.at_least(2, 53)
+    hosts = await req.read(list_hosts_behind, req.query.get("marker", ""), limit + 1, numbered=numbered)
     more = len(hosts) > limit > 0
     hosts = hosts[:limit]
     return hosts, [{"rel": "next", "href": link_to(req, _shown_id(req, *hosts[-1]))}] if more else []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ostro.model.context import Context
-from ostro.model.errors import NotFound
+from ostro.model.errors import Invalid, NotFound
 from ostro.services.placement.engine import PlacementEngine
 from ostro.services.placement.names import DISABLED
 from ostro.store.database import Tx
@@ -41,6 +41,32 @@ def list_hosts(tx: Tx, context: Context) -> list[Numbered]:
     return list(enumerate(HOSTS.list(tx, order=ORDER), 1))
 
 
+def list_hosts_behind(tx: Tx, context: Context, marker: str, limit: int, *, numbered: bool) -> list[Numbered]:
+    """At most ``limit`` hosts behind the one with this id (or, ``numbered``, this number; empty: from the first on), in the order of registration.
+
+    Raises Invalid for a marker that isn't there. Only ``numbered`` ones have their numbers; those of the others are 0.
+    """
+    if not marker:
+        found = HOSTS.list(tx, order=ORDER, limit=limit)
+    else:
+        last = _find_numbered(tx, marker) if numbered else HOSTS.find(tx, id=marker)
+        if last is None:
+            raise Invalid(f"marker [{marker}] not found")
+        behind = f"WHERE (registered_at_us, id) > (?, ?) ORDER BY {ORDER} LIMIT ?"
+        found = HOSTS.select(tx, behind, (last.registered_at_us, last.id, limit))
+    if not numbered:
+        return [(0, host) for host in found]
+    return list(enumerate(found, int(marker or 0) + 1))
+
+
+def _find_numbered(tx: Tx, number: str) -> Host | None:
+    """The host in this place of the order of registration, counted from 1."""
+    if not number.isdecimal() or len(number) > NUMBER_DIGITS or not int(number):
+        return None
+    found = HOSTS.select(tx, f"ORDER BY {ORDER} LIMIT 1 OFFSET ?", (int(number) - 1,))
+    return found[0] if found else None
+
+
 def describe_hosts(tx: Tx, context: Context, hosts: Sequence[Numbered]) -> list[Hypervisor]:
     """What these hosts have and use."""
     inventories = list_inventories(tx, [host.id for _, host in hosts])
@@ -54,16 +80,13 @@ def describe_hosts(tx: Tx, context: Context, hosts: Sequence[Numbered]) -> list[
 
 
 def list_hypervisors(tx: Tx, context: Context) -> list[Hypervisor]:
-    """Every host with all it has, in the order of registration: who wants a page takes it out of `list_hosts` first."""
+    """Every host with all it has, in the order of registration."""
     return describe_hosts(tx, context, list_hosts(tx, context))
 
 
 def get_hypervisor(tx: Tx, context: Context, id_: str) -> Hypervisor:
     """One host, by its id or its number. Raises NotFound."""
-    host = HOSTS.find(tx, id=id_)
-    if host is None and id_.isdecimal() and len(id_) <= NUMBER_DIGITS:
-        found = HOSTS.select(tx, f"ORDER BY {ORDER} LIMIT 1 OFFSET ?", (max(int(id_) - 1, 0),)) if int(id_) else []
-        host = found[0] if found else None
+    host = HOSTS.find(tx, id=id_) or _find_numbered(tx, id_)
     if host is None:
         raise NotFound("compute host", id_, f"Compute host {id_} could not be found.")
     return describe_hosts(tx, context, [(count_hosts_until(tx, host), host)])[0]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import trio
 
 from ostro._core import HostTable
+from ostro.model.errors import Unavailable
 from ostro.services.placement.names import SHARING
 from ostro.store.database import Database, Tx
 from ostro.store.hosts import list_host_ids
@@ -28,6 +30,8 @@ TOPIC = "placement"
 """Rung by every transaction that changes providers, inventories or allocations."""
 REFRESH_SHARE = 0.05
 """At most this part of the time goes into reading the picture again."""
+PUT_AT_ONCE = 100
+"""Providers taken into the picture without a pause: a millisecond or two."""
 PLANTED_AT_ONCE = 100
 """Trees told to the host table without a pause: some milliseconds."""
 DEFAULT_ZONE = "nova"
@@ -106,13 +110,20 @@ class PlacementEngine:
             gone, views = await self._db.read(_read_changed, known)
             for provider_id in gone:
                 self._drop(provider_id)
-            for view in views:
+            for number, view in enumerate(views, 1):
                 self._put(view)
+                if number % PUT_AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()
             # A note that came while we read may have been overwritten by what we read.
             self._dirty = self._dirty or changes != self._changes
             self._loaded = True
             now_s = trio.current_time()
             self._not_before_s = now_s + (now_s - started_s) / REFRESH_SHARE
+
+    async def warm(self) -> None:
+        """Read the picture before anybody asks for it. If that can't be, whoever asks is told."""
+        with suppress(Unavailable):
+            await self.fresh()
 
     def _put(self, view: View) -> None:
         id_ = view.provider.id
@@ -308,7 +319,7 @@ def _read_views(tx: Tx, provider_ids: Collection[str] | None) -> list[View]:
         return [v for i in range(0, len(ids), CHUNK) for v in _read_views(tx, ids[i : i + CHUNK])]
     conditions: dict[str, Any] = {} if provider_ids is None else {"id": list(provider_ids)}
     providers = PROVIDERS.list(tx, **conditions)
-    hosts = list_host_ids(tx)
+    hosts = list_host_ids(tx, provider_ids)
     inventories = list_inventories(tx, provider_ids)
     traits = PROVIDER_TRAITS.of_many(tx, provider_ids)
     aggregates = PROVIDER_AGGREGATES.of_many(tx, provider_ids)
