@@ -56,6 +56,10 @@ class _CountedTx:
         self._seen[_kind(sql)] += 1
         return self._tx.one(sql, params)
 
+    def ask(self, sql: str, params: Params = ()) -> Callable[[], list[Row]]:
+        self._seen[_kind(sql) + " (asked)"] += 1
+        return self._tx.ask(sql, params)
+
     def all(self, sql: str, params: Params = ()) -> list[Row]:
         self._seen[_kind(sql)] += 1
         return self._tx.all(sql, params)

@@ -480,3 +480,25 @@ async def test_a_slow_change_does_not_hold_up_the_others(db: Database) -> None:
         assert await db.read(find_setting, "slow") is None
         go_on.set()
     assert await db.read(find_setting, "slow") == "x"
+
+
+async def test_what_is_asked_may_be_looked_at_later(db: Database) -> None:
+    def look(tx: Tx) -> list[object]:
+        before = tx.ask("SELECT value FROM settings WHERE name = ?", ("a",))
+        tx.send("INSERT INTO settings (name, value) VALUES ('a', '1')")
+        after = tx.ask("SELECT value FROM settings WHERE name = ?", ("a",))
+        nobody_looks = tx.ask("SELECT name FROM settings")
+        assert nobody_looks is not None
+        return [after(), before(), tx.all("SELECT value FROM settings"), after()]
+
+    assert await db.run(look) == [[("1",)], [], [("1",)], [("1",)]]
+
+
+async def test_who_asks_in_vain_hears_it(db: Database) -> None:
+    def look(tx: Tx) -> object:
+        tx.send("INSERT INTO settings (name, value) VALUES ('a', NULL)")
+        return tx.ask("SELECT value FROM settings")()
+
+    with pytest.raises(Bug):
+        await db.run(look)
+    assert await db.read(find_setting, "a") is None

@@ -59,6 +59,10 @@ class Tx(Protocol):
         """Every row."""
         ...
 
+    def ask(self, sql: str, params: Params = ()) -> Callable[[], list[Row]]:
+        """``all`` for whoever has more to ask before looking: call what it returns for the rows. All that was asked until then takes one round trip."""
+        ...
+
     def ring(self, *topics: str) -> None:
         """Ring these doorbells once the transaction has committed."""
         ...

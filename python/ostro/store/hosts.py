@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -65,13 +65,18 @@ def send_revision(tx: Tx, host_id: str) -> None:
 
 def list_alive(tx: Tx, host_ids: Sequence[str], since_us: int) -> set[str]:
     """Those of the hosts that gave a sign of life since then and were not declared dead."""
+    return ask_alive(tx, host_ids, since_us)()
+
+
+def ask_alive(tx: Tx, host_ids: Sequence[str], since_us: int) -> Callable[[], set[str]]:
+    """``list_alive`` for whoever has more to ask."""
     if not host_ids:
-        return set()
+        return set
     marks = ", ".join("?" * len(host_ids))
-    rows = tx.all(
+    rows = tx.ask(
         f"SELECT id FROM hosts WHERE seen_at_us >= ? AND forced_down = 0 AND id IN ({marks})", (since_us, *host_ids)
     )
-    return {row[0] for row in rows}
+    return lambda: {row[0] for row in rows()}
 
 
 def list_host_ids(tx: Tx, among: Collection[str] | None = None) -> set[str]:

@@ -132,16 +132,16 @@ def list_device_ports(tx: Tx, device_id: str) -> list[Port]:
     return PORTS.list(tx, device_id=device_id, order="nic_index, created_at_us, id")
 
 
-def list_named_ports(tx: Tx, device_ids: Sequence[str]) -> list[tuple[str, Port]]:
+def ask_named_ports(tx: Tx, device_ids: Sequence[str]) -> Callable[[], list[tuple[str, Port]]]:
     """The ports of many devices with the names of their networks, each device's in the order of its NICs."""
     if not device_ids:
-        return []
-    rows = tx.all(
+        return list
+    rows = tx.ask(
         f"SELECT networks.name, {PORTS.select_list} FROM ports JOIN networks ON networks.id = ports.network_id"
         f" WHERE ports.device_id IN ({_marks(device_ids)}) ORDER BY ports.nic_index, ports.created_at_us, ports.id",
         tuple(device_ids),
     )
-    return [(row[0], PORTS.load(row[1:])) for row in rows]
+    return lambda: [(row[0], PORTS.load(row[1:])) for row in rows()]
 
 
 def find_service_port(tx: Tx, network_id: str) -> Port | None:

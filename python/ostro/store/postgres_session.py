@@ -69,6 +69,13 @@ def _encode(text: str) -> bytes:
     return data
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A question, and its answer once that has come."""
+
+    result: pq.abc.PGresult | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Sent:
     """A statement that was sent and not yet answered."""
@@ -78,6 +85,8 @@ class _Sent:
     name: bytes = b""
     missing: Exception | None = None
     """To be raised when it has changed no row."""
+    asked: _Asked | None = None
+    """Where its result goes."""
     ends: bool = False
     """It is no statement but the end of a round trip."""
 
@@ -118,6 +127,19 @@ class Session:
             self.settle()
         self._post(sql, params, missing)
 
+    def ask(self, sql: str, params: Params = ()) -> Callable[[], list[Row]]:
+        """A query whose rows are looked at later, by what this returns."""
+        asked = _Asked()
+        self._post(sql, params, None, asked)
+
+        def rows() -> list[Row]:
+            if asked.result is None:
+                self.settle()
+            assert asked.result is not None, "it was answered without an error"
+            return self.rows(asked.result)
+
+        return rows
+
     def run(self, sql: str, params: Params = ()) -> pq.abc.PGresult:
         """One statement, after all that was sent before it."""
         self._post(sql, params, None)
@@ -137,6 +159,9 @@ class Session:
 
     def commit(self) -> None:
         """Commit. Raises when the transaction had failed and was rolled back instead."""
+        if any(item.missing is not None for item in self._sent):
+            # Whether a row was changed is judged here, so it must be known before the server commits.
+            self.settle()
         if self.run("COMMIT").command_status == b"ROLLBACK":
             raise errors.InFailedSqlTransaction("a statement had failed, and the transaction was not ended")
         self._open = False
@@ -175,7 +200,7 @@ class Session:
         self._lost = True
         self.connection.close()
 
-    def _post(self, sql: str, params: Params, missing: Exception | None) -> None:
+    def _post(self, sql: str, params: Params, missing: Exception | None, asked: _Asked | None = None) -> None:
         """Hand a statement to libpq, and what prepares it if that is worth it."""
         values, kinds, formats = _wire(params)
         key = (to_postgres(sql), kinds)
@@ -194,7 +219,7 @@ class Session:
         except psycopg.OperationalError:
             self._lost = True
             raise
-        self._sent.append(_PLAIN if missing is None else _Sent(missing=missing))
+        self._sent.append(_PLAIN if missing is None and asked is None else _Sent(missing=missing, asked=asked))
 
     def _is_worth(self, key: _Key) -> bool:
         """Whether the statement shall be prepared: it was run before."""
@@ -247,6 +272,8 @@ class Session:
             return None
         if item.prepares is not None:
             self._prepared[item.prepares] = item.name
+        if item.asked is not None:
+            item.asked.result = result
         return item.missing if item.missing is not None and not result.command_tuples else None
 
     def _error(self, result: pq.abc.PGresult) -> Exception:

@@ -81,6 +81,9 @@ class PostgresTx:
     def all(self, sql: str, params: Params = ()) -> list[Row]:
         return self._session.rows(self._session.run(sql, params))
 
+    def ask(self, sql: str, params: Params = ()) -> Callable[[], list[Row]]:
+        return self._session.ask(sql, params)
+
     def ring(self, *topics: str) -> None:
         self.effects.topics.update(topics)
 
@@ -99,11 +102,14 @@ class _Change:
     error: BaseException | None = None
     effects: Effects | None = None
 
-    def run(self, session: Session) -> None:
-        """In a transaction that is begun. What goes wrong for this one alone is kept; what dooms the transaction is raised."""
+    def run(self, session: Session, *, alone: bool) -> None:
+        """In a transaction that is begun. What goes wrong for this one alone is kept; what dooms the transaction is raised.
+
+        One that is ``alone`` in its transaction may leave it to the commit to say what has failed.
+        """
         self.result = self.error = self.effects = None
         try:
-            self.result, self.effects = self.context.run(self._work, session)
+            self.result, self.effects = self.context.run(self._work, session, alone)
         except IN_THE_WAY:
             raise
         except BaseException as error:
@@ -111,10 +117,11 @@ class _Change:
                 raise
             self.error = error
 
-    def _work(self, session: Session) -> tuple[object, Effects]:
+    def _work(self, session: Session, alone: bool) -> tuple[object, Effects]:
         tx = PostgresTx(session)
         result = self.call(tx)
-        session.settle()
+        if not alone:
+            session.settle()
         return result, tx.effects
 
 
@@ -286,7 +293,7 @@ def _commit(session: Session, batch: _Batch) -> int:
     session.begin(SERIALIZABLE)
     if len(batch.changes) == 1:
         (change,) = batch.changes
-        change.run(session)
+        change.run(session, alone=True)
         if change.error is None:
             session.commit()
         else:
@@ -299,7 +306,7 @@ def _commit(session: Session, batch: _Batch) -> int:
         if done and time.monotonic() > until_s:
             break
         session.send("SAVEPOINT change")
-        change.run(session)
+        change.run(session, alone=False)
         if change.error is not None:
             change.error = _translated(change.error)
             session.part("ROLLBACK TO SAVEPOINT change")

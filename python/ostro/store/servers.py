@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -95,16 +95,16 @@ class ServerStart(msgspec.Struct, frozen=True):
 SERVER_STARTS = Table("server_starts", ServerStart, key="server_id")
 
 
-def list_user_data(tx: Tx, server_ids: Sequence[str]) -> dict[str, str]:
+def ask_user_data(tx: Tx, server_ids: Sequence[str]) -> Callable[[], dict[str, str]]:
     """User data by server, of those that have some."""
     if not server_ids:
-        return {}
+        return dict
     marks = ", ".join("?" * len(server_ids))
-    rows = tx.all(
+    rows = tx.ask(
         f"SELECT server_id, user_data FROM server_starts WHERE user_data <> '' AND server_id IN ({marks})",
         tuple(server_ids),
     )
-    return {row[0]: row[1] for row in rows}
+    return lambda: {row[0]: row[1] for row in rows()}
 
 
 def list_group_members(tx: Tx, group_ids: Collection[str]) -> list[tuple[str, str, str]]:

@@ -70,6 +70,10 @@ class SqliteTx:
     def all(self, sql: str, params: Params = ()) -> list[Row]:
         return self._connection.execute(sql, params).fetchall()
 
+    def ask(self, sql: str, params: Params = ()) -> Callable[[], list[Row]]:
+        rows = self.all(sql, params)
+        return lambda: rows
+
     def ring(self, *topics: str) -> None:
         self.effects.topics.update(topics)
 

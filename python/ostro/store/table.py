@@ -121,6 +121,13 @@ class Table(Generic[T]):
             params.append(limit)
         return self.select(tx, tail, params)
 
+    def ask(self, tx: Tx, *, order: str = "", **conditions: Any) -> Callable[[], List[T]]:  # noqa: UP006
+        """``list`` for whoever has more to ask before looking (``Tx.ask``)."""
+        where, params = self.where(conditions)
+        tail = where + (f" ORDER BY {order}" if order else "")
+        rows = tx.ask(f"SELECT {self.select_list} FROM {self.name}{tail}", params)
+        return lambda: [self.load(row) for row in rows()]
+
     def find(self, tx: Tx, **conditions: Any) -> T | None:
         """The one row that meets the conditions, or None."""
         where, params = self.where(conditions)

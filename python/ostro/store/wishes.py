@@ -7,7 +7,7 @@ through absence and back, and reports are compared by it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -40,8 +40,14 @@ def wish_absence(tx: Tx, host_id: str, noun: Noun, id_: str) -> int:
 
 def find_generation(tx: Tx, host_id: str, noun: Noun, id_: str) -> int | None:
     """The generation of the present wish, or None."""
-    row = tx.one("SELECT generation FROM wishes WHERE host_id = ? AND noun = ? AND id = ?", (host_id, noun.value, id_))
-    return None if row is None else int(row[0])
+    return ask_generation(tx, host_id, noun, id_)()
+
+
+def ask_generation(tx: Tx, host_id: str, noun: Noun, id_: str) -> Callable[[], int | None]:
+    """``find_generation`` for whoever has more to ask."""
+    key = (host_id, noun.value, id_)
+    rows = tx.ask("SELECT generation FROM wishes WHERE host_id = ? AND noun = ? AND id = ?", key)
+    return lambda: next((int(row[0]) for row in rows()), None)
 
 
 def map_generations(tx: Tx, host_id: str, keys: Collection[tuple[Noun, str]]) -> dict[tuple[Noun, str], int]:

@@ -11,10 +11,10 @@ from ostro.store.servers import (
     SERVERS,
     Fault,
     ServerStart,
+    ask_user_data,
     count_by_host,
     forget_tombstones,
     list_group_members,
-    list_user_data,
     sum_servers,
 )
 from ostro.testing.rows import insert_row
@@ -59,8 +59,8 @@ async def test_user_data_of_servers_that_have_some(db: Database) -> None:
     for server_id, data in (("s", "aGk="), ("t", "")):
         await db.run(put_server, id=server_id)
         await db.run(insert_row, SERVER_STARTS, ServerStart(server_id, data, keys))
-    assert await db.read(list_user_data, ["s", "t", "u"]) == {"s": "aGk="}
-    assert await db.read(list_user_data, []) == {}
+    assert await db.read(lambda tx: ask_user_data(tx, ["s", "t", "u"])()) == {"s": "aGk="}
+    assert await db.read(lambda tx: ask_user_data(tx, [])()) == {}
     start = await db.read(lambda tx: SERVER_STARTS.find(tx, server_id="t"))
     assert start is not None and start.keys == keys
     await db.run(lambda tx: SERVERS.delete(tx, "t"))

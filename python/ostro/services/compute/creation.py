@@ -132,6 +132,10 @@ def create_servers(tx: Tx, context: Context, engine: PlacementEngine, faults: Fa
 def _make_plan(tx: Tx, context: Context, spec: ServerSpec) -> _Plan:
     if spec.min_count > spec.max_count:
         raise Invalid("min_count must be <= max_count")
+    sources = Sources(tx, context)
+    networks = [nic.network_id for nic in spec.nics or () if nic.network_id]
+    if networks:
+        sources.ask(networks, context.project_id)
     try:
         flavor = get_flavor(tx, context, spec.flavor_id)
     except NotFound as error:
@@ -147,7 +151,6 @@ def _make_plan(tx: Tx, context: Context, spec: ServerSpec) -> _Plan:
     if spec.max_count > 1 and any(source.volume_id for source in spec.volumes):
         raise Invalid("Volumes can't be attached to several servers at once.")
     nics = _resolve_nics(tx, context, spec)
-    sources = Sources(tx, context)
     if any(nic.network_id for nic in nics):
         # Only to refuse an unknown group before a host is sought.
         resolve_groups(tx, sources, context.project_id, spec.security_groups)

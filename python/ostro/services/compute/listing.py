@@ -10,13 +10,13 @@ from ostro.model.context import Context
 from ostro.model.errors import Forbidden
 from ostro.services.agents.hosts import LEASE_S
 from ostro.services.compute.visibility import find_server
-from ostro.services.network.binding import PortView, list_server_ports
-from ostro.store.block_devices import BlockDevice, list_block_devices
+from ostro.services.network.binding import PortView, ask_server_ports
+from ostro.store.block_devices import BlockDevice, ask_block_devices
 from ostro.store.database import Tx
-from ostro.store.hosts import list_alive
+from ostro.store.hosts import ask_alive
 from ostro.store.paging import Filter, Page, Where, list_page
 from ostro.store.security_groups import map_groups
-from ostro.store.servers import SERVERS, Server, list_user_data
+from ostro.store.servers import SERVERS, Server, ask_user_data
 
 SCAN_MOST = 20_000
 """Rows looked at for one page that is matched row by row."""
@@ -100,13 +100,17 @@ def load_details(tx: Tx, context: Context, servers: Sequence[Server], *, user_da
     if not servers:
         return Details()
     ids = [server.id for server in servers]
-    ports = list_server_ports(tx, ids)
-    group_ids = {group for views in ports.values() for view in views for group in view.security_groups}
     hosts = {server.host_id for server in servers if server.host_id} if context.is_admin else set()
+    asked_ports = ask_server_ports(tx, ids)
+    devices = ask_block_devices(tx, ids)
+    texts = ask_user_data(tx, ids) if user_data else dict
+    alive = ask_alive(tx, sorted(hosts), context.now_us - int(LEASE_S * 1e6))
+    ports = asked_ports()
+    group_ids = {group for views in ports.values() for view in views for group in view.security_groups}
     return Details(
         ports=ports,
         group_names={id_: group.name for id_, group in map_groups(tx, sorted(group_ids)).items()},
-        devices=list_block_devices(tx, ids),
-        user_data=list_user_data(tx, ids) if user_data else {},
-        hosts_up=frozenset(list_alive(tx, sorted(hosts), context.now_us - int(LEASE_S * 1e6))),
+        devices=devices(),
+        user_data=texts(),
+        hosts_up=frozenset(alive()),
     )

@@ -34,7 +34,7 @@ from ostro.store.reports import find_current_report, find_report
 from ostro.store.sagas import SAGAS
 from ostro.store.server_migrations import SERVER_MIGRATIONS
 from ostro.store.servers import SERVER_STARTS, SERVERS, Fault, Server, ServerStart
-from ostro.store.wishes import add_wish, find_generation, set_wish
+from ostro.store.wishes import add_wish, ask_generation, set_wish
 
 CAUSE_UNKNOWN = 500
 READY_STATES = (VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED)
@@ -178,7 +178,8 @@ def _write_states(tx: Tx, server: Server, report: Report | None, now_us: int) ->
 
 def settle_server(tx: Tx, host_id: str, report: Report, now_us: int) -> None:
     """A host has reported on a server. Idempotent."""
-    server = SERVERS.find(tx, id=report.id)
+    found, generation = SERVERS.ask(tx, id=report.id), ask_generation(tx, host_id, Noun.SERVER, report.id)
+    server = next(iter(found()), None)
     is_home = server is not None and server.host_id == host_id and not server.migration_id
     if not is_home or report.phase is Phase.ABSENT:
         poke_leaving(tx, host_id, report)
@@ -192,7 +193,7 @@ def settle_server(tx: Tx, host_id: str, report: Report, now_us: int) -> None:
         # It may be off for the move, or run elsewhere already: nothing follows from that.
         _write_states(tx, server, report, now_us)
         return
-    current = report.generation == find_generation(tx, host_id, Noun.SERVER, report.id)
+    current = report.generation == generation()
     if not server.deleting:
         if current and report.phase is Phase.READY:
             server = _settle_ready(tx, server, report, now_us)

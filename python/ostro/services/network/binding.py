@@ -9,7 +9,7 @@ Errors carry Compute's words, because it is Compute's user who reads them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -27,7 +27,7 @@ from ostro.services.network.wishes import tap_name as tap_name
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS
 from ostro.store.networks import NETWORKS, Network, list_project_networks
-from ostro.store.ports import COMPUTE_OWNER, PORTS, Port, list_device_ports, list_named_ports
+from ostro.store.ports import COMPUTE_OWNER, PORTS, Port, ask_named_ports, list_device_ports
 from ostro.store.security_groups import SECURITY_GROUPS
 from ostro.store.subnets import list_network_subnets
 
@@ -324,19 +324,31 @@ def detach_nic(tx: Tx, server_id: str, port_id: str, now_us: int) -> None:
 
 def list_server_ports(tx: Tx, server_ids: Sequence[str]) -> dict[str, list[PortView]]:
     """The NICs of servers, by server, in their order: one statement. Every id that was asked for is in the answer."""
-    out: dict[str, list[PortView]] = {id_: [] for id_ in server_ids}
-    for network_name, port in list_named_ports(tx, server_ids):
-        out[port.device_id].append(
-            PortView(
-                port_id=port.id,
-                server_id=port.device_id,
-                network_id=port.network_id,
-                network_name=network_name,
-                mac=port.mac_address,
-                status=port.status,
-                tag=port.nic_tag,
-                fixed_ips=port.fixed_ips,
-                security_groups=port.security_groups,
-            )
-        )
-    return out
+    return ask_server_ports(tx, server_ids)()
+
+
+def ask_server_ports(tx: Tx, server_ids: Sequence[str]) -> Callable[[], dict[str, list[PortView]]]:
+    """``list_server_ports`` for whoever has more to ask."""
+    named = ask_named_ports(tx, server_ids)
+
+    def look() -> dict[str, list[PortView]]:
+        out: dict[str, list[PortView]] = {id_: [] for id_ in server_ids}
+        for network_name, port in named():
+            out[port.device_id].append(_view_port(port, network_name))
+        return out
+
+    return look
+
+
+def _view_port(port: Port, network_name: str) -> PortView:
+    return PortView(
+        port_id=port.id,
+        server_id=port.device_id,
+        network_id=port.network_id,
+        network_name=network_name,
+        mac=port.mac_address,
+        status=port.status,
+        tag=port.nic_tag,
+        fixed_ips=port.fixed_ips,
+        security_groups=port.security_groups,
+    )

@@ -52,7 +52,7 @@ from ostro.store.ports import (
     visible_to,
 )
 from ostro.store.subnets import list_network_subnets
-from ostro.store.wishes import find_generation
+from ostro.store.wishes import ask_generation
 
 MAC_DRAWS_MOST = 16
 
@@ -242,8 +242,9 @@ def settle_port(tx: Tx, host_id: str, report: Report, now_us: int) -> None:
 
     What doesn't speak of the wish as it stands now, or comes from a host that the port has left, is passed over.
     """
-    port = PORTS.find(tx, id=report.id, host_id=host_id)
-    if port is None or find_generation(tx, host_id, Noun.PORT, port.id) != report.generation:
+    found, generation = PORTS.ask(tx, id=report.id, host_id=host_id), ask_generation(tx, host_id, Noun.PORT, report.id)
+    port = next(iter(found()), None)
+    if port is None or generation() != report.generation:
         return
     status = _status_of(report.phase, port.admin_state_up)
     if status != port.status:

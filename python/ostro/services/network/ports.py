@@ -7,14 +7,14 @@ callers that have decided already, such as Compute and the networks' own service
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
 
 from ostro.model.context import Context
 from ostro.model.wishes import AddressPair
-from ostro.services.network.access import get_visible_network
+from ostro.services.network.access import ask_visible_network
 from ostro.services.network.addresses import WantedIp, claim_addresses, plan_addresses
 from ostro.services.network.default_groups import ensure_default_group
 from ostro.services.network.errors import (
@@ -29,8 +29,8 @@ from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS, Host
 from ostro.store.networks import Network
 from ostro.store.ports import PORTS, Port, insert_ports
-from ostro.store.security_groups import map_groups
-from ostro.store.subnets import Subnet, list_network_subnets
+from ostro.store.security_groups import SECURITY_GROUPS, SecurityGroup, map_groups
+from ostro.store.subnets import Subnet, ask_network_subnets
 
 MAC_PREFIX = "fa:16:3e"
 TRUSTED_OWNERS = ("network:", "neutron:")
@@ -69,29 +69,38 @@ class Sources:
     def __init__(self, tx: Tx, context: Context) -> None:
         self._tx = tx
         self._context = context
-        self._networks: dict[str, Network] = {}
-        self._subnets: dict[str, list[Subnet]] = {}
+        self._networks: dict[str, Callable[[], Network]] = {}
+        self._subnets: dict[str, Callable[[], list[Subnet]]] = {}
         self._default_groups: dict[str, str] = {}
         self._host_ids: dict[str, str] = {"": ""}
         self._hosts: dict[str, Host] = {}
+        self._default_asked: Callable[[], list[SecurityGroup]] = list
+
+    def ask(self, network_ids: Collection[str], project_id: str) -> None:
+        """Ask for what ports of the project on these networks will need, with what else is asked then."""
+        for network_id in set(network_ids):
+            self._networks[network_id] = ask_visible_network(self._tx, self._context, network_id)
+            self._subnets[network_id] = ask_network_subnets(self._tx, network_id)
+        self._default_asked = SECURITY_GROUPS.ask(self._tx, project_id=project_id, is_default=True)
 
     def network(self, network_id: str) -> Network:
         """A network that the actor may use. Raises NotFound."""
         if network_id not in self._networks:
-            self._networks[network_id] = get_visible_network(self._tx, self._context, network_id)
-        return self._networks[network_id]
+            self._networks[network_id] = ask_visible_network(self._tx, self._context, network_id)
+        return self._networks[network_id]()
 
     def subnets(self, network_id: str) -> list[Subnet]:
         """The network's subnets."""
         if network_id not in self._subnets:
-            self._subnets[network_id] = list_network_subnets(self._tx, network_id)
-        return self._subnets[network_id]
+            self._subnets[network_id] = ask_network_subnets(self._tx, network_id)
+        return self._subnets[network_id]()
 
     def default_group(self, project_id: str) -> str:
         """The id of the project's default group, made if need be."""
         if project_id not in self._default_groups:
-            group = ensure_default_group(self._tx, self._context, project_id)
-            self._default_groups[project_id] = group.id
+            asked = [group.id for group in self._default_asked() if group.project_id == project_id]
+            group_id = asked[0] if asked else ensure_default_group(self._tx, self._context, project_id).id
+            self._default_groups[project_id] = group_id
         return self._default_groups[project_id]
 
     def host_id(self, name: str) -> str:
