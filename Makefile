@@ -28,7 +28,7 @@ demo: build  ## boot real servers on a tenant network with the openstack command
 	@$(VENV)/ostro demo
 
 demo-ceph:  ## images, disks, volumes and objects in a real Ceph that it starts, and bad days for it
-	@.ci/bootstrap ceph
+	@.ci/bootstrap hosts
 	@$(VENV)/ostro demo-ceph
 
 demo-hosts:  ## three hosts on this machine, a control plane in parts, and bad days for both

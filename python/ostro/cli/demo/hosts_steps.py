@@ -58,6 +58,8 @@ class HostsDemo:
     lab: Lab
     roles: Roles
     image: Path
+    agent_options: list[str] = field(default_factory=list)
+    """What every host's agent is started with."""
     apis: list[Part] = field(default_factory=list)
     controllers: list[Part] = field(default_factory=list)
     agents: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -81,7 +83,7 @@ class HostsDemo:
 
 def serve(demo: HostsDemo, machine: Machine, *more: str) -> None:
     """Start a host's agent."""
-    words = ["agent", "--state", str(machine.state), "--migrate-on", machine.address, *more]
+    words = ["agent", "--state", str(machine.state), "--migrate-on", machine.address, *demo.agent_options, *more]
     demo.agents[machine.name] = machine.spawn(sys.executable, "-m", "ostro", *words)
 
 

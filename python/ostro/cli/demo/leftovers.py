@@ -6,6 +6,7 @@ Only this cloud's own things are looked for, by the names that it gives them: a 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,8 @@ def find_traces(owned: Owned) -> list[str]:
 def _links(owned: Owned) -> Iterator[str]:
     prefix = BridgeNames.of(StateDir(owned.state).host).bridge
     taps = {tap_name(port) for port in owned.ports}
-    return (name for name in os.listdir("/sys/class/net") if name.startswith(prefix) or name in taps)
+    # Of this process's network; /sys shows that of whoever has mounted it.
+    return (name for _index, name in socket.if_nameindex() if name.startswith(prefix) or name in taps)
 
 
 def _domains(owned: Owned) -> Iterator[str]:
