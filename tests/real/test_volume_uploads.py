@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -23,12 +24,16 @@ from ostro.testing.contracts.block import COPY, DATA, IMAGE, UPLOAD, VOLUME, ima
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
+import rbd as librbd
+
 from ostro.agent.drivers.block import several
 from ostro.agent.drivers.block.rbd import RbdBlock, open_
-from ostro.agent.drivers.block.rbd_host import RbdConfig
+from ostro.agent.drivers.block.rbd_host import Clone, RbdConfig
 from ostro.runtime.ceph import disks
 from ostro.runtime.ceph.connection import Ceph
 from ostro.runtime.ceph.connection import open_ as open_ceph
+from ostro.runtime.ceph.handles import open_ioctx
+from ostro.runtime.ceph.new_disks import NewDisk, make_copy
 from ostro.services.image.rbd import RbdImages
 
 POOLS = Pools("u-images", "u-volumes", "u-objects")
@@ -150,15 +155,20 @@ async def test_what_a_dead_agent_has_left_is_cleared_away(
     async with open_(World(), host) as block:
         await block.make_volume(VolumeWish(VOLUME, 1))
         await block._keep(f"upload-{UPLOAD}", VOLUME)
-        for mark in (disks.clone_mark(part), f"upload-{UPLOAD}"):
-            await connection.call("mark", disks.snapshot, volume, mark)
-        await connection.call("clone", disks.clone, volume, disks.clone_mark(part), part, 0)
+        await connection.call("mark", disks.snapshot, volume, f"upload-{UPLOAD}")
+        # Dead before the image had its name: both are there, and what is to be flattened is noted.
+        image = disks.Disk(POOLS.images, UPLOAD)
+        await block._flatten_later(image, Clone(image.pool, volume.name))
+        new = NewDisk(image, "one", "", 0, {})
+        assert await connection.call("clone", make_copy, new, volume)
+        await connection.call("name", rename, image, part)
     async with open_(World(), host) as block:
         assert (await block.contents()).uploads == {UPLOAD}
         for _twice in range(2):
             await block.drop_upload(UPLOAD)
         assert (await block.contents()).uploads == frozenset()
-        assert "snap" not in rbd(config, "snap", "ls", f"{POOLS.volumes}/{volume.name}").lower()
+        name = f"{POOLS.volumes}/{volume.name}"
+        ceph.wait_until(lambda: rbd(config, "snap", "ls", name) == "", "no snapshot is left")
         await block.drop_volume(VOLUME)
     ceph.wait_until(lambda: is_empty(ceph), "nothing is left")
 
@@ -182,6 +192,11 @@ async def test_every_format_is_what_it_says(config: CephConfig, tmp_path: Path, 
         await block.drop_volume(VOLUME)
         with pytest.raises(NotFound):
             await save(block, WISH, tmp_path / "export")
+
+
+def rename(cluster: Any, disk: disks.Disk, other: disks.Disk) -> None:
+    with open_ioctx(cluster, disk.pool) as ioctx:
+        librbd.RBD().rename(ioctx, disk.name, other.name)
 
 
 async def save(block: Block, upload: UploadWish, path: Path) -> None:

@@ -154,14 +154,15 @@ class Volumes:
                 host.wait_for(awaited, (Noun.VOLUME, id_))
                 host.report_trouble(held, Phase.WORKING, f"Waiting for image {awaited[0][1]}.")
                 return LOOK_AGAIN_S
-            await self._apply(step, id_, wish)
+            have = await self._apply(step, id_, wish)
             host.world.faults.hit(f"agent.volume.{type(step).__name__.lower()}")
         if wish is None:
             # Also of one whose server has moved, or was to come and never did.
             await host.hypervisor.forget_key(id_)
             host.report(Report(Noun.VOLUME, id_, held.generation, Phase.ABSENT))
         else:
-            have = await host.block.find_volume(id_)
+            if have is None or (steps and steps != [Make()]):
+                have = await host.block.find_volume(id_)
             size_gb, backend = (0, "") if have is None else (have.size_bytes // GIB, have.backend)
             host.report(Report(Noun.VOLUME, id_, held.generation, Phase.READY, size_gb=size_gb, backend=backend))
         return None
@@ -173,11 +174,12 @@ class Volumes:
         ready = self._host.is_ready(Noun.IMAGE, wish.image_id)
         return [] if ready else [(Noun.IMAGE, wish.image_id)]
 
-    async def _apply(self, step: Step, id_: str, wish: VolumeWish | None) -> None:
+    async def _apply(self, step: Step, id_: str, wish: VolumeWish | None) -> Stored | None:
+        """Do it; the volume where that is known afterwards."""
         match step:
             case Make():
                 assert wish is not None, "nothing is made for an absence"
-                await self._host.block.make_volume(wish, await self._passphrase(wish))
+                return await self._host.block.make_volume(wish, await self._passphrase(wish))
             case Limit():
                 assert wish is not None, "nothing limits an absence"
                 await self._host.block.limit_volume(id_, wish.limits)
@@ -191,6 +193,7 @@ class Volumes:
                 await self._host.block.drop_volume(id_)
             case _:
                 assert_never(step)
+        return None
 
     async def _passphrase(self, wish: VolumeWish) -> str:
         """What a new volume is encrypted with; nothing for one that isn't, or has its source's bytes and key."""

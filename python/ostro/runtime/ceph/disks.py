@@ -180,13 +180,18 @@ def _is_limit(name: str, value: str) -> bool:
 def set_limits(cluster: Any, disk: Disk, limits: Mapping[str, int]) -> None:
     """Hold the disk to these limits (``rbd_qos_iops_limit``) and no others; whoever has it open learns of them. Raises rbd.ImageNotFound."""
     with opened(cluster, disk) as image:
-        known = {name: value for name, value in image.metadata_list() if name.startswith(SETTING + QOS)}
-        wanted = {SETTING + name: str(value) for name, value in limits.items()}
-        for name, value in wanted.items():
-            if known.get(name) != value:
-                image.metadata_set(name, value)
-        for name in known.keys() - wanted.keys():
-            image.metadata_remove(name)
+        put_limits(image, limits)
+
+
+def put_limits(image: Any, limits: Mapping[str, int]) -> None:
+    """See `set_limits`; of a disk that is open."""
+    known = {name: value for name, value in image.metadata_list() if name.startswith(SETTING + QOS)}
+    wanted = {SETTING + name: str(value) for name, value in limits.items()}
+    for name, value in wanted.items():
+        if known.get(name) != value:
+            image.metadata_set(name, value)
+    for name in known.keys() - wanted.keys():
+        image.metadata_remove(name)
 
 
 def put_header(cluster: Any, disk: Disk, data: bytes, note: str) -> None:
@@ -208,15 +213,6 @@ def create(cluster: Any, disk: Disk, size_bytes: int) -> None:
     """Make a blank disk. Raises rbd.ImageExists."""
     with open_ioctx(cluster, disk.pool) as ioctx:
         rbd.RBD().create(ioctx, disk.name, size_bytes, old_format=False, features=FEATURES)
-
-
-def clone(cluster: Any, parent: Disk, snapshot: str, disk: Disk, size_bytes: int) -> None:
-    """Make a disk that shows what the parent's snapshot holds; larger than it if ``size_bytes`` is. Raises rbd.ImageNotFound, rbd.ImageExists."""
-    with open_ioctx(cluster, parent.pool) as parents, open_ioctx(cluster, disk.pool) as ioctx:
-        rbd.RBD().clone(parents, parent.name, snapshot, ioctx, disk.name, features=FEATURES)
-        with rbd.Image(ioctx, disk.name) as image:
-            if size_bytes > image.size():
-                image.resize(size_bytes)
 
 
 def finish(cluster: Any, part: Disk, disk: Disk, owner: str) -> bool:
@@ -271,22 +267,6 @@ def find_snapshot(cluster: Any, disk: Disk, name: str) -> int | None:
             return int(image.size())
     except rbd.ImageNotFound:
         return None
-
-
-def clone_disk(cluster: Any, source: Disk, disk: Disk, size_bytes: int) -> None:
-    """Make a disk that shows what another one holds now, by a snapshot that is gone when this returns. Raises rbd.ImageNotFound."""
-    mark = clone_mark(disk)
-    _drop_snapshot(cluster, source, mark)
-    snapshot(cluster, source, mark)
-    try:
-        clone(cluster, source, mark, disk, size_bytes)
-    finally:
-        _drop_snapshot(cluster, source, mark)
-
-
-def clone_mark(disk: Disk) -> str:
-    """The snapshot of its source while a disk is cloned from that."""
-    return f"clone.{disk.name}"
 
 
 def _drop_snapshot(cluster: Any, disk: Disk, name: str) -> None:

@@ -176,6 +176,13 @@ class CephCluster:
             raise RuntimeError(f"{prefix}: {complaint or code}")
         return json.loads(out) if out.strip() else None
 
+    def ask_osd(self, number: int, prefix: str) -> str:
+        """What an OSD answers to a command of its own, such as ``perf dump``."""
+        code, out, complaint = self._admin.osd_command(number, json.dumps({"prefix": prefix}), b"", timeout=30)
+        if code:
+            raise RuntimeError(f"osd.{number} {prefix}: {complaint}")
+        return str(out.decode())
+
     def is_degraded(self, pool: str) -> bool:
         """Whether a placement group of the pool has fewer copies in use than it should, as its OSDs say."""
         number = next(found["pool"] for found in self.command("osd dump")["pools"] if found["pool_name"] == pool)

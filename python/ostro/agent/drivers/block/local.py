@@ -172,8 +172,11 @@ class LocalBlock:
 
     async def make_volume(self, volume: VolumeWish, passphrase: str = "") -> Stored:
         check_backend(volume, self.facts)
-        found = await self.find_volume(volume.id)
-        return found or await self.copy_volume(volume, await self._source_of(volume), passphrase)
+        return await self.find_volume(volume.id) or await self.make_new_volume(volume, passphrase)
+
+    async def make_new_volume(self, volume: VolumeWish, passphrase: str = "") -> Stored:
+        """As `make_volume`, of one that was looked for and isn't there."""
+        return await self.copy_volume(volume, await self._source_of(volume), passphrase)
 
     async def copy_volume(self, volume: VolumeWish, source: Stored | None, passphrase: str = "") -> Stored:
         """The volume, made from any disk that QEMU can read, or blank."""

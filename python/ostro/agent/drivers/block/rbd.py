@@ -45,7 +45,7 @@ from ostro.agent.drivers.block.files import (
     qemu_format,
     volume_format,
 )
-from ostro.agent.drivers.block.rbd_host import RbdConfig, RbdHost
+from ostro.agent.drivers.block.rbd_host import Clone, RbdConfig, RbdHost
 from ostro.model.errors import Invalid, NotFound, Unsupported
 from ostro.model.qos import to_rbd_limits
 from ostro.model.volumes import LUKS
@@ -53,6 +53,7 @@ from ostro.model.wishes import ImageWish, SnapshotWish, UploadWish, VolumeWish
 from ostro.runtime.ceph import disks
 from ostro.runtime.ceph.connection import open_ as open_ceph
 from ostro.runtime.ceph.disks import BASE, Disk
+from ostro.runtime.ceph.new_disks import NewDisk, make_blank, make_clone, make_copy
 from ostro.runtime.world import World
 
 log = structlog.get_logger()
@@ -89,6 +90,8 @@ class RbdBlock(RbdHost):
         await self._keep(f"{IMAGE_KEY}{image.id}", disk.name)
 
     async def drop_image(self, image_id: str) -> None:
+        kept = await self._on_file(self._kept.find, f"{IMAGE_KEY}{image_id}")
+        self._image_bytes.pop(kept or "", None)
         await self._forget(f"{IMAGE_KEY}{image_id}")
 
     async def _import(self, image: ImageWish, chunks: AsyncIterable[bytes], disk: Disk) -> None:
@@ -109,9 +112,13 @@ class RbdBlock(RbdHost):
         """A kept image's disk and its size in bytes. Raises NotFound."""
         kept = await self._on_file(self._kept.find, f"{IMAGE_KEY}{image_id}")
         disk = Disk(self._pools.images, kept or "")
-        size_bytes = await self._call(disk.name, disks.find_snapshot, disk, BASE) if kept else None
-        if size_bytes is None:
+        # An image never changes, so it is asked for its size once.
+        size_bytes = self._image_bytes.get(disk.name)
+        if kept and size_bytes is None:
+            size_bytes = await self._call(disk.name, disks.find_snapshot, disk, BASE)
+        if not kept or size_bytes is None:
             raise NotFound("image", image_id, f"Image {image_id} is not kept on this host.")
+        self._image_bytes[disk.name] = size_bytes
         return disk, size_bytes
 
     # -- root disks ----------------------------------------------------------------------------------------------
@@ -120,11 +127,8 @@ class RbdBlock(RbdHost):
         disk = self._root(server_id)
         found = await self._find(disk)
         if found is None:
-            await self._make(disk, VolumeWish(server_id, size_gb, image_id))
-            found = await self._find(disk)
-        else:
-            await self._adopt(disk)
-        assert found is not None, "it has been made"
+            return await self._make(disk, VolumeWish(server_id, size_gb, image_id))
+        await self._adopt(disk)
         return found
 
     async def find_root(self, server_id: str) -> Stored | None:
@@ -173,23 +177,20 @@ class RbdBlock(RbdHost):
         disk = self._volume(volume.id)
         found = await self._find(disk)
         if found is None:
-            self._check_room(volume.size_gb * GIB)
-            await self._make_volume(disk, volume, passphrase)
-            found = await self._find(disk)
-        else:
-            await self._adopt(disk)
-        assert found is not None, "it has been made"
+            return await self.make_new_volume(volume, passphrase)
+        await self._adopt(disk)
         return found
 
-    async def _make_volume(self, disk: Disk, volume: VolumeWish, passphrase: str) -> None:
+    async def make_new_volume(self, volume: VolumeWish, passphrase: str = "") -> Stored:
+        """As `make_volume`, of one that was looked for and isn't there."""
+        self._check_room(volume.size_gb * GIB)
         if volume.encryption is None or volume.source_volume_id:
             # What is copied of a volume is encrypted already.
-            await self._make(disk, volume)
-            return
+            return await self._make(self._volume(volume.id), volume)
         source = await self.find_image(volume.image_id) if volume.image_id else None
         if volume.image_id and source is None:
             raise NotFound("image", volume.image_id, f"Image {volume.image_id} is not kept on this host.")
-        await self.copy_volume(volume, source, passphrase)
+        return await self.copy_volume(volume, source, passphrase)
 
     async def copy_volume(self, volume: VolumeWish, source: Stored | None, passphrase: str = "") -> Stored:
         """The volume, made from any disk that QEMU can read, or blank."""
@@ -208,7 +209,8 @@ class RbdBlock(RbdHost):
                 await self._call(disk.name, disks.put_header, part, header, format_)
             if source is not None and anew:
                 await copy_encrypted(source, target, passphrase)
-            await self._limit(part, volume)
+            if volume.limits:
+                await self._call(part.name, disks.set_limits, part, to_rbd_limits(volume.limits))
         return self._stored(disk, size_bytes, format_, volume.limits)
 
     async def find_image(self, image_id: str) -> Stored | None:
@@ -281,12 +283,8 @@ class RbdBlock(RbdHost):
         volume, image = await self._upload_source(upload), Disk(self._pools.images, upload.id)
         if await self._call(image.name, disks.find_snapshot, image, BASE) is None:
             await self._keep(f"{UPLOAD_KEY}{upload.id}", upload.volume_id)
-            async with self._making(image, "") as part:
-                await self._call(volume.name, disks.clone_disk, volume, part, 0)
-                await self._call(part.name, disks.set_limits, part, {})
-                await self._call(part.name, disks.snapshot, part, BASE)
-                await self._flatten_later(image)
-            self._bell.ring()
+            new = NewDisk(image, self._host, "", 0, {}, {}, BASE)
+            await self._make_at_once(make_copy, new, volume, clone=Clone(image.pool, volume.name))
         return True
 
     @asynccontextmanager
@@ -321,60 +319,53 @@ class RbdBlock(RbdHost):
         if volume_id:
             image = Disk(self._pools.images, upload_id).part(self._host)
             await self._call(image.name, disks.remove, image)
-            for mark in (key, disks.clone_mark(image)):
-                await self._call(key, disks.drop_snapshot, self._volume(volume_id), mark)
+            await self._call(key, disks.drop_snapshot, self._volume(volume_id), key)
         await self._forget(key)
 
     # -- any disk ------------------------------------------------------------------------------------------------
 
-    async def _make(self, disk: Disk, wish: VolumeWish) -> None:
+    async def _make(self, disk: Disk, wish: VolumeWish) -> Stored:
         """Make a disk from an image, a snapshot or a volume, or blank."""
-        size_bytes, mark = wish.size_gb * GIB, ""
-        if wish.image_id:
-            (source, least_bytes), mark = await self._image(wish.image_id), BASE
-        elif wish.source_snapshot_id:
-            (source, least_bytes), mark = await self._source_snapshot(wish), _snapshot_name(wish.source_snapshot_id)
-        elif wish.source_volume_id:
-            source, least_bytes = await self._source_volume(wish.source_volume_id)
-        else:
-            async with self._making_own(disk) as part:
-                await self._call(disk.name, disks.create, part, size_bytes)
-                await self._limit(part, wish)
-            return
-        if size_bytes and wish.encryption is not None:
-            size_bytes += header_bytes(volume_format(wish))
-        if 0 < size_bytes < least_bytes:
+        source, mark, least_bytes = await self._origin(wish)
+        size_bytes = wish.size_gb * GIB
+        format_ = "raw" if wish.encryption is None else volume_format(wish)
+        if size_bytes:
+            size_bytes += header_bytes(format_)
+        if source is not None and 0 < size_bytes < least_bytes:
             raise Invalid(f"What the disk is made from needs {least_bytes} bytes, the disk has {size_bytes}.")
-        async with self._making_own(disk) as part:
-            if mark:
-                await self._call(disk.name, disks.clone, source, mark, part, size_bytes)
+        # A clone has the limits of what it was cloned from; an image has none.
+        limits = to_rbd_limits(wish.limits) if wish.limits or wish.source_volume_id else None
+        notes = {} if wish.encryption is None else {disks.FORMAT_KEY: format_}
+        new = NewDisk(disk, self._host, self._host, size_bytes, notes, limits)
+        async with self._forgetting_what_fails(disk):
+            if source is None:
+                await self._make_at_once(make_blank, new)
+            elif wish.image_id:
+                await self._make_at_once(make_clone, new, source, mark)
             else:
-                await self._call(disk.name, disks.clone_disk, source, part, size_bytes)
-            if not wish.image_id:
-                await self._flatten_later(disk)
-            if wish.encryption is not None:
-                await self._call(disk.name, disks.put_header, part, b"", volume_format(wish))
-            await self._limit(part, wish)
-        self._bell.ring()
+                clone = Clone(disk.pool, "" if mark else source.name)
+                words = (make_clone, new, source, mark) if mark else (make_copy, new, source)
+                await self._make_at_once(*words, clone=clone)
+        return self._stored(disk, (size_bytes or least_bytes) - header_bytes(format_), format_, wish.limits)
 
-    async def _limit(self, part: Disk, wish: VolumeWish) -> None:
-        """Limit a new disk. A clone has the limits of what it was cloned from; an image has none."""
-        if wish.limits or wish.source_volume_id:
-            await self._call(part.name, disks.set_limits, part, to_rbd_limits(wish.limits))
-
-    async def _source_snapshot(self, wish: VolumeWish) -> tuple[Disk, int]:
-        source, name = self._volume(wish.source_volume_id), _snapshot_name(wish.source_snapshot_id)
-        size_bytes = await self._call(source.name, disks.find_snapshot, source, name)
-        if size_bytes is None:
+    async def _origin(self, wish: VolumeWish) -> tuple[Disk | None, str, int]:
+        """What a disk is made from, at which snapshot (empty: as it is now), and how many bytes that has. Raises NotFound."""
+        if wish.image_id:
+            image, size_bytes = await self._image(wish.image_id)
+            return image, BASE, size_bytes
+        if not wish.source_volume_id:
+            return None, "", 0
+        source = self._volume(wish.source_volume_id)
+        if not wish.source_snapshot_id:
+            found = await self._call(source.name, disks.find_size, source)
+            if found is None:
+                raise NotFound("volume", wish.source_volume_id)
+            return source, "", found
+        mark = _snapshot_name(wish.source_snapshot_id)
+        found = await self._call(source.name, disks.find_snapshot, source, mark)
+        if found is None:
             raise NotFound("snapshot", wish.source_snapshot_id)
-        return source, size_bytes
-
-    async def _source_volume(self, volume_id: str) -> tuple[Disk, int]:
-        source = self._volume(volume_id)
-        size_bytes = await self._call(source.name, disks.find_size, source)
-        if size_bytes is None:
-            raise NotFound("volume", volume_id)
-        return source, size_bytes
+        return source, mark, found
 
     def _root(self, server_id: str) -> Disk:
         return Disk(self._pools.volumes, f"{ROOT_KEY}{server_id}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import structlog
 import trio
 
@@ -26,6 +27,7 @@ from ostro.runtime.ceph.config import CephConfig
 from ostro.runtime.ceph.connection import CALL_DEADLINE_S, Ceph, State
 from ostro.runtime.ceph.disks import Disk
 from ostro.runtime.ceph.guests import secret_id, write_guest_conf
+from ostro.runtime.ceph.new_disks import NewDisk, copy_mark
 from ostro.runtime.doorbell import Bell
 from ostro.runtime.world import World
 
@@ -60,6 +62,13 @@ class RbdConfig:
         return CephAccess(str(self.state_dir / "ceph.conf"), self.ceph.user, secret_id(self.ceph))
 
 
+class Clone(msgspec.Struct, frozen=True):
+    """What is noted of a clone that is to be flattened: its pool, and the disk in the pool of volumes that has a snapshot for it."""
+
+    pool: str
+    source: str = ""
+
+
 class RbdHost:
     """What `ostro.agent.drivers.block.rbd.RbdBlock` stands on."""
 
@@ -75,6 +84,9 @@ class RbdHost:
         self._list = f"ostro.host.{config.host}"
         self._kept = Kept(config.state_dir / "ceph")
         self._to_flatten = f"ostro.flatten.{config.host}"
+        self._image_bytes: dict[str, int] = {}
+        self._notes = trio.Lock()
+        self._are_clones = False
         self._unfinished: set[str] = set()
         """Names of disks in the making: what is to be flattened may be noted before it is there."""
         self._bell = Bell()
@@ -120,19 +132,49 @@ class RbdHost:
             self._check_ready()
         return contents_of(await self._on_file(self._kept.names))
 
-    @asynccontextmanager
-    async def _making_own(self, disk: Disk) -> AsyncIterator[Disk]:
-        """As `_making`, for a disk that this host keeps."""
-        await self._keep(disk.name)
+    async def _make_at_once(
+        self, make: Callable[..., bool], new: NewDisk, *args: object, clone: Clone | None = None
+    ) -> None:
+        """Make a disk by one of `new_disks`' functions: whole or not at all. A ``clone`` is flattened in the background."""
+        self._unfinished.add(new.disk.name)
         started_s = trio.current_time()
         try:
-            async with self._making(disk, self._host) as part:
-                yield part
-            log.info("disk made", name=disk.name, ms=round((trio.current_time() - started_s) * 1000, 1))
+            if clone is not None:
+                await self._flatten_later(new.disk, clone)
+            await self._call(new.disk.name, make, new, *args)
+            log.info("disk made", name=new.disk.name, ms=round((trio.current_time() - started_s) * 1000, 1))
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._discard(new.part)
+            raise
+        finally:
+            self._done_with(new.disk)
+
+    def _done_with(self, disk: Disk) -> None:
+        """A disk isn't being made any more. What had to wait for a quiet moment may be done after the last one."""
+        self._unfinished.discard(disk.name)
+        if self._are_clones and not self._unfinished:
+            self._bell.ring()
+
+    @asynccontextmanager
+    async def _forgetting_what_fails(self, disk: Disk) -> AsyncIterator[None]:
+        """Note a disk as this host's; if the block fails and there is none, take that back."""
+        await self._keep(disk.name)
+        try:
+            yield
         except OstroError:
             if await self._find(disk) is None:
                 await self._forget(disk.name)
             raise
+
+    @asynccontextmanager
+    async def _making_own(self, disk: Disk) -> AsyncIterator[Disk]:
+        """As `_making`, for a disk that this host keeps."""
+        started_s = trio.current_time()
+        async with self._forgetting_what_fails(disk):
+            async with self._making(disk, self._host) as part:
+                yield part
+            log.info("disk made", name=disk.name, ms=round((trio.current_time() - started_s) * 1000, 1))
 
     @asynccontextmanager
     async def _making(self, disk: Disk, owner: str) -> AsyncIterator[Disk]:
@@ -148,7 +190,7 @@ class RbdHost:
                 await self._discard(part)
             raise
         finally:
-            self._unfinished.discard(disk.name)
+            self._done_with(disk)
 
     async def _discard(self, part: Disk) -> None:
         """Remove a part if that can be done now; the next start, or the next attempt, removes it otherwise."""
@@ -207,32 +249,55 @@ class RbdHost:
         if not self.ready.is_set():
             raise Unavailable("The storage (Ceph) is not there yet.", retry_after_s=5, detail=self._ceph.health)
 
-    async def _flatten_later(self, disk: Disk) -> None:
-        """Have a disk that is being made flattened once it is there."""
-        pool = "" if disk.pool == self._pools.volumes else disk.pool
-        await self._call(disk.name, disks.set_key, self._pools.volumes, self._to_flatten, disk.name, pool.encode())
+    async def _flatten_later(self, disk: Disk, clone: Clone) -> None:
+        """Note a disk that is being made to be flattened once it is there."""
+        note = msgspec.json.encode(clone)
+        async with self._notes:
+            await self._call(disk.name, disks.set_key, self._pools.volumes, self._to_flatten, disk.name, note)
+        self._are_clones = True
 
     # -- background ----------------------------------------------------------------------------------------------
 
     async def _flatten_often(self) -> None:
-        """Flatten clones of volumes, one after the other, for ever."""
+        """Flatten clones of volumes, one after the other, for ever: while no disk is being made, or when they have waited for long."""
         loop = self._ceph.world.metrics.loop("flattening")
+        since_s = trio.current_time()
         while True:
             try:
-                with loop.run():
-                    await self._flatten_all()
+                late = trio.current_time() - since_s >= FLATTEN_AGAIN_S
+                if late or not self._unfinished:
+                    with loop.run():
+                        done = await self._flatten_all(patient=not late)
+                    since_s = trio.current_time() if done else since_s
             except OstroError as error:
                 log.warning("flattening goes on later", reason=error.message, detail=error.detail)
             await self._bell.wait(FLATTEN_AGAIN_S)
 
-    async def _flatten_all(self) -> None:
-        names = await self._call(self._to_flatten, disks.read_keys, self._pools.volumes, self._to_flatten)
-        for name, pool in names.items():
-            if name in self._unfinished:
-                continue
-            disk = Disk(pool.decode() or self._pools.volumes, name)
-            await self._call(name, disks.flatten, disk, deadline_s=FLATTEN_DEADLINE_S)
-            await self._call(name, disks.drop_key, self._pools.volumes, self._to_flatten, name)
+    async def _flatten_all(self, *, patient: bool) -> bool:
+        """Flatten what is noted; whether that is all. Who is ``patient`` stops when a disk is to be made."""
+        self._are_clones = False
+        noted = await self._call(self._to_flatten, disks.read_keys, self._pools.volumes, self._to_flatten)
+        for name, note in noted.items():
+            if self._unfinished:
+                self._are_clones = True
+                if patient:
+                    return False
+            if name not in self._unfinished:
+                await self._flatten(name, note)
+        return True
+
+    async def _flatten(self, name: str, note: bytes) -> None:
+        """Flatten one clone, rid its source of the snapshot that it has for it, and forget about it. Its being gone succeeds."""
+        clone = msgspec.json.decode(note, type=Clone) if note else Clone(self._pools.volumes)
+        disk = Disk(clone.pool, name)
+        await self._call(name, disks.flatten, disk, deadline_s=FLATTEN_DEADLINE_S)
+        if clone.source:
+            source = Disk(self._pools.volumes, clone.source)
+            await self._call(source.name, disks.drop_snapshot, source, copy_mark(disk))
+        async with self._notes:
+            # What failed before may be being made again, and then it is noted for that.
+            if name not in self._unfinished:
+                await self._call(name, disks.drop_key, self._pools.volumes, self._to_flatten, name)
 
 
 def _empty(directory: Path) -> None:

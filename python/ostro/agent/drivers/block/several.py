@@ -184,7 +184,7 @@ class SeveralBlocks:
             if source is None:
                 raise NotFound("image", volume.image_id, f"Image {volume.image_id} is not kept on this host.")
         if source is None or source.backend == home.facts.backends[0]:
-            return await home.make_volume(volume, passphrase)
+            return await home.make_new_volume(volume, passphrase)
         return await home.copy_volume(volume, source, passphrase)
 
     async def _move(self, volume: VolumeWish, found: Stored) -> Stored:
