@@ -14,10 +14,12 @@ from pathlib import Path
 
 import trio
 
+from ostro.cli.demo.ceph_steps import see_empty_pools
 from ostro.cli.demo.hosts_steps import FLAVOR, MOVES, HostsDemo, await_place, let_hosts_join
 from ostro.cli.demo.runner import Runner, StepFailed
 from ostro.cli.demo.steps import last_with
 from ostro.runtime.ceph.config import CephConfig
+from ostro.testing.ceph import CephCluster
 from ostro.testing.machines import CONTROL_IP, Lab
 from ostro.testing.postgres import PostgresServer
 from ostro.testing.roles import Roles
@@ -135,7 +137,7 @@ def _sum_of(config: CephConfig, path: str) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-async def move_live(rows: Runner, lab: Lab, config: CephConfig, image: Path) -> None:
+async def move_live(rows: Runner, lab: Lab, cluster: CephCluster, config: CephConfig, image: Path) -> None:
     """All of it, in order; the first step that fails ends it. ``rows`` gets the steps."""
     with PostgresServer() as postgres, Roles(lab.folder, postgres.dsn("postgres")) as roles:
         run = Runner(lab.folder / "controller" / "clouds.yaml")
@@ -146,6 +148,8 @@ async def move_live(rows: Runner, lab: Lab, config: CephConfig, image: Path) -> 
         await trio.run_process(["qemu-img", "convert", "-O", "raw", str(image), str(raw)])
         try:
             await _use(HostsDemo(run, lab, roles, image), config, scratch)
+            # While the control plane is there: it frees what nobody needs any more.
+            await see_empty_pools(run, cluster, config)
         finally:
             for machine in lab.machines:
                 machine.kill()
