@@ -7,14 +7,16 @@ session, and each test gets a database of its own, cloned from a migrated templa
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 import pytest
 import trio
 
 from ostro.runtime.world import World
-from ostro.store.database import Database
+from ostro.store.database import Database, Tx
 from ostro.store.migrate import migrate
 from ostro.store.postgres import PostgresDatabase
 from ostro.store.sqlite import SqliteDatabase
@@ -24,6 +26,10 @@ from ostro.testing.cloud import TestCloud, open_cloud
 from ostro.testing.postgres import PostgresServer
 
 ENGINES = ("sqlite", "postgres")
+PROCESSES = 4
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -148,3 +154,38 @@ async def db(world: World, engine_name: str, migrated_url: str) -> AsyncIterator
         yield database
         nursery.cancel_scope.cancel()
     database.close()
+
+
+class Processes:
+    """A database as several processes use it: each change goes by the engine of the next one, for an engine lets its own changes take turns."""
+
+    def __init__(self, engines: Sequence[Database]) -> None:
+        self.doorbell = engines[0].doorbell
+        self.shared = engines[0].shared
+        self._first = engines[0]
+        self._engines = cycle(engines)
+
+    async def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await next(self._engines).run(fn, *args, **kwargs)
+
+    async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._first.read(fn, *args, **kwargs)
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        raise NotImplementedError("the engines are served already")
+
+    def close(self) -> None:
+        raise NotImplementedError("the engines are closed by who opened them")
+
+
+@pytest.fixture
+async def processes(db: Database, world: World, engine_name: str, migrated_url: str) -> AsyncIterator[Database]:
+    """``db``, on PostgreSQL by the engines of several processes in turn."""
+    others = [open_engine(world, engine_name, migrated_url) for _ in range(PROCESSES - 1 if db.shared else 0)]
+    async with trio.open_nursery() as nursery:
+        for other in others:
+            await nursery.start(other.serve)
+        yield Processes([db, *others])
+        nursery.cancel_scope.cancel()
+    for other in others:
+        other.close()

@@ -1,4 +1,4 @@
-"""``python -m bench.scale [rates] [large] [agents] [restart] [--engine sqlite|postgres] [--servers N] ...``; all of it without words."""
+"""``python -m bench.scale [statements] [rates] [large] [agents] [restart] [--engine sqlite|postgres] [--servers N] ...``; all of it without words."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from bench.scale.large import measure_large
 from bench.scale.rates import measure_rates
 from bench.scale.restart import measure_restart
 from bench.scale.results import Scaled, show
+from bench.scale.statements import measure_statements
 from ostro.runtime.log import configure_logging
 
-PARTS = ("rates", "large", "agents", "restart")
+PARTS = ("statements", "rates", "large", "agents", "restart")
 
 
 def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description="Measure the cloud at scale: one JSON object a line.")
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all of them by default")
-    parser.add_argument("--engine", choices=("sqlite", "postgres"), help="rates on this one only")
+    parser.add_argument("--engine", choices=("sqlite", "postgres"), help="statements and rates on this one only")
+    parser.add_argument("--kinds", action="store_true", help="statements: each kind of each step")
     parser.add_argument("--seconds", type=int, default=5, help="length of each load of reads")
     parser.add_argument("--servers", type=int, default=400, help="rates: servers and ports made at once")
     parser.add_argument("--hosts", type=int, default=10_000, help="large: hosts")
@@ -34,6 +36,7 @@ def main() -> None:
     configure_logging("error")
     # The restart comes last, because it moves this process into a network namespace.
     measures: dict[str, list[Callable[[], Iterator[Scaled]]]] = {
+        "statements": [partial(measure_statements, engine, kinds=options.kinds) for engine in engines],
         "rates": [partial(measure_rates, engine, options.seconds, options.servers) for engine in engines],
         "large": [lambda: measure_large(options.hosts, options.standing)],
         "agents": [lambda: measure_agents(options.agents)],

@@ -61,14 +61,14 @@ async def check_agreement(db: Database, subnet: Subnet) -> list[Port]:
     return ports
 
 
-async def test_many_at_once_fill_a_subnet_exactly(db: Database) -> None:
+async def test_many_at_once_fill_a_subnet_exactly(processes: Database) -> None:
     """14 addresses and 24 who want one: 14 get one each, 10 are told that there is none."""
-    network, subnet = await make_net(db, "10.0.0.0/28")
+    network, subnet = await make_net(processes, "10.0.0.0/28")
     outcomes: list[str] = []
 
     async def one(seed: int) -> None:
         try:
-            await create(db, network, seed)
+            await create(processes, network, seed)
             outcomes.append("made")
         except Conflict as error:
             outcomes.append(getattr(error, "kind", ""))
@@ -78,16 +78,16 @@ async def test_many_at_once_fill_a_subnet_exactly(db: Database) -> None:
             nursery.start_soon(one, seed)
     assert outcomes.count("made") == 13
     assert outcomes.count("IpAddressGenerationFailure") == 11
-    assert len(await check_agreement(db, subnet)) == 13
+    assert len(await check_agreement(processes, subnet)) == 13
 
 
-async def test_one_address_asked_for_by_many(db: Database) -> None:
-    network, subnet = await make_net(db, "10.0.0.0/24")
+async def test_one_address_asked_for_by_many(processes: Database) -> None:
+    network, subnet = await make_net(processes, "10.0.0.0/24")
     outcomes: list[str] = []
 
     async def one(seed: int) -> None:
         try:
-            await create(db, network, seed, ip="10.0.0.77")
+            await create(processes, network, seed, ip="10.0.0.77")
             outcomes.append("made")
         except Conflict as error:
             outcomes.append(getattr(error, "kind", ""))
@@ -96,12 +96,12 @@ async def test_one_address_asked_for_by_many(db: Database) -> None:
         for seed in range(1, 9):
             nursery.start_soon(one, seed)
     assert sorted(outcomes) == ["IpAddressAlreadyAllocated"] * 7 + ["made"]
-    await check_agreement(db, subnet)
+    await check_agreement(processes, subnet)
 
 
-async def test_creates_changes_and_deletes_at_once(db: Database) -> None:
+async def test_creates_changes_and_deletes_at_once(processes: Database) -> None:
     """A storm on a small subnet: at its end rows and ports agree, and everything can be given back."""
-    network, subnet = await make_net(db, "10.0.0.0/27")
+    network, subnet = await make_net(processes, "10.0.0.0/27")
     mine: list[list[str]] = [[] for _ in range(6)]
 
     async def worker(number: int) -> None:
@@ -112,30 +112,30 @@ async def test_creates_changes_and_deletes_at_once(db: Database) -> None:
             try:
                 match rng.choice(("create", "bulk", "ask", "change", "delete")):
                     case "create":
-                        have += [p.id for p in await create(db, network, 1000 * number + step)]
+                        have += [p.id for p in await create(processes, network, 1000 * number + step)]
                     case "bulk":
-                        have += [p.id for p in await create(db, network, 1000 * number + step, count=3)]
+                        have += [p.id for p in await create(processes, network, 1000 * number + step, count=3)]
                     case "ask":
                         ip = f"10.0.0.{rng.randrange(2, 31)}"
-                        have += [p.id for p in await create(db, network, 1000 * number + step, ip=ip)]
+                        have += [p.id for p in await create(processes, network, 1000 * number + step, ip=ip)]
                     case "change" if have:
                         wanted = [WantedIp(ip=f"10.0.0.{rng.randrange(2, 31)}"), WantedIp(subnet_id=subnet.id)]
-                        await db.run(update_port, context, rng.choice(have), {"fixed_ips": wanted})
+                        await processes.run(update_port, context, rng.choice(have), {"fixed_ips": wanted})
                     case "delete" if have:
-                        await db.run(delete_port, context, have.pop(rng.randrange(len(have))))
+                        await processes.run(delete_port, context, have.pop(rng.randrange(len(have))))
             except Conflict:
                 continue
 
     async with trio.open_nursery() as nursery:
         for number in range(6):
             nursery.start_soon(worker, number)
-    ports = await check_agreement(db, subnet)
+    ports = await check_agreement(processes, subnet)
     assert {p.id for p in ports} == {id_ for have in mine for id_ in have}
     for port in ports:
-        await db.run(delete_port, context_of(7), port.id)
-    assert await db.read(taken, subnet.id) == {}
+        await processes.run(delete_port, context_of(7), port.id)
+    assert await processes.read(taken, subnet.id) == {}
     with pytest.raises(NotFound):
-        await db.run(delete_port, context_of(7), ports[0].id)
+        await processes.run(delete_port, context_of(7), ports[0].id)
 
 
 def fill(tx: Tx, subnet_id: str, numbers: list[int], port_id: str) -> None:
@@ -147,9 +147,9 @@ def fill(tx: Tx, subnet_id: str, numbers: list[int], port_id: str) -> None:
         )
 
 
-async def test_the_last_free_address_is_found_wherever_it_is(db: Database) -> None:
-    network, subnet = await make_net(db, "10.0.0.0/20")
-    [port] = await create(db, network, 1)
+async def test_the_last_free_address_is_found_wherever_it_is(processes: Database) -> None:
+    network, subnet = await make_net(processes, "10.0.0.0/20")
+    [port] = await create(processes, network, 1)
     first = 10 * 2**24
     ranges = [Range(first + 10, first + 1000), Range(first + 2000, first + 4000)]
     rng = random.Random(5)
@@ -162,11 +162,11 @@ async def test_the_last_free_address_is_found_wherever_it_is(db: Database) -> No
         return [*found, *claimed.values(), find_free(tx, subnet.id, ranges, 17)]
 
     for hole in (first + 10, first + 1000, first + 2000, first + 4000, first + 555):
-        assert await db.run(run, hole) == [hole] * 6 + [None]
+        assert await processes.run(run, hole) == [hole] * 6 + [None]
 
 
-async def test_low_addresses_come_first(db: Database) -> None:
+async def test_low_addresses_come_first(processes: Database) -> None:
     """A small network has small numbers, also in a large subnet."""
-    network, _subnet = await make_net(db, "10.0.0.0/8")
-    ports = await create(db, network, 3, count=100)
+    network, _subnet = await make_net(processes, "10.0.0.0/8")
+    ports = await create(processes, network, 3, count=100)
     assert all(to_number(port.fixed_ips[0].ip) - to_number("10.0.0.2") < FIRST_WINDOW for port in ports)

@@ -57,12 +57,12 @@ async def test_a_crash_in_one_transaction_leaves_the_engine_working(db: Database
     assert await db.read(find_setting, "a") == "2"
 
 
-async def test_duplicate_takes_nobody_with_it(db: Database) -> None:
+async def test_duplicate_takes_nobody_with_it(processes: Database) -> None:
     outcomes: list[str] = []
 
     async def put(name: str) -> None:
         try:
-            await db.run(put_setting, name, "x")
+            await processes.run(put_setting, name, "x")
         except Duplicate:
             outcomes.append("duplicate")
         else:
@@ -104,9 +104,9 @@ async def test_hooks_and_rings_come_once_and_before_the_caller_goes_on(db: Datab
     assert seen[:2] == ["hook", "ring"]
 
 
-async def test_counters_lose_no_update(db: Database) -> None:
+async def test_counters_lose_no_update(processes: Database) -> None:
     """Read, think, write: only serializable transactions get this right without a lock."""
-    await db.run(put_setting, "n", "0")
+    await processes.run(put_setting, "n", "0")
 
     def increment(tx: Tx) -> None:
         value = find_setting(tx, "n")
@@ -115,8 +115,8 @@ async def test_counters_lose_no_update(db: Database) -> None:
 
     async with trio.open_nursery() as nursery:
         for _ in range(24):
-            nursery.start_soon(db.run, increment)
-    assert await db.read(find_setting, "n") == "24"
+            nursery.start_soon(processes.run, increment)
+    assert await processes.read(find_setting, "n") == "24"
 
 
 async def test_however_many_change_one_row_each_comes_to_its_end(
@@ -149,7 +149,7 @@ async def test_however_many_change_one_row_each_comes_to_its_end(
         other.close()
 
 
-async def test_no_write_skew(db: Database) -> None:
+async def test_no_write_skew(processes: Database) -> None:
     """Two transactions that each read what the other writes can't both commit."""
 
     def take_last_slot(tx: Tx, name: str) -> bool:
@@ -163,7 +163,7 @@ async def test_no_write_skew(db: Database) -> None:
     taken: list[bool] = []
 
     async def take(name: str) -> None:
-        taken.append(await db.run(take_last_slot, name))
+        taken.append(await processes.run(take_last_slot, name))
 
     async with trio.open_nursery() as nursery:
         for i in range(8):
@@ -347,7 +347,7 @@ async def test_a_read_that_is_stopped_lets_go_of_its_snapshot(
     database.close()
 
 
-async def test_many_that_count_the_same_thing_all_commit(db: Database) -> None:
+async def test_many_that_count_the_same_thing_all_commit(processes: Database) -> None:
     """As servers do that are made at once in one project: each changes what all the others have counted."""
 
     def count_and_add(tx: Tx, name: str) -> int:
@@ -359,7 +359,7 @@ async def test_many_that_count_the_same_thing_all_commit(db: Database) -> None:
     seen: list[int] = []
 
     async def add(name: str) -> None:
-        seen.append(await db.run(count_and_add, name))
+        seen.append(await processes.run(count_and_add, name))
 
     async with trio.open_nursery() as nursery:
         for number in range(32):

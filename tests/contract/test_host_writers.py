@@ -24,7 +24,8 @@ NOW_US = 1_700_000_000_000_000
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_sixteen_writers_of_one_host(db: Database, seed: int) -> None:
+async def test_sixteen_writers_of_one_host(processes: Database, seed: int) -> None:
+    db = processes
     inventory = Inventory(4, 8192, 100, "fake", 1, "{}")
     context = Context(NOBODY, "req", NOW_US, random.Random(seed))
     registration = Registration("a", "one", "127.0.0.1", inventory)

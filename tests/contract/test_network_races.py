@@ -10,9 +10,12 @@ import trio
 
 from ostro.model.context import Actor, Context
 from ostro.model.errors import OstroError
+from ostro.runtime.world import World
+from ostro.services.identity.catalog import seed_catalog, seed_limits
 from ostro.services.network.networks import NetworkSpec, create_networks, delete_network
 from ostro.services.network.port_requests import PortRequest, request_ports
 from ostro.services.network.ports import PortSpec
+from ostro.services.network.quotas import update_quota
 from ostro.services.network.rules import RuleSpec
 from ostro.services.network.security_group_rules import NewRule, create_security_group_rules
 from ostro.services.network.segments import SegmentSpec
@@ -27,6 +30,7 @@ ADMIN = Actor("a", "a", "d", "D", roles=frozenset({"admin", "member", "reader"})
 
 
 IDS = random.Random(3)
+QUOTA, TRIES = 41, 2
 
 
 def context() -> Context:
@@ -56,60 +60,81 @@ async def make_network(db: Database) -> str:
     return view.id
 
 
-async def test_a_project_gets_one_default_group(db: Database) -> None:
-    assert await at_once(db, 6, create_networks, [NetworkSpec(name="net")]) == ["done"] * 6
-    assert await db.read(lambda tx: SECURITY_GROUPS.count(tx)) == 1
-    assert await db.read(lambda tx: NETWORKS.count(tx)) == 6
+async def test_a_project_gets_one_default_group(processes: Database) -> None:
+    assert await at_once(processes, 6, create_networks, [NetworkSpec(name="net")]) == ["done"] * 6
+    assert await processes.read(lambda tx: SECURITY_GROUPS.count(tx)) == 1
+    assert await processes.read(lambda tx: NETWORKS.count(tx)) == 6
 
 
-async def test_subnets_never_overlap(db: Database) -> None:
-    network_id = await make_network(db)
-    outcomes = await at_once(db, 6, create_subnets, [SubnetSpec(network_id, "10.0.0.0/24")])
+async def test_subnets_never_overlap(processes: Database) -> None:
+    network_id = await make_network(processes)
+    outcomes = await at_once(processes, 6, create_subnets, [SubnetSpec(network_id, "10.0.0.0/24")])
     assert outcomes == ["InvalidInput"] * 5 + ["done"]
-    assert await db.read(lambda tx: (SUBNETS.count(tx), PORTS.count(tx))) == (1, 1)
+    assert await processes.read(lambda tx: (SUBNETS.count(tx), PORTS.count(tx))) == (1, 1)
 
 
-async def test_a_network_gets_one_service_port(db: Database) -> None:
-    network_id = await make_network(db)
+async def test_a_network_gets_one_service_port(processes: Database) -> None:
+    network_id = await make_network(processes)
     outcomes: list[list[str]] = []
 
     async def one(number: int) -> None:
-        outcomes.append(await at_once(db, 1, create_subnets, [SubnetSpec(network_id, f"10.{number}.0.0/24")]))
+        outcomes.append(await at_once(processes, 1, create_subnets, [SubnetSpec(network_id, f"10.{number}.0.0/24")]))
 
     async with trio.open_nursery() as nursery:
         for number in range(6):
             nursery.start_soon(one, number)
     assert outcomes == [["done"]] * 6
-    [port] = await db.read(lambda tx: PORTS.list(tx))
+    [port] = await processes.read(lambda tx: PORTS.list(tx))
     assert len(port.fixed_ips) == 6
 
 
-async def test_a_rule_is_there_once(db: Database) -> None:
-    await make_network(db)
-    [group] = await db.read(lambda tx: SECURITY_GROUPS.list(tx))
+async def test_a_rule_is_there_once(processes: Database) -> None:
+    await make_network(processes)
+    [group] = await processes.read(lambda tx: SECURITY_GROUPS.list(tx))
     rule = NewRule(group.id, RuleSpec("ingress", protocol="tcp"))
-    outcomes = await at_once(db, 5, create_security_group_rules, [rule])
+    outcomes = await at_once(processes, 5, create_security_group_rules, [rule])
     assert outcomes == ["SecurityGroupRuleExists"] * 4 + ["done"]
 
 
-async def test_one_segment_for_one_network(db: Database) -> None:
+async def test_one_segment_for_one_network(processes: Database) -> None:
     spec = NetworkSpec(segment=SegmentSpec("vxlan", "", 77))
-    assert await at_once(db, 5, create_networks, [spec]) == ["TunnelIdInUse"] * 4 + ["done"]
+    assert await at_once(processes, 5, create_networks, [spec]) == ["TunnelIdInUse"] * 4 + ["done"]
 
 
-async def test_a_network_goes_or_gets_a_port(db: Database) -> None:
+async def test_a_network_goes_or_gets_a_port(processes: Database) -> None:
     """Never a port without its network, nor a network deleted below a port."""
     for _ in range(4):
-        network_id = await make_network(db)
+        network_id = await make_network(processes)
         ended: list[list[str]] = []
 
         async def run(fn: Callable[..., Any], *args: Any, ended: list[list[str]] = ended) -> None:
-            ended.append(await at_once(db, 1, fn, *args))
+            ended.append(await at_once(processes, 1, fn, *args))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run, delete_network, network_id)
             nursery.start_soon(run, request_ports, [PortRequest(PortSpec(network_id, ""), frozenset())])
         assert ["done"] in ended and len(ended) == 2 and ended[0] != ended[1]
-        left = await db.read(lambda tx: NETWORKS.find(tx, id=network_id))  # noqa: B023 - used at once
-        ports = await db.read(lambda tx: PORTS.count(tx, network_id=network_id))  # noqa: B023 - used at once
+        left = await processes.read(lambda tx: NETWORKS.find(tx, id=network_id))  # noqa: B023 - used at once
+        ports = await processes.read(lambda tx: PORTS.count(tx, network_id=network_id))  # noqa: B023 - used at once
         assert (left is None) == (ports == 0)
+
+
+async def test_sixteen_writers_count_against_one_quota(processes: Database) -> None:
+    """Each of them would fit alone, several times; all together fill the quota exactly."""
+    network_id = await make_network(processes)
+    await processes.run(seed_catalog, "RegionOne")
+    await processes.run(seed_limits, World(random=random.Random(1)))
+    await processes.run(update_quota, context(), "p", {"port": QUOTA}, check_used=False)
+    outcomes: list[str] = []
+
+    async def writer() -> None:
+        for _ in range(TRIES):
+            outcomes.extend(
+                await at_once(processes, 1, request_ports, [PortRequest(PortSpec(network_id, ""), frozenset())] * 2)
+            )
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(16):
+            nursery.start_soon(writer)
+    assert outcomes.count("done") == QUOTA // 2 and set(outcomes) == {"done", "OverQuota"}
+    assert await processes.read(lambda tx: PORTS.count(tx, project_id="p")) == QUOTA // 2 * 2

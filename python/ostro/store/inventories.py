@@ -43,6 +43,15 @@ def list_inventories(tx: Tx, provider_ids: Collection[str] | None) -> dict[str, 
     return out
 
 
+def sum_host_inventories(tx: Tx) -> dict[str, tuple[int, int, int]]:
+    """(total, reserved, used) of all hosts together, by class."""
+    rows = tx.all(
+        "SELECT i.resource_class, sum(i.total), sum(i.reserved), sum(i.used) FROM inventories i"
+        " JOIN hosts h ON h.id = i.provider_id GROUP BY i.resource_class"
+    )
+    return {row[0]: (int(row[1]), int(row[2]), int(row[3])) for row in rows}
+
+
 def take(tx: Tx, provider_id: str, amounts: Mapping[str, int]) -> bool:
     """Use these amounts of a provider if every one of them fits, else change nothing; whether they did.
 

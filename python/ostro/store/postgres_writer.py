@@ -91,7 +91,7 @@ class PostgresTx:
         self.effects.hooks.append(hook)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Change:
     """A change that waits, and then its outcome. ``context`` is that of the task that asked for it."""
 
@@ -125,7 +125,7 @@ class _Change:
         return result, tx.effects
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Batch:
     """Changes that commit together."""
 
@@ -166,7 +166,7 @@ class Writer:
             with trio.move_on_after(DEADLINE_S):
                 await change.done.wait()
         finally:
-            if change in self._queue:
+            if not change.done.is_set() and change in self._queue:
                 self._queue.remove(change)
         if not change.done.is_set():
             raise Unavailable(LATE, retry_after_s=5)

@@ -134,6 +134,11 @@ def count_by_host(tx: Tx, host_ids: Sequence[str]) -> dict[str, int]:
     return {row[0]: int(row[1]) for row in rows}
 
 
+def count_on_hosts(tx: Tx) -> int:
+    """Living servers that are on a host."""
+    return SERVERS.count_where(tx, "deleted_at_us = 0 AND host_id <> ''")
+
+
 def sum_servers(tx: Tx, scope: Scope) -> tuple[int, int, int, int]:
     """(servers, vCPUs, MB, GB of root disks) of a project, or of several.
 

@@ -15,6 +15,7 @@ from ostro.http.versions import Version
 from ostro.model.errors import NotFound, Unsupported
 from ostro.services.agents.hosts import is_up
 from ostro.services.compute.hypervisors import (
+    Amounts,
     Hypervisor,
     Numbered,
     describe_hosts,
@@ -23,6 +24,7 @@ from ostro.services.compute.hypervisors import (
     list_hosts,
     list_hosts_behind,
     list_hypervisors,
+    sum_hosts,
 )
 from ostro.store.hosts import Host
 from ostro.store.servers import Server
@@ -60,27 +62,23 @@ def _full(req: Request, hypervisor: Hypervisor) -> dict[str, Any]:
         return view
     info = host.inventory.cpu_info
     view["cpu_info"] = orjson.loads(info or "{}") if req.at_least(2, 28) else info
-    return view | _figures([hypervisor])
+    return view | _figures(hypervisor.amounts)
 
 
-def _figures(hypervisors: list[Hypervisor]) -> dict[str, int]:
-    """What these hosts have and use, in sum."""
-    ram = sum(h.ram.total for h in hypervisors)
-    ram_used = sum(h.ram.used + h.ram.reserved for h in hypervisors)
-    disk = sum(h.disk.total for h in hypervisors)
-    disk_used = sum(h.disk.used + h.disk.reserved for h in hypervisors)
+def _figures(has: Amounts) -> dict[str, int]:
+    ram_used, disk_used = has.ram.used + has.ram.reserved, has.disk.used + has.disk.reserved
     return {
-        "vcpus": sum(h.vcpus.total for h in hypervisors),
-        "vcpus_used": sum(h.vcpus.used for h in hypervisors),
-        "memory_mb": ram,
+        "vcpus": has.vcpus.total,
+        "vcpus_used": has.vcpus.used,
+        "memory_mb": has.ram.total,
         "memory_mb_used": ram_used,
-        "free_ram_mb": ram - ram_used,
-        "local_gb": disk,
+        "free_ram_mb": has.ram.total - ram_used,
+        "local_gb": has.disk.total,
         "local_gb_used": disk_used,
-        "free_disk_gb": disk - disk_used,
-        "disk_available_least": disk - disk_used,
+        "free_disk_gb": has.disk.total - disk_used,
+        "disk_available_least": has.disk.total - disk_used,
         "current_workload": 0,
-        "running_vms": sum(h.servers for h in hypervisors),
+        "running_vms": has.servers,
     }
 
 
@@ -158,8 +156,8 @@ async def list_hypervisors_detail(req: Request) -> Reply:
     summary="Sum up all hypervisors",
 )
 async def sum_hypervisors(req: Request) -> Reply:
-    hypervisors = await req.read(list_hypervisors)
-    return Reply({"hypervisor_statistics": {"count": len(hypervisors), **_figures(hypervisors)}})
+    count, amounts = await req.read(sum_hosts)
+    return Reply({"hypervisor_statistics": {"count": count, **_figures(amounts)}})
 
 
 @COMPUTE.route(

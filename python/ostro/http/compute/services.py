@@ -14,8 +14,8 @@ from ostro.model.servers import DEFAULT_ZONE
 from ostro.model.times import iso_micro
 from ostro.services.agents.hosts import declare_alive, declare_dead, is_up
 from ostro.services.agents.removal import remove_host
-from ostro.services.compute.hypervisors import find_host, list_hosts, set_enabled
-from ostro.store.hosts import Host
+from ostro.services.compute.hypervisors import find_host, list_host_lives, list_hosts, set_enabled
+from ostro.store.hosts import Host, HostLife
 
 POLICY = "os_compute_api:os-services"
 BINARY = "nova-compute"
@@ -23,7 +23,7 @@ SERVICE = shape({"service": ANY_OBJECT})
 REASON = {"type": "string", "minLength": 1, "maxLength": 255}
 
 
-def _view(req: Request, host: Host, number: int) -> dict[str, Any]:
+def _view(req: Request, host: Host | HostLife, number: int) -> dict[str, Any]:
     view: dict[str, Any] = {
         "id": host.id if req.at_least(2, 53) else number,
         "binary": BINARY,
@@ -50,8 +50,9 @@ def _view(req: Request, host: Host, number: int) -> dict[str, Any]:
 )
 async def list_services(req: Request) -> Reply:
     name, binary = req.query.get("host"), req.query.get("binary", BINARY)
-    found = await req.read(list_hosts) if binary == BINARY else []
-    return Reply({"services": [_view(req, host, number) for number, host in found if name in (None, host.name)]})
+    found = await req.read(list_host_lives) if binary == BINARY else []
+    views = [_view(req, host, number) for number, host in enumerate(found, 1) if name in (None, host.name)]
+    return Reply({"services": views})
 
 
 @COMPUTE.route(

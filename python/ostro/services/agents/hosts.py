@@ -22,7 +22,7 @@ from ostro.services.placement.engine import PlacementEngine
 from ostro.services.placement.providers import ensure_host_provider
 from ostro.store.controllers import list_controllers
 from ostro.store.database import Tx
-from ostro.store.hosts import HOSTS, HOSTS_TOPIC, Host, find_named_host, host_topic
+from ostro.store.hosts import HOSTS, HOSTS_TOPIC, Host, HostLife, find_named_host, host_topic
 from ostro.store.reports import is_absent
 
 LEASE_S = 30.0
@@ -164,6 +164,6 @@ def waiting_for(tx: Tx, host_id: str, now_us: int) -> Waiting:
     return Waiting(paused=host is None or not is_up(host, now_us))
 
 
-def is_up(host: Host, now_us: int) -> bool:
+def is_up(host: Host | HostLife, now_us: int) -> bool:
     """Whether the host gave a sign of life within its lease and wasn't forced down; one far ahead of the clock says nothing."""
     return not host.forced_down and abs(now_us - host.seen_at_us) <= LEASE_S * 1_000_000

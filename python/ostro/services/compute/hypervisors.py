@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from ostro.model.context import Context
 from ostro.model.errors import Invalid, NotFound
 from ostro.services.placement.engine import PlacementEngine
 from ostro.services.placement.names import DISABLED
 from ostro.store.database import Tx
-from ostro.store.hosts import HOSTS, Host, count_hosts_until
-from ostro.store.inventories import Inventory, list_inventories
+from ostro.store.hosts import HOSTS, Host, HostLife, count_hosts_until, list_lives
+from ostro.store.inventories import Inventory, list_inventories, sum_host_inventories
 from ostro.store.providers import PROVIDER_TRAITS, raise_provider_generation
-from ostro.store.servers import SERVERS, Server, count_by_host
+from ostro.store.servers import SERVERS, Server, count_by_host, count_on_hosts
 
 ORDER = "registered_at_us, id"
 NUMBER_DIGITS = 9
 NOTHING = Inventory("", "", 0, 0, 1, 1, 1, 1.0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """What a host has and uses, or several together."""
+
+    vcpus: Inventory
+    ram: Inventory
+    disk: Inventory
+    servers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +38,7 @@ class Hypervisor:
 
     host: Host
     number: int
-    vcpus: Inventory
-    ram: Inventory
-    disk: Inventory
-    servers: int
+    amounts: Amounts
 
 
 Numbered = tuple[int, Host]
@@ -39,6 +48,11 @@ Numbered = tuple[int, Host]
 def list_hosts(tx: Tx, context: Context) -> list[Numbered]:
     """Every host, in the order of registration."""
     return list(enumerate(HOSTS.list(tx, order=ORDER), 1))
+
+
+def list_host_lives(tx: Tx, context: Context) -> list[HostLife]:
+    """Whether hosts are up and take servers, in the order of registration."""
+    return list_lives(tx)
 
 
 def list_hosts_behind(tx: Tx, context: Context, marker: str, limit: int, *, numbered: bool) -> list[Numbered]:
@@ -75,13 +89,23 @@ def describe_hosts(tx: Tx, context: Context, hosts: Sequence[Numbered]) -> list[
     for number, host in hosts:
         has = {inventory.resource_class: inventory for inventory in inventories.get(host.id, ())}
         vcpus, ram, disk = (has.get(name, NOTHING) for name in ("VCPU", "MEMORY_MB", "DISK_GB"))
-        found.append(Hypervisor(host, number, vcpus, ram, disk, servers.get(host.id, 0)))
+        found.append(Hypervisor(host, number, Amounts(vcpus, ram, disk, servers.get(host.id, 0))))
     return found
 
 
 def list_hypervisors(tx: Tx, context: Context) -> list[Hypervisor]:
     """Every host with all it has, in the order of registration."""
     return describe_hosts(tx, context, list_hosts(tx, context))
+
+
+def sum_hosts(tx: Tx, context: Context) -> tuple[int, Amounts]:
+    """How many hosts there are, and what they have and use together. A few statements, however many there are."""
+    sums = sum_host_inventories(tx)
+    vcpus, ram, disk = (
+        msgspec.structs.replace(NOTHING, total=total, reserved=reserved, used=used)
+        for total, reserved, used in (sums.get(name, (0, 0, 0)) for name in ("VCPU", "MEMORY_MB", "DISK_GB"))
+    )
+    return HOSTS.count(tx), Amounts(vcpus, ram, disk, count_on_hosts(tx))
 
 
 def get_hypervisor(tx: Tx, context: Context, id_: str) -> Hypervisor:
