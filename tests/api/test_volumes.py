@@ -429,14 +429,6 @@ async def test_a_silent_host_stops_the_clock(cloud: TestCloud, silent_s: int, st
     assert (await show(cloud.as_admin, volume))["status"] == status
 
 
-@pytest.mark.parametrize(
-    "path", ["os-volume-transfer", "os-volume-transfer/detail", "volume-transfers", "volume-transfers/detail"]
-)
-async def test_there_are_no_transfers(cloud: TestCloud, path: str) -> None:
-    answer = await cloud.as_admin.get(f"/volume/v3/{path}", headers=NEWEST)
-    assert (answer.status, answer.json) == (200, {"transfers": []})
-
-
 async def test_a_full_page_has_a_next_one(cloud: TestCloud) -> None:
     await add_host(cloud)
     await make(cloud.as_admin)

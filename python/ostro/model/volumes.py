@@ -33,6 +33,7 @@ class VolumeStatus(StrEnum):
     EXTENDING = "extending"
     RETYPING = "retyping"
     UPLOADING = "uploading"
+    AWAITING_TRANSFER = "awaiting-transfer"
     DELETING = "deleting"
     ERROR = "error"
     ERROR_DELETING = "error_deleting"
@@ -73,6 +74,7 @@ class VolumeFacts:
     moving: bool
     faulty: bool
     uploading: bool = False
+    offered: bool = False
     attachments: Collection[AttachmentStatus] = ()
 
 
@@ -90,6 +92,8 @@ def volume_status(facts: VolumeFacts) -> VolumeStatus:
         return VolumeStatus.RETYPING
     if facts.uploading:
         return VolumeStatus.UPLOADING
+    if facts.offered:
+        return VolumeStatus.AWAITING_TRANSFER
     for attachment, status in (
         (AttachmentStatus.DETACHING, VolumeStatus.DETACHING),
         (AttachmentStatus.ATTACHING, VolumeStatus.ATTACHING),

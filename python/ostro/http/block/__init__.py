@@ -10,6 +10,7 @@ from ostro.http.block import refusals as refusals
 from ostro.http.block import services as services
 from ostro.http.block import snapshot_metadata as snapshot_metadata
 from ostro.http.block import snapshots as snapshots
+from ostro.http.block import transfers as transfers
 from ostro.http.block import types as types
 from ostro.http.block import versions as versions
 from ostro.http.block import volume_actions as volume_actions

@@ -73,27 +73,3 @@ async def list_volume_filters(req: Request) -> Reply:
 )
 async def list_group_types(req: Request) -> Reply:
     return Reply({"group_types": []})
-
-
-def _declare_transfers(path: str, operation: str, low: Version | None) -> None:
-    """A list of transfers: they have two paths and both with details."""
-
-    async def list_transfers(req: Request) -> Reply:
-        return Reply({"transfers": []})
-
-    list_transfers.__name__ = operation
-    BLOCK.route(
-        "GET",
-        path,
-        policy="volume:get_all_transfers",
-        rule=Rule.READER,
-        low=low,
-        response=shape({"transfers": array(ANY_OBJECT)}),
-        summary="List transfers; there are none",
-    )(list_transfers)
-
-
-_declare_transfers("/os-volume-transfer", "list_transfers", None)
-_declare_transfers("/os-volume-transfer/detail", "list_transfers_detailed", None)
-_declare_transfers("/volume-transfers", "list_volume_transfers", Version(3, 55))
-_declare_transfers("/volume-transfers/detail", "list_volume_transfers_detailed", Version(3, 55))
