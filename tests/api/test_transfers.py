@@ -73,19 +73,21 @@ async def test_a_volume_goes_to_who_has_the_key(cloud: TestCloud, host: SimHost,
     assert (await bob.get(VOLUMES)).json["volumes"] == []
 
 
-async def test_an_offer_is_taken_back(cloud: TestCloud, host: SimHost) -> None:
+@pytest.mark.parametrize("path", [OLDER, NEWER])
+async def test_an_offer_is_taken_back(cloud: TestCloud, host: SimHost, path: str) -> None:
+    headers = V57 if path == NEWER else {}
     ann = await cloud.add_user("ann", "red")
     volume_id = await make(cloud, host, ann)
-    made = await offer(ann, volume_id)
+    made = await offer(ann, volume_id, path)
     body = {"transfer": {"volume_id": volume_id}}
-    assert (await ann.post(OLDER, body)).status == 400
+    assert (await ann.post(path, body, headers=headers)).status == 400
     assert (await ann.delete(f"{VOLUMES}/{volume_id}")).status == 400
     assert (await ann.post(f"{VOLUMES}/{volume_id}/action", {"os-extend": {"new_size": 9}})).status == 400
-    assert (await ann.delete(f"{OLDER}/{made['id']}")).status == 202
+    assert (await ann.delete(f"{path}/{made['id']}", headers=headers)).status == 202
     assert await status(ann, volume_id) == "available"
-    assert (await ann.delete(f"{OLDER}/{made['id']}")).status == 404
+    assert (await ann.delete(f"{path}/{made['id']}", headers=headers)).status == 404
     accept = {"accept": {"auth_key": made["auth_key"]}}
-    assert (await ann.post(f"{OLDER}/{made['id']}/accept", accept)).status == 404
+    assert (await ann.post(f"{path}/{made['id']}/accept", accept, headers=headers)).status == 404
 
 
 async def test_what_is_refused(cloud: TestCloud, host: SimHost) -> None:
