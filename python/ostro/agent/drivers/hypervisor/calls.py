@@ -59,7 +59,7 @@ def list_ours(connection: libvirt.virConnect, cloud_id: str, sending: Collection
         if not handle.name().startswith(domain_name("")):
             continue
         try:
-            domain = _read(handle, cloud_id, (stats["state.state"], stats["state.reason"]), sending)
+            domain = _read(handle, cloud_id, sending, (stats["state.state"], stats["state.reason"]))
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise
@@ -71,7 +71,7 @@ def list_ours(connection: libvirt.virConnect, cloud_id: str, sending: Collection
 
 def find(connection: libvirt.virConnect, cloud_id: str, server_id: str, sending: Collection[str] = ()) -> Domain | None:
     handle = _lookup(connection, server_id)
-    return None if handle is None else _read(handle, cloud_id, handle.state(), sending)
+    return None if handle is None else _read(handle, cloud_id, sending)
 
 
 def _lookup(connection: libvirt.virConnect, server_id: str) -> libvirt.virDomain | None:
@@ -83,19 +83,24 @@ def _lookup(connection: libvirt.virConnect, server_id: str) -> libvirt.virDomain
         raise
 
 
-def _read(handle: libvirt.virDomain, cloud_id: str, now: Sequence[int], sending: Collection[str]) -> Domain | None:
-    """The domain as our struct, None when it isn't ours. ``now`` is its state and the reason for it."""
+def _read(
+    handle: libvirt.virDomain, cloud_id: str, sending: Collection[str], known: Sequence[int] | None = None
+) -> Domain | None:
+    """The domain as our struct, None when it isn't ours. ``known`` is its state and the reason for it, if that has been asked for."""
     saved = handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
     tag = read_tag(saved)
     if tag is None or tag[0] != cloud_id:
         return None
-    state, reason = now
+    server_id = handle.UUIDString()
+    # Only what bears the mark of a migration of ours needs a look, and that before its state, which changes before a migration is over: a guest that
+    # has gone must not be found to run here with nothing under way.
+    is_under_way = server_id in sending or (bool(tag[2].move) and _is_moving(handle))
+    state, reason = known if known is not None and not tag[2].move else handle.state()
     power = _POWER.get(state, Power.UNKNOWN)
     if power is Power.OFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_CRASHED:
         power = Power.CRASHED
     disks, nics = read_disks(saved), set(read_nics(saved))
-    is_active = power in (Power.ON, Power.PAUSED)
-    if is_active:
+    if power in (Power.ON, Power.PAUSED):
         live = handle.XMLDesc()
         disks += read_disks(live)
         nics.update(read_nics(live))
@@ -103,7 +108,6 @@ def _read(handle: libvirt.virDomain, cloud_id: str, now: Sequence[int], sending:
     shared = any(disk.ceph is not None for disk in disks)
     # What comes is as it will be, memo and all, and stands still until it is here. One that arrives paused then stands still as by a user's wish.
     is_coming = power is Power.PAUSED and bool(tag[2].move) and not tag[2].generation and reason in _COMING
-    server_id = handle.UUIDString()
     return Domain(
         server_id,
         power,
@@ -111,8 +115,7 @@ def _read(handle: libvirt.virDomain, cloud_id: str, now: Sequence[int], sending:
         sorted(attached),
         sorted(nics),
         shared,
-        # Of those that neither come nor are sent, only ones that bear the mark of a migration of ours need a look, which waits for QEMU.
-        moving=is_coming or server_id in sending or (is_active and bool(tag[2].move) and _is_moving(handle)),
+        moving=is_coming or is_under_way,
         stalled=power is Power.PAUSED and reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR,
         sent=state == libvirt.VIR_DOMAIN_SHUTOFF and reason == libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED,
         root_backend=find_root_backend(disks),
