@@ -121,6 +121,9 @@ async def test_a_migration_is_aborted(lab: Lab, stage: str) -> None:
     assert (await at(lab.cloud.as_admin, "2.23").delete(path)).status == 404
     early = await at(lab.cloud.as_admin, "2.64").delete(path)
     assert early.status == (202 if stage == "running" else 400)
+    if stage == "preparing":
+        assert "Cannot abort live migration while the migration is" in early.json["badRequest"]["message"]
+    assert (await lab.client.delete(f"{COMPUTE}/servers/{lab.id}/migrations/99")).status == 404
     assert (await lab.client.delete(path)).status == 202
     await lab.settle()
     assert await lab.where() == source
@@ -128,7 +131,8 @@ async def test_a_migration_is_aborted(lab: Lab, stage: str) -> None:
     [migration] = await lab.migrations()
     assert migration["status"] == "cancelled"
     assert (await lab.client.get(path)).status == 404
-    assert (await lab.client.delete(path)).status == 409
+    late = await lab.client.delete(path)
+    assert late.status == 409 and "Cannot 'abort live migration' instance" in late.json["conflictingRequest"]["message"]
     await lab.check_whole()
 
 
@@ -140,9 +144,8 @@ async def test_a_migration_is_forced_to_its_end(lab: Lab) -> None:
     path = f"{COMPUTE}/servers/{lab.id}/migrations/{migration['id']}/action"
     assert (await lab.client.post(path, {"force_complete": None})).status == 400
     await lab.settle()
-    assert (
-        await lab.client.post(f"{COMPUTE}/servers/{lab.id}/migrations/99/action", {"force_complete": None})
-    ).status == 404
+    unknown = await lab.client.post(f"{COMPUTE}/servers/{lab.id}/migrations/99/action", {"force_complete": None})
+    assert unknown.status == 400 and "99 not found for instance" in unknown.json["badRequest"]["message"]
     assert (await lab.client.post(path, {"force_complete": None})).status == 202
     await lab.settle()
     assert await lab.where() != source

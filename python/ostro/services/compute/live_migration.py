@@ -118,26 +118,30 @@ def get_live_migration(tx: Tx, context: Context, server_id: str, number: str) ->
     return found
 
 
-def _under_way(tx: Tx, context: Context, server_id: str, number: str, statuses: tuple[str, ...]) -> ServerMigration:
+def _check_migrating(tx: Tx, context: Context, server_id: str, verb: str) -> None:
+    """Raise NotFound, or Conflict by the server's state with Compute's word for what was asked."""
     server = get_server(tx, context, server_id)
+    lock_free(context, server)
     if server.task_state is not TaskState.MIGRATING:
-        raise Conflict(
-            f"Cannot 'force_complete' instance {server_id} while it is in task_state {server.task_state or None}"
-        )
-    found = _find(tx, server_id, number)
-    if found is None:
-        raise NotFound("migration", number, f"Migration {number} for server {server_id} could not be found.")
-    if found.status not in statuses or found.kind is not Kind.LIVE:
+        raise Conflict(f"Cannot '{verb}' instance {server_id} while it is in task_state {server.task_state or None}")
+
+
+def _check_status(migration: ServerMigration, statuses: tuple[str, ...], verb: str) -> None:
+    if migration.status not in statuses or migration.kind is not Kind.LIVE:
         raise Invalid(
-            f"Migration {number} state of instance {server_id} is {found.status}. Cannot force_complete while the "
-            "migration is in this state."
+            f"Migration {migration.id} state of instance {migration.server_id} is {migration.status}. Cannot {verb} while "
+            "the migration is in this state."
         )
-    return found
 
 
 def force_completion(tx: Tx, context: Context, server_id: str, number: str) -> None:
     """Bring a migration to its end soon: by post-copy where the hypervisors can, else by pausing the guest. Raises NotFound, Conflict, Invalid."""
-    migration = _under_way(tx, context, server_id, number, ("running",))
+    _check_migrating(tx, context, server_id, "force_complete")
+    migration = _find(tx, server_id, number)
+    if migration is None:
+        # Upstream's status for this one is 400.
+        raise Invalid(f"Migration {number} not found for instance {server_id}")
+    _check_status(migration, ("running",), "force complete")
     server = SERVERS.get(tx, server_id)
     record_action(tx, context, server, "live_migration_force_complete")
     change_migration(tx, migration, context.now_us, force_asked=True)
@@ -146,8 +150,11 @@ def force_completion(tx: Tx, context: Context, server_id: str, number: str) -> N
 
 def abort(tx: Tx, context: Context, server_id: str, number: str, *, early: bool) -> None:
     """Break a migration off, before it has begun to send only if ``early``. Raises NotFound, Conflict, Invalid."""
-    statuses = ("running", "preparing", "queued") if early else ("running",)
-    migration = _under_way(tx, context, server_id, number, statuses)
+    _check_migrating(tx, context, server_id, "abort live migration")
+    migration = _find(tx, server_id, number)
+    if migration is None:
+        raise NotFound("migration", number, f"Migration {number} not found for instance {server_id}")
+    _check_status(migration, ("running", "preparing", "queued") if early else ("running",), "abort live migration")
     server = SERVERS.get(tx, server_id)
     record_action(tx, context, server, "live_migration_cancel")
     change_migration(tx, migration, context.now_us, abort_asked=True)
