@@ -153,6 +153,9 @@ class Writer:
         self._contended_until_s = -math.inf
         self.changes = 0
         self.batches = 0
+        self._loop = world.metrics.loop("writer")
+        self._loop.pending = lambda: len(self._queue) + sum(len(batch.changes) for batch in self._running)
+        self._loop.oldest_age_s = self._oldest_age_s
 
     async def run(self, call: Callable[[Tx], object]) -> object:
         """Have it done in the next batch; its result once that has committed. Works only while ``serve`` does."""
@@ -196,6 +199,9 @@ class Writer:
         """Changes that wait for a batch."""
         return len(self._queue)
 
+    def _oldest_age_s(self) -> float:
+        return max((trio.current_time() - batch.begun_s for batch in self._running), default=0.0)
+
     @property
     def _in_turn(self) -> bool:
         return trio.current_time() < self._contended_until_s
@@ -222,7 +228,8 @@ class Writer:
     async def _settle(self, batch: _Batch) -> None:
         """See a batch through, and tell those who wait how theirs has ended."""
         try:
-            done = await self._attempts(batch)
+            with self._loop.run():
+                done = await self._attempts(batch)
         except _Contended as error:
             self._contended_until_s = trio.current_time() + CONTENDED_S
             if batch.in_turn:
