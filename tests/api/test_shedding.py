@@ -113,9 +113,10 @@ class Watched(Queue):
 
     most = 0
 
-    async def enter(self, key: str) -> None:
-        await super().enter(key)
+    async def enter(self, key: str) -> bool:
+        waited = await super().enter(key)
         self.most = max(self.most, self.active)
+        return waited
 
 
 async def test_however_many_ask_hardly_any_is_under_way(cloud: TestCloud, request: pytest.FixtureRequest) -> None:
@@ -135,6 +136,33 @@ async def test_however_many_ask_hardly_any_is_under_way(cloud: TestCloud, reques
     most = 3 * ROUND_MOST if request.config.getoption("--engine") == "sqlite" else 10 * ROUND_MOST
     assert queue.most <= most
     assert shedder.turns.waiting == queue.active == queue.waiting == 0
+
+
+async def test_what_nobody_waits_for_any_more_is_not_begun(cloud: TestCloud) -> None:
+    """Else a crowd that has given up would keep those waiting who have not."""
+    cloud.gate.shedder.queue = queue = Queue(active_most=1, queue_most=10, queue_most_s=60)
+    body = b'{"network": {"name": "%b"}}'
+    async with serve_cloud(cloud) as served:
+
+        async def post(name: bytes) -> trio.SocketStream:
+            stream = await trio.open_tcp_stream(served.host, served.port)
+            text = body % name
+            headers = {"X-Auth-Token": cloud.as_admin.token, "Content-Length": str(len(text)), "Connection": "close"}
+            await stream.send_all(head("POST", "/networking/v2.0/networks", headers) + text)
+            return stream
+
+        await queue.enter("somebody")
+        gone, there = await post(b"gone"), await post(b"there")
+        with trio.fail_after(PATIENCE_S):
+            while queue.waiting < 2:
+                await trio.lowlevel.checkpoint()
+            await gone.aclose()
+            queue.leave()
+            assert b"201" in await there.receive_some(1000)
+        await there.aclose()
+    networks = (await cloud.as_admin.get("/networking/v2.0/networks")).json["networks"]
+    assert [network["name"] for network in networks] == ["there"]
+    assert queue.active == queue.waiting == 0
 
 
 async def test_slow_clients_hold_nothing(cloud: TestCloud) -> None:

@@ -111,6 +111,10 @@ class BoundedRequest(TrioRequest):
         """The path as it was sent."""
         return self.scope.get("raw_path") or b""
 
+    def has_gone(self) -> bool:
+        """Never: the handler is cancelled when the client goes away."""
+        return False
+
     async def gone(self) -> None:
         """Never return: the handler is cancelled when the client goes away."""
         await trio.sleep_forever()

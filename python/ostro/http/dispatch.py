@@ -32,6 +32,7 @@ from ostro.http.shedding import OWN_LANE, HeldStream, Shedder
 from ostro.http.targets import authorize
 from ostro.http.versions import Version
 from ostro.http.watch import watch
+from ostro.http.wire import ClientGone
 from ostro.model.context import NOBODY, Actor, Context
 from ostro.model.errors import Invalid, NotFound, TooLarge, Unauthenticated
 from ostro.runtime.log import REQUEST_ID
@@ -95,6 +96,7 @@ class Endpoint:
         try:
             if self._bounded and not self._shedder.turns.begin():
                 await self._shedder.turns.wait(self._whose(raw))
+                check_there(raw)
             version = service.versions.negotiate(raw.headers) if service.versions else None
             route = self._choose(raw.method, version)
             actor = await authenticate(self._cloud, route, raw)
@@ -201,9 +203,11 @@ class Endpoint:
         patient = route.streams or route.waits or (id(route) in self._nouns and _is_patient(raw))
         queue = self._shedder.choose(stranger=not actor.user_id, patient=patient)
         key = actor.project_id or actor.user_id or raw.remote_addr or ""
-        await queue.enter(key)
+        waited = await queue.enter(key)
         held = False
         try:
+            if waited:
+                check_there(raw)
             answer = await self._respond(request)
             if patient and answer.live and not isinstance(answer.body, bytes):
                 answer.body, held = HeldStream(answer.body, partial(queue.leave, key)), True
@@ -286,6 +290,12 @@ class Endpoint:
         value = parse_json(bytes(data))
         validator.check(value)
         return value
+
+
+def check_there(raw: Incoming) -> None:
+    """Raise ClientGone when whoever asked has gone away while the request waited: nothing of it is begun then."""
+    if raw.has_gone():
+        raise ClientGone("The client went away while its request waited.")
 
 
 def _is_patient(raw: Incoming) -> bool:

@@ -141,6 +141,10 @@ class PlainRequest:
             self.content_length = int(length)
         return self
 
+    def has_gone(self) -> bool:
+        """Whether the client has closed its connection, where that can be seen at once."""
+        return self.body.wire.has_gone()
+
     async def gone(self) -> None:
         """Return when the client closes its connection."""
         await self.body.wire.gone()

@@ -102,11 +102,11 @@ class Queue:
         """How many wait for a place."""
         return len(self._lines)
 
-    async def enter(self, key: str) -> None:
-        """Return with a place, which ``leave`` gives back. Raises TooManyRequests. A checkpoint only when it has to wait."""
+    async def enter(self, key: str) -> bool:
+        """Return with a place, which ``leave`` gives back; whether it had to be waited for, which is a checkpoint. Raises TooManyRequests."""
         if self.active < self._active_most:
             self.active += 1
-            return
+            return False
         lines = self._lines
         if len(lines) >= self._queue_most:
             displaced = lines.displace(key)
@@ -127,6 +127,7 @@ class Queue:
                 lines.remove(key, waiter)
         if not waiter.granted:
             raise self._refusal()
+        return True
 
     def leave(self, key: str = "") -> None:
         """Give a place back: to the next in line, or to nobody. Whose it was makes no difference."""
@@ -153,8 +154,8 @@ class Places:
         self.waiting = 0
         self.refused = 0
 
-    async def enter(self, key: str) -> None:
-        """Return with a place, which ``leave`` gives back. Raises TooManyRequests. Never a checkpoint."""
+    async def enter(self, key: str) -> bool:
+        """Return with a place, which ``leave`` gives back; nobody had to wait for it. Raises TooManyRequests. Never a checkpoint."""
         held = self._held.get(key, 0)
         if held >= self._each_most or self.active >= self._active_most:
             self.refused += 1
@@ -162,6 +163,7 @@ class Places:
             raise TooManyRequests(message, retry_after_s=PATIENT_RETRY_S)
         self._held[key] = held + 1
         self.active += 1
+        return False
 
     def leave(self, key: str) -> None:
         """Give a place back."""

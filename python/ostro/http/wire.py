@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import ssl
 from abc import ABC, abstractmethod
@@ -37,7 +38,7 @@ WIDENED_LEAST_BYTES = 1 << 17
 
 
 class ClientGone(Invalid):
-    """The client went away before its request's body had come whole."""
+    """The client went away before its request's body had come whole, or before its turn."""
 
 
 class Line(ABC):
@@ -67,6 +68,10 @@ class Line(ABC):
         """Cancel ``scope`` when the client closes; return when it sends something instead."""
         if await self.closed():
             scope.cancel()
+
+    def has_gone(self) -> bool:
+        """Whether the client is known to have closed. Not known by TLS, where only reading tells."""
+        return False
 
     async def gone(self) -> None:
         """Return when the client closes. One that sends its next request meanwhile is taken to be there."""
@@ -216,6 +221,13 @@ class Wire(Line):
 
     def replay(self) -> Replay:
         return Replay(self._stream, bytes(self.buffer))
+
+    def has_gone(self) -> bool:
+        if self.buffer:
+            return False
+        ends = select.poll()
+        ends.register(self._fd, select.POLLRDHUP)
+        return bool(ends.poll(0))
 
     async def closed(self) -> bool:
         await trio.lowlevel.wait_readable(self._fd)

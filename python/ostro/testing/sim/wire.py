@@ -57,6 +57,10 @@ class Parcel:
         self.scope = trio.CancelScope()
         self._data = body
 
+    def has_gone(self) -> bool:
+        """Never while it waits for a place."""
+        return False
+
     async def gone(self) -> None:
         """Never return: whoever goes away has its ``scope`` cancelled."""
         await trio.sleep_forever()
