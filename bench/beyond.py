@@ -57,6 +57,10 @@ class Asked:
         self.content_length = len(body)
         self.body = _once(body)
 
+    def has_gone(self) -> bool:
+        """No."""
+        return False
+
     async def gone(self) -> None:
         """Never."""
         await trio.sleep_forever()

@@ -16,12 +16,12 @@ from bench.api.measures import (
     measure_floor,
     measure_libvirt,
     measure_overhead,
-    measure_overload,
     measure_ports,
     measure_servers,
     measure_start,
     measure_tokens,
 )
+from bench.api.overload import measure_overload
 
 
 def show(results: Iterable[Result]) -> None:
@@ -48,7 +48,7 @@ def run_fake(options: argparse.Namespace) -> None:
             show(measure_floor(lab, floor))
             measure_api(lab)
             show(measure_overhead(lab, floor))
-            show(measure_overload(lab))
+            show(measure_overload(lab, cloud.pids()[:1]))
             show(measure_candidates(lab, options.providers))
     finally:
         cloud.close()

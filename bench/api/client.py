@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 TIMEOUT_S = 60.0
 REPORT = """
@@ -34,7 +35,7 @@ class Client:
         self.base = base.rstrip("/")
         url = urlsplit(self.base)
         self._path = url.path
-        self._connection = http.client.HTTPConnection(url.hostname or "127.0.0.1", url.port or 80, timeout=TIMEOUT_S)
+        self._connection = _connect(url)
         self.headers = {**(headers or {}), **({"X-Auth-Token": token} if token else {})}
 
     def copy(self) -> Client:
@@ -64,6 +65,16 @@ class Client:
         if status >= 400:
             raise Failed(f"{method} {self.base}{path}: {status} {data[:300]!r}")
         return json.loads(data) if data else None
+
+
+def _connect(url: SplitResult) -> http.client.HTTPConnection:
+    """A connection to be opened. A cloud that is measured needn't show who it is."""
+    host = url.hostname or "127.0.0.1"
+    if url.scheme == "https":
+        anybody = ssl.create_default_context()
+        anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+        return http.client.HTTPSConnection(host, url.port or 443, timeout=TIMEOUT_S, context=anybody)
+    return http.client.HTTPConnection(host, url.port or 80, timeout=TIMEOUT_S)
 
 
 @dataclass(frozen=True)

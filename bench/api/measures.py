@@ -18,9 +18,6 @@ POLL_S = 0.005
 ACTIVE_MOST_S = 120.0
 MICROVERSION = "compute 2.79"
 QUOTA = 10_000_000
-KNEES = (2, 4, 8, 16, 32)
-KNEE_SHARE = 0.95
-"""The knee is the fewest clients that bring so much of the most that any number brings."""
 
 
 @dataclass(frozen=True)
@@ -246,23 +243,6 @@ def measure_overhead(lab: Lab, floor: Client) -> Iterator[Result]:
         bare_us = statistics.median(1e6 / bare.rate for bare, _ in rounds)
         ours_us = statistics.median(1e6 / ours.rate for _, ours in rounds)
         yield Result(f"overhead.get.c{connections}", ours_us, "us", floor=bare_us)
-
-
-def measure_overload(lab: Lab) -> Iterator[Result]:
-    """What is answered well under four times the clients that bring the most, beside that most, in one run: by reads and by writes."""
-    read = f"/v2.0/networks/{lab.network_id}"
-    port = {"port": {"network_id": lab.network_id}}
-    loads: dict[str, dict[str, Any]] = {
-        "get": {"path": read},
-        "create": {"path": "/v2.0/ports", "method": "POST", "body": port},
-    }
-    for name, load in loads.items():
-        rates = {c: lab.load(lab.network, connections=c, sheds=True, **load).rate for c in KNEES}
-        most = max(rates.values())
-        knee = min(c for c, rate in rates.items() if rate >= KNEE_SHARE * most)
-        for times in (4, 16):
-            over = lab.load(lab.network, connections=times * knee, sheds=True, **load)
-            yield Result(f"overload.{name}.x{times}.c{times * knee}", over.rate, "/s", floor=rates[knee])
 
 
 def measure_libvirt(lab: Lab, image_id: str) -> Iterator[Result]:

@@ -1,4 +1,4 @@
-"""``python -m bench.scale [statements] [rates] [large] [agents] [restart] [--engine sqlite|postgres] [--servers N] ...``; all of it without words."""
+"""``python -m bench.scale [statements] [rates] [overload] [large] [agents] [restart] [--engine sqlite|postgres] [--servers N] ...``; all of it without words."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from functools import partial
 
 from bench.scale.agents import measure_agents
 from bench.scale.large import measure_large
+from bench.scale.overload import measure_engine, measure_workers
 from bench.scale.rates import measure_rates
 from bench.scale.restart import measure_restart
-from bench.scale.results import Scaled, show
+from bench.scale.results import Line, show
 from bench.scale.statements import measure_statements
 from ostro.runtime.log import configure_logging
 
-PARTS = ("statements", "rates", "large", "agents", "restart")
+PARTS = ("statements", "rates", "overload", "large", "agents", "restart")
 
 
 def main() -> None:
@@ -35,9 +36,13 @@ def main() -> None:
     engines = [options.engine] if options.engine else ["sqlite", "postgres"]
     configure_logging("error")
     # The restart comes last, because it moves this process into a network namespace.
-    measures: dict[str, list[Callable[[], Iterator[Scaled]]]] = {
+    measures: dict[str, list[Callable[[], Iterator[Line]]]] = {
         "statements": [partial(measure_statements, engine, kinds=options.kinds) for engine in engines],
         "rates": [partial(measure_rates, engine, options.seconds, options.servers) for engine in engines],
+        "overload": [
+            *(partial(measure_engine, engine, options.seconds) for engine in engines),
+            *([] if options.engine else [partial(measure_workers, options.seconds)]),
+        ],
         "large": [lambda: measure_large(options.hosts, options.standing)],
         "agents": [lambda: measure_agents(options.agents)],
         "restart": [lambda: measure_restart(options.ports)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from bench.api.peers import PEERS
 
@@ -31,6 +31,14 @@ class Scaled:
         return out
 
 
-def show(result: Scaled) -> None:
+class Line(Protocol):
+    """What can be shown."""
+
+    def line(self) -> dict[str, Any]:
+        """The line as JSON has it."""
+        ...
+
+
+def show(result: Line) -> None:
     """Print it as it comes."""
     print(json.dumps(result.line()), flush=True)
