@@ -57,6 +57,8 @@ class Asked:
         self.content_length = len(body)
         self.body = _once(body)
 
+    bodiless = False
+
     def has_gone(self) -> bool:
         """No."""
         return False

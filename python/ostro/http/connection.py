@@ -104,6 +104,7 @@ class BoundedRequest(TrioRequest):
     """Quart's request with a bounded body. It never speaks for a host: agents' requests are plain, and so never come by here."""
 
     body_class = BoundedBody
+    bodiless = False
     peer = None
 
     @property

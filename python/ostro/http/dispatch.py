@@ -179,7 +179,8 @@ class Endpoint:
             self._service.admit(cloud, raw)
         if actor.access_rules is not None:
             check_access_rules(self._service.name, route.rule is Rule.PUBLIC, raw.method, raw.path, actor)
-        body = None if route.streams else await self._read_body(route, raw)
+        nothing = raw.bodiless and route.body is None
+        body = None if route.streams or nothing else await self._read_body(route, raw)
         request = Request(
             cloud=cloud,
             context=Context(actor, request_id, cloud.world.now_us(), cloud.world.random, cloud.policies, cloud.limits),

@@ -36,7 +36,7 @@ from ostro.http import connection as bounds
 from ostro.http.exchange import Outgoing
 from ostro.http.gate import Gate
 from ostro.http.plain import Body, PlainRequest
-from ostro.http.wire import HEAD_END, PART_BYTES, ClientGone, Line, Wire, open_tls
+from ostro.http.wire import HEAD_BYTES, HEAD_END, PART_BYTES, ClientGone, Line, Wire, open_tls
 from ostro.model.errors import Bug
 
 log = structlog.get_logger()
@@ -79,7 +79,7 @@ class Lane:
         most_bytes = self._config.h11_max_incomplete_size
         # The head's end is looked for before its length is judged: a large body may have come with it.
         while (end := buffer.find(HEAD_END, 0, most_bytes)) < 0:
-            data = await wire.receive_head(PART_BYTES) if len(buffer) < most_bytes else b""
+            data = await wire.receive_head(HEAD_BYTES) if len(buffer) < most_bytes else b""
             if not data:
                 scope.deadline = math.inf
                 return None

@@ -150,11 +150,18 @@ class PlainRequest:
         await self.body.wire.gone()
 
     @property
+    def bodiless(self) -> bool:
+        """Whether there is no body: a plain request says how long one is."""
+        return not self.content_length
+
+    @property
     def host(self) -> str:
         return self.headers["host"]
 
     @property
     def args(self) -> MultiDict[str, str]:
+        if not self.query_string:
+            return MultiDict()
         return MultiDict(parse_qsl(self.query_string.decode(), keep_blank_values=True, errors="replace"))
 
     @property

@@ -57,6 +57,11 @@ class Parcel:
         self.scope = trio.CancelScope()
         self._data = body
 
+    @property
+    def bodiless(self) -> bool:
+        """Whether there is no body."""
+        return not self._data
+
     def has_gone(self) -> bool:
         """Never while it waits for a place."""
         return False
