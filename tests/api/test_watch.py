@@ -318,7 +318,7 @@ async def test_a_thousand_watchers_cost_one_read_a_change(cloud: TestCloud, monk
 class Fake:
     """A request that no socket has brought."""
 
-    method, scheme, host, path = "GET", "http", "test", SERVERS_PATH
+    method, scheme, host, path, bodiless = "GET", "http", "test", SERVERS_PATH, True
     raw_path, query_string, content_length, mimetype, remote_addr = (
         SERVERS_PATH.encode(),
         b"watch=",
@@ -331,6 +331,9 @@ class Fake:
         self.headers = Headers({"X-Auth-Token": token})
         self.args = MultiDict({"watch": ""})
         self.body = self._nothing()
+
+    def has_gone(self) -> bool:
+        return False
 
     async def _nothing(self) -> AsyncIterator[bytes]:
         return

@@ -29,7 +29,7 @@ UNAUTHENTICATED = {"code": 401, "message": "The request you have made requires a
 class NoSocket:
     """A request that no socket has brought: a watch of servers from now on."""
 
-    method, scheme, host, path = "GET", "http", "test", SERVERS_PATH
+    method, scheme, host, path, bodiless = "GET", "http", "test", SERVERS_PATH, True
     raw_path, query_string, content_length, mimetype, remote_addr = SERVERS_PATH.encode(), b"watch=", None, "", "::1"
 
     def __init__(self, token: str) -> None:

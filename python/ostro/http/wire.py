@@ -21,8 +21,7 @@ from ostro.model.errors import Invalid
 PART_BYTES = 1 << 18
 HEAD_END = b"\r\n\r\n"
 HEAD_BYTES = 1 << 13
-"""Room for nearly every head. Much more would be mapped from the kernel for each read, and given back."""
-"""Most heads are shorter."""
+"""Most heads are shorter. Room for much more would be mapped from the kernel for each read, and given back."""
 FILLED_LEAST_BYTES = 1 << 16
 BROKE_OFF = "The request's body did not arrive whole."
 FILL_MOST_S = 0.25
