@@ -27,7 +27,7 @@ from ostro.model.ids import new_uuid
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.world import World
 from ostro.store.database import Database, Tx
-from ostro.store.sagas import SAGAS, TOPIC, SagaRow, list_due_sagas, measure_sagas
+from ostro.store.sagas import SAGAS, TOPIC, SagaRow, list_due_sagas, measure_sagas, put_saga
 
 log = structlog.get_logger()
 
@@ -119,8 +119,7 @@ def start_saga(
     runner looks when something rings.
     """
     until_us = now_us + int(wait_s * 1e6) if wait_s else 0
-    SAGAS.remove_where(tx, object_id=object_id)
-    SAGAS.insert(
+    put_saga(
         tx,
         SagaRow(
             id=saga_id,

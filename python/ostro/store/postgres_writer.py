@@ -42,7 +42,7 @@ BATCHES_MOST = 8
 """At once, if all the others are slow."""
 LOCK_WAIT_MS = 100
 """Whoever waits longer for a row gives up and begins again: it has the locks of a whole batch, so two may wait for each other."""
-ATTEMPTS_ASIDE = 3
+ATTEMPTS_ASIDE = 2
 ATTEMPTS_IN_TURN = 12
 """Others may still be in the way: those that began before, and other processes' first attempts."""
 CONTENDED_S = 0.5

@@ -44,6 +44,17 @@ def count_sagas(tx: Tx) -> list[tuple[str, int, int]]:
     return [(row[0], int(row[1]), int(row[2])) for row in rows]
 
 
+def put_saga(tx: Tx, row: SagaRow) -> None:
+    """Add a saga in the place of an unfinished one of the same object, if there is one. Looks for none, so it collides with nobody's."""
+    columns = SAGAS.columns
+    changes = ", ".join(f"{column} = excluded.{column}" for column in columns if column != "object_id")
+    tx.send(
+        f"INSERT INTO sagas ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        f" ON CONFLICT (object_id) DO UPDATE SET {changes}",
+        SAGAS.row(row),
+    )
+
+
 def poke_sagas(tx: Tx, object_ids: Sequence[str]) -> None:
     """Rows that sagas of these objects may wait for have changed: have them looked at."""
     marks = ", ".join("?" * len(object_ids))
