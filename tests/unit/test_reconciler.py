@@ -12,6 +12,7 @@ import trio.testing
 
 from ostro.model.errors import Unavailable
 from ostro.runtime.backoff import Backoff
+from ostro.runtime.log import REQUEST_ID
 from ostro.runtime.reconciler import Reconciler
 
 
@@ -196,3 +197,21 @@ async def test_a_key_woken_while_it_waits_for_a_slot_runs_once(autojump_clock: t
 
     await drive(reconcile, script, width=1)
     assert starts == ["a", "b", "c"]
+
+
+async def test_work_on_an_object_is_logged_under_the_request_that_asked_for_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    seen: set[tuple[str, str]] = set()
+
+    async def reconcile(key: str) -> None:
+        seen.add((key, REQUEST_ID.get()))
+
+    reconciler = Reconciler("test", reconcile, 4, random.Random(1), asked_by=lambda key: f"req-{key}")
+    before = REQUEST_ID.get()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reconciler.run)
+        reconciler.wake(["a", "b"])
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert seen == {("a", "req-a"), ("b", "req-b")} and REQUEST_ID.get() == before
