@@ -62,6 +62,14 @@ def test_parts_are_killed_while_servers_boot(roles: Roles) -> None:
     conn = roles.connect()
     roles.await_(lambda: len([h for h in conn.compute.hypervisors(details=True) if h.state == "up"]) == 2, "two hosts")
     lab = make_lab(conn)
+    # Whoever waits hears of what another process and a host have done.
+    names = {"name": "waited-for", "imageRef": lab["image_id"], "flavorRef": lab["flavor_id"]}
+    wanted = {"server": {**names, "networks": lab["networks"]}}
+    patient = conn.compute.post("/servers", json=wanted, headers={"Prefer": "wait=100"})
+    waited = conn.compute.get_server(patient.json()["server"]["id"])
+    assert (patient.headers["Preference-Applied"], waited.status) == ("wait=100", "ACTIVE")
+    conn.compute.delete_server(waited)
+    roles.await_(lambda: not list(conn.compute.servers()), "it is deleted")
 
     def boot(number: int) -> str:
         while True:

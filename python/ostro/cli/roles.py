@@ -123,6 +123,7 @@ async def run_api(state: StateDir, settings: Settings, listener: socket.socket) 
         nursery.start_soon(stop_on_signal, nursery.cancel_scope)
         await ensure_rows(world, cloud)
         nursery.start_soon(cloud.audit.run)
+        nursery.start_soon(cloud.changes.run)
         nursery.start_soon(cloud.placement.warm)
         assert cloud.authority is not None, "open_parts loads it"
         tls = make_context(cloud.authority.cert_pem)
