@@ -10,7 +10,7 @@
 //! BLAKE3 takes eight leaves at a time with MD5 alone, and four with both.
 //!
 //! BLAKE3 reads its leaves side by side, which keeps the processor from seeing that all is read in one direction. So while a group of leaves
-//! is worked on, one byte of each line of the group `ahead` is read in order: it is near by when its turn comes.
+//! is worked on, the lines of the group `ahead` are fetched in order.
 //!
 //! Each function returns false and does nothing where the processor lacks the instructions.
 use multiversion::multiversion;
@@ -45,7 +45,7 @@ pub(crate) fn md5_sha256(md5: &mut Words, sha: &mut Value, blocks: &[[u8; 64]]) 
     }
 }
 
-/// MD5 woven with BLAKE3 over eight leaves, the first of which is leaf number `first`. Those `ahead` are looked at only.
+/// MD5 woven with BLAKE3 over eight leaves, the first of which is leaf number `first`. Those `ahead` are fetched.
 #[multiversion(targets("x86_64+avx2+avx512f+avx512vl+bmi1+bmi2", "x86_64+avx2+bmi1+bmi2"))]
 pub(crate) fn md5_blake3(
     md5: &mut Words,
@@ -70,7 +70,7 @@ pub(crate) fn md5_blake3(
     }
 }
 
-/// MD5 woven with SHA-256, and with BLAKE3 over four leaves, the first of which is leaf number `first`. Those `ahead` are looked at only.
+/// MD5 woven with SHA-256, and with BLAKE3 over four leaves, the first of which is leaf number `first`. Those `ahead` are fetched.
 #[multiversion(targets("x86_64+sha+avx2+avx512f+avx512vl+bmi1+bmi2", "x86_64+sha+avx+bmi1+bmi2"))]
 pub(crate) fn md5_sha256_blake3(
     md5: &mut Words,

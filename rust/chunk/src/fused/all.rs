@@ -6,7 +6,7 @@ use std::arch::x86_64::{
 };
 use std::hint::black_box;
 
-use super::blake3::{LEAF_END, LEAF_START, ROUNDS, SCHEDULE, START, mix, round};
+use super::blake3::{LEAF_END, LEAF_START, ROUNDS, SCHEDULE, START, fetch, mix, round};
 use super::sha256::{ADDENDS, Sha, four_rounds, message, swap};
 use super::{Leaf, Value};
 use crate::md5::{ADDENDS_BY_WORD, Words, four_steps, sixteen, sum};
@@ -108,9 +108,9 @@ macro_rules! kernel {
             let [mut a, mut b, mut c, mut d] = *md5;
             let (blocks, _) = leaves.as_flattened().as_chunks::<64>();
             let (with_sha, with_both) = blocks.split_at(blocks.len() - BOTH);
-            let (mut touched, mut ahead) = (0, ahead.as_flattened().as_chunks::<64>().0.iter());
+            let mut ahead = ahead.as_flattened().as_chunks::<64>().0.iter();
             for (block, ahead) in with_sha.iter().zip(&mut ahead) {
-                touched ^= ahead[0];
+                fetch(ahead);
                 let (before, sha_before) = ([a, b, c, d], state);
                 let (summands, mut message) = (summands(block), message(block, swap));
                 let summands = black_box(&summands);
@@ -141,7 +141,7 @@ macro_rules! kernel {
             }
             _mm256_zeroupper();
             for (block, ahead) in with_both.iter().zip(&mut ahead) {
-                touched ^= ahead[0];
+                fetch(ahead);
                 let (before, sha_before) = ([a, b, c, d], state);
                 let (summands, mut message) = (summands(block), message(block, swap));
                 let summands = black_box(&summands);
@@ -162,7 +162,6 @@ macro_rules! kernel {
                 state = state.add(sha_before);
                 [a, b, c, d] = sum([a, b, c, d], before);
             }
-            black_box(touched);
             *md5 = [a, b, c, d];
             *sha = black_box(state).store();
             by_leaf(end(&v))
