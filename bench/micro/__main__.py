@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from bench.micro import calls, feeds, switch
+from bench.micro import calls, feeds, holds, switch
 
 GROUPS = {
     "python.place python.add_used": calls,
+    "python.hold": holds,
     "python.chunk python.md5 python.sha256": feeds,
     "switch.flows switch.fill": switch,
 }

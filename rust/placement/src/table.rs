@@ -8,10 +8,13 @@ use crate::block::{Block, Host, LANES, with_bit};
 use crate::error::PlacementError;
 use crate::sharing::{SHARES, Shared};
 use crate::solve::Scene;
-use crate::spec::HostSpec;
+use crate::spec::{HostSpec, bounded};
 use crate::symbols::{ClassId, Symbols, TagKind};
 use crate::tree::{Extra, stocks, tags};
 use crate::views::Views;
+
+/// More of a metric counts as this: times any weight it is still a number.
+const METRIC_MAX: f64 = 1e20;
 
 /// Members of a server group by the slot of their host.
 pub(crate) type Members = FxHashMap<u32, u32>;
@@ -27,6 +30,8 @@ pub struct HostTable {
     nested: Arc<FxHashMap<Arc<str>, u32>>,
     pub(crate) groups: FxHashMap<Arc<str>, Arc<Members>>,
     pub(crate) sharing: Vec<Shared>,
+    /// Hosts that are more than one provider.
+    trees: usize,
     pub(crate) views: Views,
 }
 
@@ -46,6 +51,16 @@ impl HostTable {
         self.slots.is_empty()
     }
 
+    /// Hosts that are more than one provider: those that a decision may have to look at exactly.
+    pub fn trees(&self) -> usize {
+        self.trees
+    }
+
+    /// How many hosts have members of a server group.
+    pub fn hosts_of_group(&self, group: &str) -> usize {
+        self.groups.get(group).map_or(0, |members| members.len())
+    }
+
     /// The host is in the table.
     pub fn contains(&self, id: &str) -> bool {
         self.slots.contains_key(id)
@@ -61,6 +76,7 @@ impl HostTable {
             nested: self.nested.clone(),
             groups: self.groups.clone(),
             sharing: self.sharing.clone(),
+            trees: self.trees,
             views: Views::default(),
         }
     }
@@ -164,6 +180,7 @@ impl HostTable {
             }
         }
         self.sharing.retain(|shared| shared.slot != slot);
+        self.trees -= 1;
     }
 
     fn write_host(
@@ -184,13 +201,15 @@ impl HostTable {
             block.add_tag(lane, self.symbols.add_tag(TagKind::Zone, zone));
         }
         for (metric, value) in &spec.metrics {
-            block.set_metric(self.symbols.add_metric(metric), lane, *value as f32);
+            let value = if value.is_nan() { 0.0 } else { value.clamp(-METRIC_MAX, METRIC_MAX) };
+            block.set_metric(self.symbols.add_metric(metric), lane, value as f32);
         }
         match &extra {
             Some(extra) => write_tree(block, lane, extra),
             None => write_root(block, lane, spec, &mut self.symbols, root_used),
         }
         if let Some(extra) = &extra {
+            self.trees += 1;
             self.list_tree(slot, extra);
         }
         let block = Arc::make_mut(&mut self.blocks[slot as usize / LANES]);
@@ -274,14 +293,14 @@ impl HostTable {
         if let Some(extra) = extra {
             let extra = Arc::make_mut(extra);
             let used = extra.used_mut(place, class);
-            *used = change(*used);
+            *used = bounded(change(*used));
             let sum = extra.sum(class);
             block.settle_sum(class, lane, sum);
             return;
         }
         block.make_class(class);
         let used = &mut block.cold[class.0 as usize].used[lane];
-        *used = change(*used);
+        *used = bounded(change(*used));
         block.settle(class, lane);
     }
 

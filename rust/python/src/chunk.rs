@@ -1,6 +1,6 @@
 //! Binds the chunk crate: `Hasher`, `DigestPool`, `Chunker`, `Verifier`, and what is said of parts and of images.
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::available_parallelism;
 
 use ostro_chunk::{self as core, Algorithm, image};
@@ -12,10 +12,13 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::buffer::Bytes;
 use crate::error::{Bug, guarded};
+use crate::shared::{held, with};
 
 /// Feeds shorter than this are hashed with the interpreter held: releasing it costs more than they do, and all seven digests of
 /// them take less than 50 microseconds.
 const DETACH_BYTES: usize = 8 * 1024;
+/// Parts of an object from which on their digests together take longer than that.
+const PARTS_LONG: usize = 50;
 
 create_exception!(ostro._core, Corrupt, PyException, "A chunk's bytes aren't those it is named by.");
 
@@ -38,12 +41,13 @@ fn feed<T: Send, R: Send>(
     data: &Bytes,
     work: impl FnOnce(&mut T, &[u8]) -> R + Send,
 ) -> PyResult<R> {
-    let run = || guarded(|| Ok(work(&mut held(lock), data.as_slice())));
-    if data.as_slice().len() < DETACH_BYTES { run() } else { py.detach(run) }
+    with(py, lock, |_| data.as_slice().len() >= DETACH_BYTES, |thing| work(thing, data.as_slice()))
 }
 
-fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
+/// Reckon with an object's parts, with the interpreter released if there are many.
+fn reckon<R: Send>(py: Python<'_>, parts: usize, work: impl FnOnce() -> R + Send) -> PyResult<R> {
+    let run = || guarded(|| Ok(work()));
+    if parts < PARTS_LONG { run() } else { py.detach(run) }
 }
 
 /// See `_core.pyi`.
@@ -278,31 +282,33 @@ fn verify_chunk(py: Python<'_>, data: Bytes, chunk_id: &str) -> PyResult<()> {
 
 /// See `_core.pyi`.
 #[pyfunction]
-fn multipart_etag(md5s: Vec<Bytes>) -> PyResult<String> {
+fn multipart_etag(py: Python<'_>, md5s: Vec<Bytes>) -> PyResult<String> {
     let parts: Vec<&[u8]> = md5s.iter().map(Bytes::as_slice).collect();
-    core::multipart_etag(&parts).map_err(|error| PyValueError::new_err(error.to_string()))
+    reckon(py, parts.len(), || core::multipart_etag(&parts))?.map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 /// See `_core.pyi`.
 #[pyfunction]
-fn slo_etag(segments: Vec<(PyBackedStr, Option<PyBackedStr>)>) -> String {
+fn slo_etag(py: Python<'_>, segments: Vec<(PyBackedStr, Option<PyBackedStr>)>) -> PyResult<String> {
     let segments: Vec<(&str, Option<&str>)> =
         segments.iter().map(|(etag, range)| (&**etag, range.as_deref())).collect();
-    core::slo_etag(&segments)
+    reckon(py, segments.len(), || core::slo_etag(&segments))
 }
 
 /// See `_core.pyi`.
 #[pyfunction]
 fn composite_checksum<'py>(py: Python<'py>, name: &str, digests: Vec<Bytes>) -> PyResult<Bound<'py, PyBytes>> {
     let parts: Vec<&[u8]> = digests.iter().map(Bytes::as_slice).collect();
-    Ok(PyBytes::new(py, &core::composite(algorithm(name)?, &parts)))
+    let algorithm = algorithm(name)?;
+    Ok(PyBytes::new(py, &reckon(py, parts.len(), || core::composite(algorithm, &parts))?))
 }
 
 /// See `_core.pyi`.
 #[pyfunction]
 fn combined_checksum<'py>(py: Python<'py>, name: &str, parts: Vec<(Bytes, u64)>) -> PyResult<Bound<'py, PyBytes>> {
     let parts: Vec<(&[u8], u64)> = parts.iter().map(|(sum, length)| (sum.as_slice(), *length)).collect();
-    let sum = core::combined(algorithm(name)?, &parts);
+    let algorithm = algorithm(name)?;
+    let sum = reckon(py, parts.len(), || core::combined(algorithm, &parts))?;
     Ok(PyBytes::new(py, &sum.map_err(|error| PyValueError::new_err(error.to_string()))?))
 }
 

@@ -12,6 +12,7 @@ mod flow;
 mod netlink;
 mod openflow;
 mod placement;
+mod shared;
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {

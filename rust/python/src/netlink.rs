@@ -1,6 +1,6 @@
 //! Binds the openflow crate's netlink: `Netlink`.
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use ostro_flow::wish::Mac;
 use ostro_openflow::netlink::{self as core, Fdb, Found, Link, LinkKind, Neighbour, NetlinkError, Report};
@@ -11,6 +11,7 @@ use pythonize::depythonize;
 use serde::Deserialize;
 
 use crate::error::guarded;
+use crate::shared::held;
 
 fn raised(error: NetlinkError) -> PyErr {
     match error {
@@ -120,8 +121,7 @@ impl Netlink {
         py: Python<'_>,
         work: impl FnOnce(&mut core::Netlink) -> Result<T, NetlinkError> + Send,
     ) -> PyResult<T> {
-        let talk = || guarded(|| Ok(work(&mut self.netlink.lock().unwrap_or_else(PoisonError::into_inner))));
-        py.detach(talk)?.map_err(raised)
+        py.detach(|| guarded(|| Ok(work(&mut held(&self.netlink)))))?.map_err(raised)
     }
 }
 
@@ -146,24 +146,23 @@ impl Netlink {
     }
 
     fn fdb(&self, py: Python<'_>, device: &str) -> PyResult<Vec<FdbInWords>> {
-        let held = self.with(py, |netlink| netlink.fdb(device))?;
         let words = |entry: Fdb| (entry.mac.to_string(), entry.remote.to_string(), entry.vni, entry.port);
-        Ok(held.into_iter().map(words).collect())
+        self.with(py, |netlink| Ok(netlink.fdb(device)?.into_iter().map(words).collect()))
     }
 
     fn sync_fdb(&self, py: Python<'_>, device: &str, entries: Vec<FdbInWords>) -> PyResult<NetlinkReport> {
-        let entries = entries.into_iter().map(entry).collect::<PyResult<Vec<_>>>()?;
+        let entries = py.detach(|| entries.into_iter().map(entry).collect::<PyResult<Vec<_>>>())?;
         Ok(NetlinkReport { report: self.with(py, |netlink| netlink.sync_fdb(device, &entries))? })
     }
 
     fn neighbours(&self, py: Python<'_>, device: &str) -> PyResult<Vec<(String, String)>> {
-        let held = self.with(py, |netlink| netlink.neighbours(device))?;
-        Ok(held.into_iter().map(|neighbour| (neighbour.ip.to_string(), neighbour.mac.to_string())).collect())
+        let words = |neighbour: Neighbour| (neighbour.ip.to_string(), neighbour.mac.to_string());
+        self.with(py, |netlink| Ok(netlink.neighbours(device)?.into_iter().map(words).collect()))
     }
 
     fn sync_neighbours(&self, py: Python<'_>, device: &str, entries: Vec<(String, String)>) -> PyResult<NetlinkReport> {
         let neighbour = |(ip, mac): (String, String)| Ok(Neighbour { ip: address(&ip)?, mac: self::mac(&mac)? });
-        let entries = entries.into_iter().map(neighbour).collect::<PyResult<Vec<_>>>()?;
+        let entries = py.detach(|| entries.into_iter().map(neighbour).collect::<PyResult<Vec<_>>>())?;
         Ok(NetlinkReport { report: self.with(py, |netlink| netlink.sync_neighbours(device, &entries))? })
     }
 }

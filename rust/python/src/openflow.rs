@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use ostro_flow::field::Field;
 use ostro_flow::program::Program;
@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use crate::error::guarded;
 use crate::flow::{FlowDiff, FlowState};
+use crate::shared::{dispose, held};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -83,10 +84,18 @@ pub struct Switch {
     link: Mutex<Option<Link>>,
 }
 
+impl Drop for Switch {
+    fn drop(&mut self) {
+        // It waits for the thread that talks to the switch.
+        dispose(held(&self.link).take(), true);
+    }
+}
+
 impl Switch {
+    /// Ask of the link, which only notes what is asked for: its own thread does it.
     fn with<T>(&self, work: impl FnOnce(&mut Link) -> PyResult<T>) -> PyResult<T> {
         guarded(|| {
-            let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut link = held(&self.link);
             work(link.as_mut().ok_or_else(|| PyValueError::new_err("the link to the switch has been closed"))?)
         })
     }
@@ -95,8 +104,8 @@ impl Switch {
 #[pymethods]
 impl Switch {
     #[new]
-    fn new(path: PathBuf, state: &FlowState) -> PyResult<Self> {
-        let link = Link::open(path, state.directory()?).map_err(|error| PyOSError::new_err(error.to_string()))?;
+    fn new(py: Python<'_>, path: PathBuf, state: &FlowState) -> PyResult<Self> {
+        let link = Link::open(path, state.directory(py)?).map_err(|error| PyOSError::new_err(error.to_string()))?;
         Ok(Self { link: Mutex::new(Some(link)) })
     }
 
@@ -129,7 +138,7 @@ impl Switch {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let link = held(&self.link).take();
         guarded(|| {
             py.detach(|| drop(link));
             Ok(())

@@ -1,6 +1,6 @@
 //! Binds the placement crate: `HostTable`, `Request`, `Decision` and `Batch`.
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::Mutex;
 
 use ostro_placement::{self as core, Explain, Mode, Order, PlacementError, Query};
 use pyo3::create_exception;
@@ -11,17 +11,23 @@ use pyo3::types::{PyDict, PyList, PyMapping};
 use pythonize::depythonize;
 use serde::Deserialize;
 
-use crate::error::guarded;
+use crate::shared::{dispose, held, with};
 
 create_exception!(ostro._core, NoRoom, PyException, "A claim doesn't fit any more; nothing was claimed.");
 
-/// From so many hosts on a decision may take longer than 50 microseconds (one of a new shape looks at each for some 7 ns), so it
+/// From so many hosts on a decision may take longer than 50 microseconds (one of a new shape looks at each for 2 to 7 ns), so it
 /// releases the interpreter.
 const HOSTS_LONG: usize = 5000;
 /// From so many hosts on, saying why none does may.
 const HOSTS_LONG_TO_EXPLAIN: usize = 500;
 /// From so many servers on a batch does.
 const SERVERS_LONG: usize = 16;
+/// From so many hosts on that are named one by one, by a request, by its group or in the answer, a decision does.
+const NAMED_LONG: usize = 200;
+/// Hosts from which on adding or removing one does now and then, because what is kept by id grows, or is copied after a snapshot.
+const HOSTS_LONG_TO_CHANGE: usize = 500;
+/// CPUs taken on one host.
+const CPUS_LONG: usize = 64;
 
 fn read<T: for<'a> Deserialize<'a>>(what: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
     depythonize(value).map_err(|error| PyValueError::new_err(format!("{what}: {error}")))
@@ -119,11 +125,22 @@ pub struct HostTable {
     table: Mutex<core::HostTable>,
 }
 
-impl HostTable {
-    fn held(&self) -> MutexGuard<'_, core::HostTable> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Whether a decision may take longer than 50 microseconds. On trees the number of choices tried is bounded, but not that low.
+fn is_long(table: &core::HostTable, request: &core::Request, limit: usize, hosts: usize) -> bool {
+    let named = request.only_hosts.as_ref().map_or(0, Vec::len) + request.not_hosts.len();
+    let members = request.server_group.as_ref().map_or(0, |group| table.hosts_of_group(&group.id));
+    table.len() > hosts || table.trees() > 0 || limit.max(named).max(members) > NAMED_LONG
+}
 
+impl Drop for HostTable {
+    fn drop(&mut self) {
+        let table = std::mem::take(&mut *held(&self.table));
+        let long = table.len() > HOSTS_LONG_TO_CHANGE;
+        dispose(table, long);
+    }
+}
+
+impl HostTable {
     /// Work with the table. The interpreter is released while waiting for it, and while `long` work is done.
     fn with<T: Send>(
         &self,
@@ -131,12 +148,7 @@ impl HostTable {
         long: impl FnOnce(&core::HostTable) -> bool,
         work: impl FnOnce(&mut core::HostTable) -> T + Send,
     ) -> PyResult<T> {
-        match self.table.try_lock() {
-            Ok(mut table) if !long(&table) => return guarded(|| Ok(work(&mut table))),
-            Err(TryLockError::Poisoned(table)) => return guarded(|| Ok(work(&mut table.into_inner()))),
-            Ok(_) | Err(TryLockError::WouldBlock) => {}
-        }
-        py.detach(|| guarded(|| Ok(work(&mut self.held()))))
+        with(py, &self.table, long, work)
     }
 
     fn quickly<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut core::HostTable) -> T + Send) -> PyResult<T> {
@@ -161,11 +173,12 @@ impl HostTable {
 
     fn set_host(&self, py: Python<'_>, host_id: &str, host: &Bound<'_, PyAny>) -> PyResult<()> {
         let spec: core::HostSpec = read("host", host)?;
-        self.quickly(py, |table| table.set_host(host_id, &spec))?.map_err(raised)
+        let long = |table: &core::HostTable| table.len() > HOSTS_LONG_TO_CHANGE;
+        self.with(py, long, |table| table.set_host(host_id, &spec))?.map_err(raised)
     }
 
     fn remove_host(&self, py: Python<'_>, host_id: &str) -> PyResult<bool> {
-        self.quickly(py, |table| table.remove_host(host_id))
+        self.with(py, |_| true, |table| table.remove_host(host_id))
     }
 
     fn set_enabled(&self, py: Python<'_>, host_id: &str, enabled: bool) -> PyResult<()> {
@@ -184,11 +197,13 @@ impl HostTable {
 
     fn set_cells_used(&self, py: Python<'_>, host_id: &str, taken: &Bound<'_, PyAny>) -> PyResult<()> {
         let taken: Vec<core::CellFit> = read("cells", taken)?;
-        self.quickly(py, |table| table.set_cells_used(host_id, &taken))?.map_err(raised)
+        let cpus: usize = taken.iter().map(|fit| fit.pinned.len() + fit.blocked.len()).sum();
+        self.with(py, |_| cpus > CPUS_LONG, |table| table.set_cells_used(host_id, &taken))?.map_err(raised)
     }
 
     fn set_group(&self, py: Python<'_>, group_id: &str, members: BTreeMap<String, u32>) -> PyResult<()> {
-        self.quickly(py, |table| table.set_group(group_id, &members))?.map_err(raised)
+        let long = members.len() > NAMED_LONG;
+        self.with(py, |_| long, |table| table.set_group(group_id, &members))?.map_err(raised)
     }
 
     fn add_member(&self, py: Python<'_>, group_id: &str, host_id: &str, delta: i32) -> PyResult<()> {
@@ -221,11 +236,15 @@ impl HostTable {
             Some(false) => (Explain::Never, false),
         };
         let most = if first == Explain::Always { HOSTS_LONG_TO_EXPLAIN } else { HOSTS_LONG };
-        let mut decision =
-            self.with(py, |table| table.len() > most, |table| table.place(request, seed, limit, first))?;
+        let mut decision = self.with(
+            py,
+            |table| is_long(table, request, limit, most),
+            |table| table.place(request, seed, limit, first),
+        )?;
         if if_none && decision.as_ref().is_ok_and(|decision| decision.hosts.is_empty()) {
             let place = |table: &mut core::HostTable| table.place(request, seed, limit, Explain::IfNone);
-            decision = self.with(py, |table| table.len() > HOSTS_LONG_TO_EXPLAIN, place)?;
+            let long = |table: &core::HostTable| is_long(table, request, limit, HOSTS_LONG_TO_EXPLAIN);
+            decision = self.with(py, long, place)?;
         }
         Ok(Decision { decision: decision.map_err(raised)? })
     }
@@ -244,7 +263,10 @@ impl HostTable {
         let mode = if all_or_nothing { Mode::AllOrNothing } else { Mode::BestEffort };
         let batch = self.with(
             py,
-            |table| servers > SERVERS_LONG || table.len() > HOSTS_LONG,
+            |table| {
+                let hosts = if servers > SERVERS_LONG { 0 } else { HOSTS_LONG_TO_EXPLAIN };
+                orders.iter().any(|(request, _)| is_long(table, request, 1, hosts))
+            },
             |table| table.place_many(&as_orders(&orders), seed, mode, keep),
         )?;
         Batch::new(py, batch.map_err(raised)?)
@@ -278,7 +300,7 @@ impl HostTable {
     }
 
     fn snapshot(&self, py: Python<'_>) -> PyResult<Self> {
-        Ok(Self { table: Mutex::new(self.quickly(py, |table| table.snapshot())?) })
+        Ok(Self { table: Mutex::new(self.with(py, |_| true, |table| table.snapshot())?) })
     }
 
     #[allow(clippy::panic, reason = "the seam's tests need a defect")]
