@@ -92,13 +92,18 @@ impl Match {
         &self.0
     }
 
-    /// Reads OXM bytes in any order, as a switch sends them, into canonical form. Fields that we don't know are kept, at the end.
+    /// Reads OXM bytes in any order, as a switch sends them, into canonical form. Fields that we don't know are kept, at the end; so is what is
+    /// said of a field again, which no switch does.
     #[must_use]
     pub fn from_oxm(bytes: &[u8]) -> Self {
         let mut canonical = Self::new();
         let mut foreign: SmallVec<[Term<'_>; 4]> = SmallVec::new();
         for term in Terms::new(bytes) {
             canonical = match (term.field, term.mask) {
+                (Some(field), _) if canonical.has(field) => {
+                    foreign.push(term);
+                    canonical
+                }
                 (Some(field), None) => canonical.insert(field, term.header, term.value, &[]),
                 (Some(field), Some(mask)) => canonical.masked(field, term.value, mask),
                 (None, _) => match canonical.with_register_pair(&term) {
@@ -135,6 +140,9 @@ impl Match {
             return None;
         }
         let (high, low) = PAIRS.get((term.header >> 9 & 0x7f) as usize)?;
+        if self.has(*high) || self.has(*low) {
+            return None;
+        }
         let mask = term.mask.unwrap_or(&[0xff; 8]);
         let halves = self.clone().masked(*high, &term.value[..4], &mask[..4]);
         Some(halves.masked(*low, &term.value[4..], &mask[4..]))
@@ -186,6 +194,10 @@ impl Match {
             wider.0.extend_from_slice(term.mask.unwrap_or_default());
         }
         wider
+    }
+
+    fn has(&self, field: Field) -> bool {
+        Terms::new(&self.0).any(|term| term.field == Some(field))
     }
 
     /// Where a term of `field` belongs: behind every term of a field before it.
@@ -327,6 +339,14 @@ mod tests {
         let mut both = 0x8001_0208_u32.to_be_bytes().to_vec();
         both.extend_from_slice(&[0, 0, 0, 7, 0, 0, 0, 1]);
         assert_eq!(Match::from_oxm(&both), Match::new().u32(Field::Reg2, 7).u32(Field::Reg3, 1));
+    }
+
+    #[test]
+    fn what_is_said_again_is_kept_at_the_end() {
+        let [one, other] = [7, 8].map(|value| Match::new().u32(Field::Reg0, value).as_bytes().to_vec());
+        let both = Match::from_oxm(&[one.clone(), other.clone()].concat());
+        assert_eq!(both.as_bytes(), [one, other].concat());
+        assert_eq!(Match::from_oxm(both.as_bytes()), both);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::block::LANES;
 use crate::error::PlacementError;
 use crate::numa::CellFit;
+use crate::spec::bounded;
 use crate::symbols::ClassId;
 use crate::table::HostTable;
 use crate::tree::{Cell, Extra};
@@ -90,10 +91,12 @@ impl HostTable {
         let (block, lane) = (&self.blocks[entry.slot as usize / LANES], entry.slot as usize % LANES);
         if let Some(extra) = self.host(entry.slot).and_then(|host| host.extra.as_ref()) {
             let stock = extra.providers[entry.place].stock(entry.class);
-            return stock.is_some_and(|stock| stock.used + total <= stock.capacity);
+            return stock.is_some_and(|stock| stock.used.saturating_add(total) <= stock.capacity);
         }
         let cold = block.cold.get(entry.class.0 as usize);
-        cold.is_some_and(|cold| cold.present >> lane & 1 == 1 && cold.used[lane] + total <= cold.capacity[lane])
+        cold.is_some_and(|cold| {
+            cold.present >> lane & 1 == 1 && cold.used[lane].saturating_add(total) <= cold.capacity[lane]
+        })
     }
 
     fn cells_free(&self, slot: u32, fits: &[CellFit]) -> bool {
@@ -103,7 +106,9 @@ impl HostTable {
 
     fn apply(&mut self, slot: u32, entries: &[Entry], claim: &Claim, sign: i64) {
         for entry in entries {
-            self.change_class(entry.slot, entry.place, entry.class, |used| used + sign * entry.amount);
+            self.change_class(entry.slot, entry.place, entry.class, |used| {
+                used.saturating_add(entry.amount.saturating_mul(sign))
+            });
             self.views.change(entry.slot, false);
         }
         self.apply_cells(slot, &claim.cells, sign);
@@ -154,7 +159,7 @@ fn is_free(cell: &Cell, fit: &CellFit) -> bool {
     let cpu_free = |cpu: &u16| cell.thread(*cpu).is_some_and(|(core, bit)| cell.cores[core].free & bit != 0);
     let pages_free = || {
         let pages = cell.pages.iter().find(|pages| pages.kb == fit.page_kb);
-        pages.is_some_and(|pages| pages.used + fit.pages <= pages.total)
+        pages.is_some_and(|pages| pages.used.saturating_add(fit.pages) <= pages.total)
     };
     fit.pinned.iter().chain(&fit.blocked).all(cpu_free)
         && cell.shared_used + i64::from(fit.shared) <= cell.shared_total.max(cell.shared_used)
@@ -174,7 +179,7 @@ fn take_cells(extra: &mut Extra, fits: &[CellFit], sign: i64) {
         let Some(cell) = extra.cells.iter_mut().find(|cell| cell.id == fit.cell) else { continue };
         cell.shared_used += sign * i64::from(fit.shared);
         if let Some(pages) = cell.pages.iter_mut().find(|pages| pages.kb == fit.page_kb) {
-            pages.used += sign * fit.pages;
+            pages.used = bounded(pages.used.saturating_add(fit.pages.saturating_mul(sign)));
         }
         for cpu in fit.pinned.iter().chain(&fit.blocked) {
             let Some((core, bit)) = cell.thread(*cpu) else { continue };

@@ -23,6 +23,14 @@ const fn yes() -> bool {
     true
 }
 
+/// More of anything than this counts as this, and less than its opposite likewise: so sums over a host's providers and pages overflow nowhere.
+pub(crate) const AMOUNT_MAX: i64 = 1 << 46;
+
+/// An amount that sums of may be made.
+pub(crate) fn bounded(amount: i64) -> i64 {
+    amount.clamp(-AMOUNT_MAX, AMOUNT_MAX)
+}
+
 /// How much of one resource class a provider has, in Placement's own terms.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,7 +57,7 @@ pub struct Inventory {
 impl Inventory {
     /// What may be allocated in all.
     pub fn capacity(&self) -> i64 {
-        ((self.total - self.reserved) as f64 * self.allocation_ratio) as i64
+        bounded((self.total.saturating_sub(self.reserved) as f64 * self.allocation_ratio) as i64)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::block::TreeSum;
 use crate::error::PlacementError;
-use crate::spec::{CellSpec, HostSpec, Inventories, ProviderSpec};
+use crate::spec::{CellSpec, HostSpec, Inventories, ProviderSpec, bounded};
 use crate::symbols::{ClassId, Symbols, TagId, TagKind};
 
 /// One class of one provider.
@@ -21,7 +21,7 @@ pub(crate) struct Stock {
 impl Stock {
     /// A request for `amount` by itself is one that this stock may answer.
     pub(crate) fn gives(&self, amount: i64) -> bool {
-        self.in_units(amount) && amount <= self.max && self.used + amount <= self.capacity
+        self.in_units(amount) && amount <= self.max && self.used.saturating_add(amount) <= self.capacity
     }
 
     /// `amount` is one that this stock is given in.
@@ -255,9 +255,9 @@ fn cells(specs: &[CellSpec]) -> Result<Vec<Cell>, PlacementError> {
         id: spec.id,
         socket: spec.socket,
         cores: spec.cores.iter().map(core).collect(),
-        shared_total: spec.shared_vcpus,
+        shared_total: bounded(spec.shared_vcpus),
         shared_used: 0,
-        pages: spec.pages.iter().map(|(kb, total)| Pages { kb: *kb, total: *total, used: 0 }).collect(),
+        pages: spec.pages.iter().map(|(kb, total)| Pages { kb: *kb, total: bounded(*total), used: 0 }).collect(),
     });
     Ok(read.collect())
 }
