@@ -232,6 +232,7 @@ def test_calls_that_release_nothing_are_seen_to_do_so() -> None:
     assert not any(_lets_go(lambda: sum(range(20_000))) for _ in range(20))
 
 
+HASHER, CHUNKER, VERIFIER = Hasher("md5", "sha512"), Chunker(digests=["md5"]), Verifier(ID)
 WAITING: dict[str, tuple[Call, Call]] = {
     "Hasher.length": (lambda t: HASHER.update(BYTES), lambda t: HASHER.length),
     "Hasher.algorithms": (lambda t: HASHER.update(BYTES), lambda t: HASHER.algorithms),
@@ -272,7 +273,6 @@ WAITING: dict[str, tuple[Call, Call]] = {
     },
 }
 """Short calls, and the long one that another thread is in."""
-HASHER, CHUNKER, VERIFIER = Hasher("md5", "sha512"), Chunker(digests=["md5"]), Verifier(ID)
 
 
 def _waits_without(occupy: Callable[[], object], call: Callable[[], object]) -> bool:
