@@ -51,6 +51,7 @@ def _calls() -> dict[str, Callable[[int], object]]:
     def add(at: int) -> None:
         small.set_host(f"n{next(numbers)}" if at == 0 else f"h{at}", HOST)
 
+    parts = [(bytes(8), 5_000_000 + length) for length in range(6)]
     slo: list[Any] = [("0" * 32, None)] * 49
     return {
         "place": lambda at: big.place(requests[at], seed=at, limit=1),
@@ -61,7 +62,7 @@ def _calls() -> dict[str, Callable[[int], object]]:
         "put_port": lambda at: state.put("port", "p", ports[at]),
         "digests": lambda at: hasher.update(feed),
         "slo_etag": lambda at: _core.slo_etag(slo),
-        "combined_checksum": lambda at: _core.combined_checksum("crc64nvme", [(bytes(8), 5_000_000)] * 49),
+        "combined_checksum": lambda at: _core.combined_checksum("crc64nvme", parts),
         "inspect_image": lambda at: _core.inspect_image(feed),
     }
 

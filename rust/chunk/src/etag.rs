@@ -56,23 +56,62 @@ pub fn composite(algorithm: Algorithm, parts: &[&[u8]]) -> Vec<u8> {
     hasher.digest(algorithm).unwrap_or_default()
 }
 
+/// Polynomials modulo a CRC's own, their bits in reflected order: `one` is the highest bit in use.
+#[derive(Clone, Copy)]
+struct Field {
+    polynomial: u64,
+    one: u64,
+}
+
+impl Field {
+    fn times(self, a: u64, mut b: u64) -> u64 {
+        let (mut product, mut bit) = (0, self.one);
+        while bit != 0 && a & (bit | (bit - 1)) != 0 {
+            if a & bit != 0 {
+                product ^= b;
+            }
+            b = b >> 1 ^ if b & 1 == 1 { self.polynomial } else { 0 };
+            bit >>= 1;
+        }
+        product
+    }
+
+    /// What so many bytes that follow do to a checksum.
+    fn power_of_byte(self, mut bytes: u64) -> u64 {
+        let (mut power, mut square) = (self.one, self.one >> 8);
+        while bytes != 0 {
+            if bytes & 1 == 1 {
+                power = self.times(square, power);
+            }
+            square = self.times(square, square);
+            bytes >>= 1;
+        }
+        power
+    }
+}
+
 /// The checksum of an object from those of its parts and the parts' lengths, without reading a byte again.
 ///
 /// # Errors
 /// [`PartsError`] for a digest that isn't a CRC, or a checksum of another length.
 pub fn combined(algorithm: Algorithm, parts: &[(&[u8], u64)]) -> Result<Vec<u8>, PartsError> {
-    let (crc, width) = match algorithm {
-        Algorithm::Crc32c => (crc_fast::CrcAlgorithm::Crc32Iscsi, 4),
-        Algorithm::Crc64Nvme => (crc_fast::CrcAlgorithm::Crc64Nvme, 8),
+    let (field, width) = match algorithm {
+        Algorithm::Crc32c => (Field { polynomial: 0x82f6_3b78, one: 1 << 31 }, 4),
+        Algorithm::Crc64Nvme => (Field { polynomial: 0x9a6c_9329_ac4b_c9b5, one: 1 << 63 }, 8),
         _ => return wrong(format!("{algorithm} of parts can't be put together; crc32c and crc64nvme can")),
     };
     let mut sum = 0;
-    for (at, (part, length)) in parts.iter().enumerate() {
+    // Parts are as long as the one before, mostly.
+    let mut shift = (0, field.one);
+    for (part, length) in parts {
         if part.len() != width {
             return wrong(format!("a {algorithm} is {width} bytes"));
         }
         let next = part.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-        sum = if at == 0 { next } else { crc_fast::checksum_combine(crc, sum, next, *length) };
+        if shift.0 != *length {
+            shift = (*length, field.power_of_byte(*length));
+        }
+        sum = field.times(sum, shift.1) ^ next;
     }
     Ok(sum.to_be_bytes()[8 - width..].to_vec())
 }

@@ -19,6 +19,8 @@ use crate::shared::{held, with};
 const DETACH_BYTES: usize = 8 * 1024;
 /// Parts of an object from which on their digests together take longer than that.
 const PARTS_LONG: usize = 50;
+/// The same of checksums that are put together: each takes some microseconds if it is of another length than the one before.
+const CHECKSUMS_LONG: usize = 6;
 
 create_exception!(ostro._core, Corrupt, PyException, "A chunk's bytes aren't those it is named by.");
 
@@ -44,10 +46,10 @@ fn feed<T: Send, R: Send>(
     with(py, lock, |_| data.as_slice().len() >= DETACH_BYTES, |thing| work(thing, data.as_slice()))
 }
 
-/// Reckon with an object's parts, with the interpreter released if there are many.
-fn reckon<R: Send>(py: Python<'_>, parts: usize, work: impl FnOnce() -> R + Send) -> PyResult<R> {
+/// Reckon with an object's parts, with the interpreter released if that is long.
+fn reckon<R: Send>(py: Python<'_>, long: bool, work: impl FnOnce() -> R + Send) -> PyResult<R> {
     let run = || guarded(|| Ok(work()));
-    if parts < PARTS_LONG { run() } else { py.detach(run) }
+    if long { py.detach(run) } else { run() }
 }
 
 /// See `_core.pyi`.
@@ -284,7 +286,8 @@ fn verify_chunk(py: Python<'_>, data: Bytes, chunk_id: &str) -> PyResult<()> {
 #[pyfunction]
 fn multipart_etag(py: Python<'_>, md5s: Vec<Bytes>) -> PyResult<String> {
     let parts: Vec<&[u8]> = md5s.iter().map(Bytes::as_slice).collect();
-    reckon(py, parts.len(), || core::multipart_etag(&parts))?.map_err(|error| PyValueError::new_err(error.to_string()))
+    reckon(py, parts.len() > PARTS_LONG, || core::multipart_etag(&parts))?
+        .map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 /// See `_core.pyi`.
@@ -292,7 +295,7 @@ fn multipart_etag(py: Python<'_>, md5s: Vec<Bytes>) -> PyResult<String> {
 fn slo_etag(py: Python<'_>, segments: Vec<(PyBackedStr, Option<PyBackedStr>)>) -> PyResult<String> {
     let segments: Vec<(&str, Option<&str>)> =
         segments.iter().map(|(etag, range)| (&**etag, range.as_deref())).collect();
-    reckon(py, segments.len(), || core::slo_etag(&segments))
+    reckon(py, segments.len() > PARTS_LONG, || core::slo_etag(&segments))
 }
 
 /// See `_core.pyi`.
@@ -300,7 +303,7 @@ fn slo_etag(py: Python<'_>, segments: Vec<(PyBackedStr, Option<PyBackedStr>)>) -
 fn composite_checksum<'py>(py: Python<'py>, name: &str, digests: Vec<Bytes>) -> PyResult<Bound<'py, PyBytes>> {
     let parts: Vec<&[u8]> = digests.iter().map(Bytes::as_slice).collect();
     let algorithm = algorithm(name)?;
-    Ok(PyBytes::new(py, &reckon(py, parts.len(), || core::composite(algorithm, &parts))?))
+    Ok(PyBytes::new(py, &reckon(py, parts.len() > PARTS_LONG, || core::composite(algorithm, &parts))?))
 }
 
 /// See `_core.pyi`.
@@ -308,7 +311,7 @@ fn composite_checksum<'py>(py: Python<'py>, name: &str, digests: Vec<Bytes>) -> 
 fn combined_checksum<'py>(py: Python<'py>, name: &str, parts: Vec<(Bytes, u64)>) -> PyResult<Bound<'py, PyBytes>> {
     let parts: Vec<(&[u8], u64)> = parts.iter().map(|(sum, length)| (sum.as_slice(), *length)).collect();
     let algorithm = algorithm(name)?;
-    let sum = reckon(py, parts.len(), || core::combined(algorithm, &parts))?;
+    let sum = reckon(py, parts.len() > CHECKSUMS_LONG, || core::combined(algorithm, &parts))?;
     Ok(PyBytes::new(py, &sum.map_err(|error| PyValueError::new_err(error.to_string()))?))
 }
 
