@@ -6,38 +6,17 @@ One process runs them all, because the client takes longer to start than to work
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from ostro.testing.openstack import SHOWING
+from ostro.testing.openstack import Shell, lines_of
 from ostro.testing.up import Up
 
-DRIVER = """
-import contextlib, io, json, sys
-from openstackclient.shell import OpenStackShell
-
-answers = sys.stdout
-for line in sys.stdin:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            status = OpenStackShell().run(json.loads(line))
-            # One command, federation protocol set, returns what it has changed.
-            status = status if isinstance(status, int) else 0
-        except SystemExit as stopped:
-            status = stopped.code
-    answers.write(json.dumps([status, out.getvalue(), err.getvalue()]) + "\\n")
-    answers.flush()
-"""
 FILES: dict[str, Any] = {
     "access": [{"method": "GET", "path": "/v2.1/servers", "service": "compute"}],
     "filters": {"interface": "public"},
@@ -238,69 +217,17 @@ SCRIPTS = {
 }
 
 
-def lines_of(script: str) -> list[str]:
-    """The commands of a script; a line that is indented by one more goes on with the one above."""
-    lines: list[str] = []
-    for line in script.strip("\n").splitlines():
-        if line.startswith(" " * 9):
-            lines[-1] += f" {line.strip()}"
-        elif line.strip():
-            lines.append(line.strip())
-    return lines
-
-
-class Shell:
-    """The client in one process that stays. ``saved`` holds what commands have printed."""
-
-    def __init__(self, folder: Path, up: Up) -> None:
-        clouds = yaml.safe_load((up.state / "clouds.yaml").read_text())
-        admin = clouds["clouds"]["ostro"]
-        ann = {**admin, "auth": {**admin["auth"], "username": "cmd-ann", "password": "pw-1"}}
-        (folder / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {"ostro": admin, "ann": ann}}))
-        self.saved: dict[str, Any] = {"project": admin["auth"]["project_name"]}
-        for name, content in FILES.items():
-            self.saved[name] = folder / f"{name}.json"
-            self.saved[name].write_text(json.dumps(content))
-        bare = {key: value for key, value in os.environ.items() if not key.startswith("OS_")}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER],
-            env={**bare, "OS_CLIENT_CONFIG_FILE": str(folder / "clouds.yaml"), "OS_CLOUD": "ostro"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate(timeout=60)
-
-    def run(self, line: str) -> None:
-        """Run ``[NAME:|!] command [-> text]``: save what it prints, expect that it fails, expect text in what it prints."""
-        line = line.format_map(self.saved)
-        fails, line = line.startswith("! "), line.removeprefix("! ")
-        line, _, expected = line.partition(" -> ")
-        name, colon, rest = line.partition(": ")
-        words = shlex.split(rest if colon else line)
-        if SHOWING.intersection(words[:4]) or "authorize" in words[:4]:
-            words += ["-f", "json"]
-        assert self._process.stdin is not None and self._process.stdout is not None, "both are piped"
-        self._process.stdin.write(json.dumps(words) + "\n")
-        self._process.stdin.flush()
-        status, out, err = json.loads(self._process.stdout.readline())
-        said = f"openstack {' '.join(words)}: {status}\n{out}\n{err}"
-        assert bool(status) is fails, said
-        assert expected in out, said
-        assert "HTTP 5" not in err, said
-        if colon:
-            self.saved[name] = json.loads(out)
-
-
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory, up: Up) -> Iterator[Shell]:
     """The client as the administrator."""
-    shell = Shell(tmp_path_factory.mktemp("commands"), up)
-    yield shell
-    shell.close()
+    folder = tmp_path_factory.mktemp("commands")
+    admin = yaml.safe_load((up.state / "clouds.yaml").read_text())["clouds"]["ostro"]
+    ann = {**admin, "auth": {**admin["auth"], "username": "cmd-ann", "password": "pw-1"}}
+    with closing(Shell(folder, {"ostro": admin, "ann": ann})) as shell:
+        for name, content in FILES.items():
+            shell.saved[name] = folder / f"{name}.json"
+            shell.saved[name].write_text(json.dumps(content))
+        yield shell
 
 
 @pytest.mark.parametrize("topic", SCRIPTS)

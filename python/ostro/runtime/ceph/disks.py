@@ -10,6 +10,7 @@ stood on, and deletes that too if it lies in the trash and nothing else stands o
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -307,6 +308,9 @@ def remove(cluster: Any, disk: Disk) -> None:
         try:
             # Looking, which is mostly all, needs no watch and no lock: who opens a disk to write is in the way of others, and gets into theirs.
             with rbd.Image(ioctx, disk.name, read_only=True) as image:
+                # librbd finds that out, too, but only after it has taken the disk's lock; then it has once ended the whole process.
+                if next(iter(image.watchers_list()), None) is not None:
+                    raise rbd.ImageBusy(f"{disk.name} is open", errno=errno.EBUSY)
                 stood_on = _parent(image)
                 # Others are in the trash already, kept by clones.
                 kinds = {found["name"]: found["namespace"] for found in image.list_snaps()}

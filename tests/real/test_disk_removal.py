@@ -1,0 +1,120 @@
+"""Disks in a real Ceph made and removed by many threads while clients that have them open die: librbd must not end the process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ostro.model.errors import Conflict
+from ostro.runtime.ceph.config import CephConfig
+from ostro.runtime.world import World
+from ostro.testing.ceph import CephCluster, CephOptions, why_not
+
+if reason := why_not():
+    pytest.skip(reason, allow_module_level=True)
+
+from ostro.runtime.ceph import disks
+from ostro.runtime.ceph.connection import open_
+
+POOL = "removal"
+ROUNDS, THREADS = 6, 6
+PRELUDE = """
+import os, random, signal, sys, threading, time
+from pathlib import Path
+import rbd
+from ostro.runtime.ceph import disks
+from ostro.runtime.ceph.config import CephConfig
+from ostro.runtime.ceph.disks import Disk
+from ostro.runtime.ceph.handles import connect, open_ioctx
+from ostro.runtime.ceph.new_disks import NewDisk, make_blank, make_copy
+conf, pool, rounds, threads = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+cluster = connect(CephConfig(conf, "admin"))
+ioctx = open_ioctx(cluster, pool)
+"""
+MAKER = (
+    PRELUDE
+    + """
+def new(name):
+    return NewDisk(Disk(pool, name), "x", "x", 64 << 20, {})
+
+def remove(disk):
+    while True:
+        try:
+            disks.remove(cluster, disk)
+            return
+        except rbd.ImageBusy:
+            time.sleep(random.random() / 10)
+
+def work(thread):
+    for number in range(rounds):
+        one, two = new(f"one-{thread}-{number}"), new(f"two-{thread}-{number}")
+        make_blank(cluster, one)
+        make_copy(cluster, two, one.disk)
+        if number % 3 == 0:
+            disks.flatten(cluster, two.disk)
+        for made in (one, two) if number % 2 else (two, one):
+            remove(made.disk)
+
+workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+print("all removed", flush=True)
+os._exit(0)
+"""
+)
+DYING = (
+    PRELUDE
+    + """
+held = []
+# What is being made is its maker's alone.
+names = [name for name in rbd.RBD().list(ioctx) if not name.startswith("part.")]
+for name in random.sample(names, min(4, len(names))):
+    try:
+        held.append(rbd.Image(ioctx, name))
+        held[-1].write(b"x" * 512, 0)
+    except rbd.Error:
+        pass
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+)
+
+
+def start(script: str, conf: Path) -> subprocess.Popen[str]:
+    words = [sys.executable, "-c", script, str(conf), POOL, str(ROUNDS), str(THREADS)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def config() -> Iterator[CephConfig]:
+    """A cluster that soon stops believing in clients that have died."""
+    with CephCluster(CephOptions(extra={"osd": ["osd client watch timeout = 2"]})) as cluster:
+        cluster.create_pool(POOL)
+        yield CephConfig(cluster.conf, "admin")
+
+
+def test_no_death_of_others_is_ours(config: CephConfig) -> None:
+    """Whoever dies with a disk open is waited for, as long as the cluster believes in it; nothing is left."""
+    maker = start(MAKER, config.conf)
+    while maker.poll() is None:
+        start(DYING, config.conf).communicate()
+    out, complaint = maker.communicate()
+    assert (maker.returncode, out.strip()) == (0, "all removed"), complaint[-4000:]
+
+
+async def test_a_disk_that_is_open_is_busy(config: CephConfig) -> None:
+    disk = disks.Disk(POOL, "held")
+    async with open_(World(), config) as connection:
+        await connection.wait_connected(30)
+        await connection.call("it", disks.create, disk, 1 << 20)
+        held = connection.open_disk(disk)
+        with pytest.raises(Conflict):
+            await connection.call("it", disks.remove, disk)
+        held.close()
+        await connection.call("it", disks.remove, disk)
+        assert await connection.call("it", disks.find_size, disk) is None
