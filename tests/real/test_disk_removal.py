@@ -21,7 +21,7 @@ from ostro.runtime.ceph import disks
 from ostro.runtime.ceph.connection import open_
 
 POOL = "removal"
-ROUNDS, THREADS = 6, 6
+ROUNDS, THREADS, DEATHS = 4, 4, 8
 PRELUDE = """
 import os, random, signal, sys, threading, time
 from pathlib import Path
@@ -101,7 +101,7 @@ def config() -> Iterator[CephConfig]:
 def test_no_death_of_others_is_ours(config: CephConfig) -> None:
     """Whoever dies with a disk open is waited for, as long as the cluster believes in it; nothing is left."""
     maker = start(MAKER, config.conf)
-    while maker.poll() is None:
+    for _death in range(DEATHS):
         start(DYING, config.conf).communicate()
     out, complaint = maker.communicate()
     assert (maker.returncode, out.strip()) == (0, "all removed"), complaint[-4000:]
