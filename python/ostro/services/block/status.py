@@ -15,7 +15,7 @@ from ostro.store.volumes import VOLUMES, Volume
 def status_of(
     volume: Volume, attachments: Iterable[Attachment] = (), *, uploading: bool = False, offered: bool = False
 ) -> VolumeStatus:
-    """What the row, its attachments whether an image is being made of it and whether it is offered to others add up to."""
+    """What the row, its attachments, whether an image is being made of it and whether it is offered to others add up to."""
     return volume_status(
         VolumeFacts(
             built=volume.built,
