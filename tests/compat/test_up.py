@@ -18,6 +18,7 @@ import openstack
 import pytest
 import requests
 
+from ostro.testing.processes import freeze
 from ostro.testing.up import Up
 
 DEADLINE_S = 30.0
@@ -121,7 +122,7 @@ def test_agent_away_while_a_server_is_created(up: Up) -> None:
     first = lab.boot("first")
     eventually(lambda: lab.status(first) == "ACTIVE", "ACTIVE")
     pid = agent_pid(up)
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     second = lab.boot("second")
     assert lab.status(second) == "BUILD"
     os.kill(pid, signal.SIGCONT)

@@ -35,6 +35,7 @@ from ostro.testing.contracts.hypervisor import (
     MakeNic,
 )
 from ostro.testing.libvirt import TestLibvirtd, blank_disk, console_says, root_disk
+from ostro.testing.processes import freeze
 
 ALL_CLOUDS = (CLOUD, "another-cloud")
 
@@ -174,7 +175,7 @@ async def test_calls_end_by_their_deadline_while_libvirtd_hangs(libvirtd: TestLi
     config = replace(libvirtd.driver(tmp_path), look_deadline_s=0.5)
     async with open_(World(), config) as driver:
         driver.watch(CLOUD, Changes())
-        os.kill(libvirtd.pid, signal.SIGSTOP)
+        freeze(libvirtd.pid)
         try:
             for _more_often_than_there_are_workers in range(6):
                 with pytest.raises(Unavailable):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from ostro.model.wishes import Power
 from ostro.runtime.world import World
 from ostro.testing.contracts.hypervisor import CLOUD, ID, MEMO
 from ostro.testing.libvirt import LOOK_EVERY_S, blank_disk
+from ostro.testing.processes import freeze
 
 HUNG_S = 8.0
 """Longer than a daemon takes to look at QEMU when it starts."""
@@ -101,7 +101,7 @@ async def test_a_daemon_that_hangs_is_replaced_and_its_guest_does_not_notice(
             await hypervisor.start(ID)
             guest = int((config.root / "run" / "qemu" / f"ostro-{ID}.pid").read_text())
             stopped = pid_of(config)
-            os.kill(stopped, signal.SIGSTOP)
+            freeze(stopped)
             with trio.fail_after(60):
                 await wait_for_end(stopped)
             assert await eventually_found(hypervisor) == Power.ON

@@ -21,6 +21,7 @@ from ostro.agent.drivers.network.openvswitch import OpenVSwitchConfig, OpenVSwit
 from ostro.agent.parts import openvswitch as parts
 from ostro.agent.parts.openvswitch import OpenVSwitchPartConfig, OwnOpenVSwitch
 from ostro.runtime.world import World
+from ostro.testing.processes import freeze
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class TestOpenVSwitch:
         """Have ovsdb-server answer nobody until the block ends."""
         pid = self.own.pid(self.own.daemons[0])
         assert pid is not None, "ovsdb-server runs"
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
         try:
             yield
         finally:

@@ -17,6 +17,7 @@ import ldap
 
 from ostro.model.errors import Bug
 from ostro.testing.certificates import make_certificate
+from ostro.testing.processes import freeze
 
 SLAPD = Path("/usr/sbin/slapd")
 SUFFIX = "dc=acme,dc=example"
@@ -148,7 +149,7 @@ class Slapd:
 
     def pause(self) -> None:
         """Let it hang: connections are taken, and nothing is answered."""
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def resume(self) -> None:
         """Let it go on."""

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any
 
 from ostro.testing.ceph.settings import CephOptions, Ports, ceph_conf, entities, keyring, new_key
+from ostro.testing.processes import freeze
 
 START_DEADLINE_S = 60.0
 POLL_S = 0.02
@@ -140,7 +141,7 @@ class CephCluster:
 
     def freeze(self, daemon: str) -> None:
         """Stop a daemon (``osd.0``, ``mon.a``) in its tracks: it keeps its connections and answers nothing."""
-        self._daemons[daemon].send_signal(signal.SIGSTOP)
+        freeze(self._daemons[daemon].pid)
 
     def thaw(self, daemon: str) -> None:
         """Let a frozen daemon go on.
