@@ -403,6 +403,22 @@ async def test_what_is_sent_is_done_in_its_turn(db: Database) -> None:
     assert await db.read(find_setting, "a") == "3"
 
 
+async def test_values_are_larger_than_what_a_socket_holds(db: Database) -> None:
+    """Several in one trip, while answers of that size come back."""
+    text = "x" * (8 << 20)
+
+    def put(tx: Tx) -> list[tuple[object, ...]]:
+        for name in ("a", "b"):
+            tx.send("INSERT INTO settings (name, value) VALUES (?, ?)", (name, text))
+        asked = tx.ask("SELECT value FROM settings WHERE name = 'a'")
+        tx.send("UPDATE settings SET value = ? WHERE name = 'a'", (text + "!",))
+        return [*asked(), *tx.all("SELECT value FROM settings WHERE name = 'a'")]
+
+    with trio.fail_after(50):
+        assert await db.run(put) == [(text,), (text + "!",)]
+    assert await db.read(find_setting, "b") == text
+
+
 async def test_what_is_sent_in_vain_undoes_the_transaction(db: Database) -> None:
     def put(tx: Tx, name: str) -> None:
         tx.send("INSERT INTO settings (name, value) VALUES (?, ?)", (name, "1"))

@@ -102,8 +102,8 @@ class Session:
         self.connection = connection
         self._pg = connection.pgconn
         self._pg.enter_pipeline_mode()
-        self._readable = select.poll()
-        self._readable.register(self._pg.socket, select.POLLIN)
+        self._poll = select.poll()
+        self._poll.register(self._pg.socket, select.POLLIN)
         self._transformer = Transformer(connection)
         self._prepared: dict[_Key, bytes] = {}
         self._seen: set[_Key] = set()
@@ -257,9 +257,23 @@ class Session:
     def _next(self) -> Any:
         """The next thing that libpq has of the server: a result, or None after each. Waits for it without the interpreter."""
         while self._pg.is_busy():
-            self._readable.poll()
-            self._pg.consume_input()
+            self._wait()
         return self._pg.get_result()
+
+    def _wait(self) -> None:
+        """Wait until something has come from the server, sending meanwhile what has not fitted into the socket's buffer: large values don't."""
+        if not self._pg.flush():
+            self._poll.poll()
+            self._pg.consume_input()
+            return
+        self._poll.modify(self._pg.socket, select.POLLIN | select.POLLOUT)
+        try:
+            for _fd, events in self._poll.poll():
+                # The server reads no further while nobody takes its answers.
+                if events != select.POLLOUT:
+                    self._pg.consume_input()
+        finally:
+            self._poll.modify(self._pg.socket, select.POLLIN)
 
     def _look_at(self, item: _Sent, result: pq.abc.PGresult | None) -> Exception | None:
         """The error that a result is, if it is one."""
