@@ -318,7 +318,7 @@ class RbdBlock(RbdHost):
         volume_id = await self._on_file(self._kept.find, key)
         if volume_id:
             image = Disk(self._pools.images, upload_id).part(self._host)
-            await self._call(image.name, disks.remove, image)
+            await self._remove(image)
             await self._call(key, disks.drop_snapshot, self._volume(volume_id), key)
         await self._forget(key)
 

@@ -38,6 +38,9 @@ log = structlog.get_logger()
 TIDY_AGAIN_S = 5.0
 FLATTEN_DEADLINE_S = 6 * 3600.0
 FLATTEN_AGAIN_S = 60.0
+LET_GO_S = 5.0
+"""Whoever has a disk open for no longer than this while it is deleted is only waited for."""
+LOOK_AGAIN_S = 0.1
 FILE_WORKERS = 2
 UNKNOWN_GB = 100_000
 """What a cluster that doesn't tell its size is taken to have."""
@@ -220,8 +223,20 @@ class RbdHost:
     async def _drop(self, disk: Disk) -> None:
         """Delete a disk of this host's; another host's is only forgotten."""
         if await self._call(disk.name, disks.find_owner, disk) in (self._host, ""):
-            await self._call(disk.name, disks.remove, disk, deadline_s=FLATTEN_DEADLINE_S)
+            await self._remove(disk)
         await self._forget(disk.name)
+
+    async def _remove(self, disk: Disk) -> None:
+        """Delete a disk, however large. Raises Unavailable while somebody has it open who doesn't let go of it soon."""
+        until_s = trio.current_time() + LET_GO_S
+        while True:
+            try:
+                return await self._call(disk.name, disks.remove, disk, deadline_s=FLATTEN_DEADLINE_S)
+            except Unavailable as error:
+                # It may be ourselves, dropping a snapshot in the background, which takes a moment.
+                if not isinstance(error.__cause__, Conflict) or trio.current_time() >= until_s:
+                    raise
+            await trio.sleep(LOOK_AGAIN_S)
 
     async def _keep(self, key: str, value: str = "") -> None:
         self._check_ready()
