@@ -17,8 +17,13 @@ from ostro.testing.ceph import CephCluster, CephOptions, why_not
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
+import rbd
+
 from ostro.runtime.ceph import disks
 from ostro.runtime.ceph.connection import open_
+from ostro.runtime.ceph.disks import Disk
+from ostro.runtime.ceph.handles import connect, open_ioctx
+from ostro.runtime.ceph.new_disks import NewDisk, make_blank, make_copy
 
 POOL = "removal"
 ROUNDS, THREADS, DEATHS = 4, 4, 8
@@ -118,3 +123,25 @@ async def test_a_disk_that_is_open_is_busy(config: CephConfig) -> None:
         held.close()
         await connection.call("it", disks.remove, disk)
         assert await connection.call("it", disks.find_size, disk) is None
+
+
+def test_the_last_clone_goes_while_what_it_stands_on_is_moved_to_the_trash(
+    config: CephConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks there too early."""
+    cluster = connect(config)
+    parent, clone = (NewDisk(Disk(POOL, name), "x", "x", 1 << 20, {}) for name in ("parent", "clone"))
+    make_blank(cluster, parent)
+    make_copy(cluster, clone, parent.disk)
+    move, moved = rbd.RBD.trash_move, []
+
+    def trash_move(self: rbd.RBD, *args: object) -> None:
+        disks.remove(cluster, clone.disk)
+        move(self, *args)
+        moved.append(args)
+
+    monkeypatch.setattr(rbd.RBD, "trash_move", trash_move)
+    disks.remove(cluster, parent.disk)
+    with open_ioctx(cluster, POOL) as ioctx:
+        assert moved and list(rbd.RBD().trash_list(ioctx)) == [] and rbd.RBD().list(ioctx) == []
+    cluster.shutdown()

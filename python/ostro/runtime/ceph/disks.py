@@ -304,14 +304,14 @@ def remove(cluster: Any, disk: Disk) -> None:
     Raises rbd.ImageBusy while somebody has it open.
     """
     with open_ioctx(cluster, disk.pool) as ioctx:
-        stood_on = None
+        stood_on, image_id = None, ""
         try:
             # Looking, which is mostly all, needs no watch and no lock: who opens a disk to write is in the way of others, and gets into theirs.
             with rbd.Image(ioctx, disk.name, read_only=True) as image:
                 # librbd finds that out, too, but only after it has taken the disk's lock; then it has once ended the whole process.
                 if next(iter(image.watchers_list()), None) is not None:
                     raise rbd.ImageBusy(f"{disk.name} is open", errno=errno.EBUSY)
-                stood_on = _parent(image)
+                stood_on, image_id = _parent(image), image.id()
                 # Others are in the trash already, kept by clones.
                 kinds = {found["name"]: found["namespace"] for found in image.list_snaps()}
             marks = [name for name, kind in kinds.items() if kind == rbd.RBD_SNAP_NAMESPACE_TYPE_USER]
@@ -330,7 +330,8 @@ def remove(cluster: Any, disk: Disk) -> None:
             return
         except rbd.ImageHasSnapshots:
             rbd.RBD().trash_move(ioctx, disk.name, 0)
-            return
+            # The last clone may have gone since, and have looked for it in the trash too early.
+            stood_on = _Parent(disk.pool, image_id) if image_id else None
     _reap(cluster, stood_on)
 
 
