@@ -229,14 +229,15 @@ class RbdHost:
     async def _remove(self, disk: Disk) -> None:
         """Delete a disk, however large. Raises Unavailable while somebody has it open who doesn't let go of it soon."""
         until_s = trio.current_time() + LET_GO_S
-        while True:
+        while trio.current_time() < until_s:
             try:
                 return await self._call(disk.name, disks.remove, disk, deadline_s=FLATTEN_DEADLINE_S)
             except Unavailable as error:
                 # It may be ourselves, dropping a snapshot in the background, which takes a moment.
-                if not isinstance(error.__cause__, Conflict) or trio.current_time() >= until_s:
+                if not isinstance(error.__cause__, Conflict):
                     raise
             await trio.sleep(LOOK_AGAIN_S)
+        await self._call(disk.name, disks.remove, disk, deadline_s=FLATTEN_DEADLINE_S)
 
     async def _keep(self, key: str, value: str = "") -> None:
         self._check_ready()
