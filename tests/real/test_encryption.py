@@ -20,7 +20,7 @@ from ostro.agent.drivers.hypervisor.libvirt import open_ as open_hypervisor
 from ostro.model.errors import OstroError
 from ostro.model.volumes import CEPH, LOCAL
 from ostro.model.wishes import SnapshotWish, VolumeWish
-from ostro.runtime.ceph.config import CephConfig, Pools, capabilities
+from ostro.runtime.ceph.config import CephConfig, Pools
 from ostro.runtime.world import World
 from ostro.testing.ceph import CephCluster, why_not
 from ostro.testing.contracts.block import (
@@ -54,12 +54,8 @@ LIMITS = {"total_iops_sec": 2000, "write_bytes_sec": 50 << 20}
 @pytest.fixture
 def config(ceph: CephCluster) -> Iterator[CephConfig]:
     """A user with the least privilege and empty pools."""
-    ceph.add_user("ostro-luks", capabilities(POOLS))
-    for name in (POOLS.images, POOLS.volumes):
-        ceph.create_pool(name)
-    yield CephConfig(ceph.conf, "ostro-luks", POOLS)
-    for name in (POOLS.images, POOLS.volumes):
-        ceph.remove_pool(name)
+    with ceph.pools_of("ostro-luks", POOLS) as config:
+        yield config
 
 
 def both(config: CephConfig, tmp_path: Path) -> SeveralConfig:

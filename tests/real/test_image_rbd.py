@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from ostro.model.errors import Unavailable
-from ostro.runtime.ceph.config import CephConfig, Pools, capabilities
+from ostro.runtime.ceph.config import CephConfig, Pools
 from ostro.runtime.world import World
 from ostro.services.image.files import ImageStore
 from ostro.testing.ceph import CephCluster, why_not
@@ -33,12 +33,8 @@ ALWAYS_THERE = {"rbd_directory", "rbd_info", "rbd_trash", "rbd_children"}
 @pytest.fixture
 def config(ceph: CephCluster) -> Iterator[CephConfig]:
     """Empty pools and a user with the least privilege."""
-    ceph.add_user("ostro-images", capabilities(POOLS))
-    for name in (POOLS.images, POOLS.volumes, POOLS.objects):
-        ceph.create_pool(name)
-    yield CephConfig(ceph.conf, "ostro-images", POOLS)
-    for name in (POOLS.images, POOLS.volumes, POOLS.objects):
-        ceph.remove_pool(name)
+    with ceph.pools_of("ostro-images", POOLS, objects=True) as config:
+        yield config
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from statistics import median
 import pytest
 
 from ostro.model.wishes import VolumeWish
-from ostro.runtime.ceph.config import CephConfig, Pools, capabilities
+from ostro.runtime.ceph.config import CephConfig, Pools
 from ostro.runtime.world import World
 from ostro.testing.ceph import CephCluster, why_not
 from ostro.testing.contracts.block import COPY, DATA, IMAGE, VOLUME, image_wish, in_chunks
@@ -33,12 +33,8 @@ MOST_OPS = {"blank": 80, "image": 160, "copy": 230}
 @pytest.fixture
 def config(ceph: CephCluster) -> Iterator[CephConfig]:
     """Empty pools and a user with the least privilege."""
-    ceph.add_user("ostro-new", capabilities(POOLS))
-    for name in (POOLS.images, POOLS.volumes):
-        ceph.create_pool(name)
-    yield CephConfig(ceph.conf, "ostro-new", POOLS)
-    for name in (POOLS.images, POOLS.volumes):
-        ceph.remove_pool(name)
+    with ceph.pools_of("ostro-new", POOLS) as config:
+        yield config
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from ostro.agent.drivers.block.local import LocalConfig
 from ostro.model.errors import NotFound
 from ostro.model.volumes import LOCAL
 from ostro.model.wishes import UploadWish, VolumeWish
-from ostro.runtime.ceph.config import CephConfig, Pools, capabilities
+from ostro.runtime.ceph.config import CephConfig, Pools
 from ostro.runtime.world import World
 from ostro.testing.ceph import CephCluster, why_not
 from ostro.testing.contracts.block import COPY, DATA, IMAGE, UPLOAD, VOLUME, image_wish, in_chunks
@@ -44,12 +44,8 @@ WISH = UploadWish(UPLOAD, VOLUME, "raw", shared=True)
 @pytest.fixture
 def config(ceph: CephCluster) -> Iterator[CephConfig]:
     """Empty pools and a user with the least privilege."""
-    ceph.add_user("ostro-uploads", capabilities(POOLS))
-    for name in (POOLS.images, POOLS.volumes):
-        ceph.create_pool(name)
-    yield CephConfig(ceph.conf, "ostro-uploads", POOLS)
-    for name in (POOLS.images, POOLS.volumes):
-        ceph.remove_pool(name)
+    with ceph.pools_of("ostro-uploads", POOLS) as config:
+        yield config
 
 
 @pytest.fixture

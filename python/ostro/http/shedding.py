@@ -223,9 +223,10 @@ class Shedder:
 
     def watch(self, metrics: Metrics) -> None:
         """Show how full each lane is."""
-        for name in ("turns", "queue", "strangers", "patient"):
-            if name != "turns":
-                metrics.watch("ostro_http_active", "Requests worked on", name, partial(self._figure, name, "active"))
+        lanes = ("queue", "strangers", "patient")
+        for name in lanes:
+            metrics.watch("ostro_http_active", "Requests worked on", name, partial(self._figure, name, "active"))
+        for name in ("turns", *lanes):
             metrics.watch("ostro_http_waiting", "Requests in the queue", name, partial(self._figure, name, "waiting"))
             metrics.watch_total("ostro_http_refused", "Requests refused", name, partial(self._figure, name, "refused"))
 

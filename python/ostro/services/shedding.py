@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-import yaml
 
-from ostro.model.errors import Invalid
+from ostro.services.settings import read_settings
 
 
 class Shedding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,8 +38,4 @@ class Shedding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_shedding(state_dir: Path) -> Shedding:
     """What the operator has set, or what ships. Raises Invalid."""
-    path = state_dir / "api.yaml"
-    try:
-        return msgspec.convert(yaml.safe_load(path.read_text()) or {} if path.exists() else {}, Shedding)
-    except (msgspec.ValidationError, yaml.YAMLError) as error:
-        raise Invalid(f"api.yaml: {error}") from error
+    return read_settings(state_dir / "api.yaml", Shedding)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-import yaml
 
-from ostro.model.errors import Invalid
+from ostro.services.settings import read_settings
 
 
 class BlockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,8 +18,4 @@ class BlockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_block(state_dir: Path) -> BlockSettings:
     """What the operator has set, or what ships. Raises Invalid."""
-    path = state_dir / "block.yaml"
-    try:
-        return msgspec.convert(yaml.safe_load(path.read_text()) or {} if path.exists() else {}, BlockSettings)
-    except (msgspec.ValidationError, yaml.YAMLError) as error:
-        raise Invalid(f"block.yaml: {error}") from error
+    return read_settings(state_dir / "block.yaml", BlockSettings)

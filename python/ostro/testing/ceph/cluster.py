@@ -19,11 +19,13 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ostro.runtime.ceph.config import CephConfig, Pools, capabilities
 from ostro.testing.ceph.settings import CephOptions, Ports, ceph_conf, entities, keyring, new_key
 from ostro.testing.processes import freeze
 
@@ -211,6 +213,17 @@ class CephCluster:
     def remove_pool(self, name: str) -> None:
         """Delete a pool and all in it."""
         self.command("osd pool delete", pool=name, pool2=name, yes_i_really_really_mean_it=True)
+
+    @contextmanager
+    def pools_of(self, user: str, pools: Pools, *, objects: bool = False) -> Iterator[CephConfig]:
+        """Empty pools for disks, and for ``objects`` if there are to be any, and their user with the least privilege. They go with what is in them."""
+        names = [pools.images, pools.volumes, *([pools.objects] if objects else [])]
+        self.add_user(user, capabilities(pools))
+        for name in names:
+            self.create_pool(name)
+        yield CephConfig(self.conf, user, pools)
+        for name in names:
+            self.remove_pool(name)
 
     def add_user(self, user: str, caps: Mapping[str, str]) -> Path:
         """Make ``client.<user>`` with just these capabilities; its keyring, where the configuration says it is."""
