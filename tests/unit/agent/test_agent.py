@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -20,18 +19,6 @@ from ostro.runtime.faults import Crash, CrashAt, RecordFaults
 from ostro.testing.host import IMAGE, NETWORK, PORT, SERVER, VOLUME, SimulatedHost, open_host
 
 ATTACHED = [AttachmentWish("attachment", VOLUME, "vdb")]
-
-
-@pytest.fixture
-def clock() -> MockClock:
-    """Virtual time. A test must ask for it by itself, or pytest-trio doesn't use it."""
-    return MockClock(autojump_threshold=0)
-
-
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[SimulatedHost]:
-    async with open_host(tmp_path) as simulated:
-        yield simulated
 
 
 async def test_a_server_is_made_and_removed(host: SimulatedHost, clock: MockClock) -> None:

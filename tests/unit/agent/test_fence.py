@@ -18,12 +18,6 @@ FENCE_S = 60.0
 
 
 @pytest.fixture
-def clock() -> MockClock:
-    """Virtual time. A test must ask for it by itself, or pytest-trio doesn't use it."""
-    return MockClock(autojump_threshold=0)
-
-
-@pytest.fixture
 async def host(tmp_path: Path) -> AsyncIterator[SimulatedHost]:
     async with open_host(tmp_path, backends=(CEPH, LOCAL)) as simulated:
         simulated.control.tell(fence_s=FENCE_S)

@@ -35,12 +35,6 @@ Pair = tuple[SimulatedHost, SimulatedHost]
 
 
 @pytest.fixture
-def clock() -> MockClock:
-    """Virtual time. A test must ask for it by itself, or pytest-trio doesn't use it."""
-    return MockClock(autojump_threshold=0)
-
-
-@pytest.fixture
 async def hosts(tmp_path: Path) -> AsyncIterator[Pair]:
     async with open_host(tmp_path / "a", seed=1) as a, open_host(tmp_path / "b", seed=2) as b:
         yield a, b

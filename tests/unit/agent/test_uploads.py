@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import trio
@@ -15,23 +14,11 @@ from ostro.agent.link import HttpLink, LinkConfig
 from ostro.model.errors import Invalid, NoCapacity, Unavailable
 from ostro.model.wishes import Noun, Phase, UploadWish, VolumeWish
 from ostro.runtime.world import World
-from ostro.testing.host import VOLUME, SimulatedHost, open_host
+from ostro.testing.host import VOLUME, SimulatedHost
 
 UPLOAD = "0b000000-0000-4000-8000-000000000001"
 WISH = UploadWish(UPLOAD, VOLUME, "raw")
 REFUSAL = b'{"error": {"code": %d, "title": "No", "message": "because"}}'
-
-
-@pytest.fixture
-def clock() -> MockClock:
-    """Virtual time. A test must ask for it by itself, or pytest-trio doesn't use it."""
-    return MockClock(autojump_threshold=0)
-
-
-@pytest.fixture
-async def host(tmp_path: Path) -> AsyncIterator[SimulatedHost]:
-    async with open_host(tmp_path) as simulated:
-        yield simulated
 
 
 async def test_an_image_is_made_once(host: SimulatedHost, clock: MockClock) -> None:
