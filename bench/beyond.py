@@ -58,6 +58,7 @@ class Asked:
         self.body = _once(body)
 
     bodiless = False
+    peer = None
 
     def has_gone(self) -> bool:
         """No."""
@@ -135,12 +136,13 @@ async def furnish(cloud: TestCloud) -> Lab:
 @contextmanager
 def unrecorded() -> Iterator[None]:
     """Nothing is recorded within."""
-    known = dispatch.UNRECORDED
-    dispatch.UNRECORDED = known | {"network"}
+    names = vars(dispatch)
+    known = names["UNRECORDED"]
+    names["UNRECORDED"] = known | {"network"}
     try:
         yield
     finally:
-        dispatch.UNRECORDED = known
+        names["UNRECORDED"] = known
 
 
 def drop_triggers(tx: Tx) -> None:

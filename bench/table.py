@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 Result = dict[str, Any]
@@ -44,7 +45,7 @@ def plain_row(result: Result) -> str:
     return f"| `{result['name']}` | {figures} |"
 
 
-TABLES = (
+TABLES: tuple[tuple[Callable[[Result], bool], tuple[str, ...], Callable[[Result], str]], ...] = (
     (lambda result: "value" in result, ("name", "value", "beside it", "ratio"), figure_row),
     (
         lambda result: "raw" in result or "ceph" in result,

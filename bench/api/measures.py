@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.api.client import Client, Failed, Load, in_parallel, percentile, timed, wrk
 from bench.api.cloud import LocalCloud, Login, cpu_s, memory_mib
-from bench.api.peers import PEERS
+from bench.api.peers import PEERS, ratio_to_peer, with_ratio
 
 POLL_S = 0.005
 ACTIVE_MOST_S = 120.0
@@ -33,12 +33,12 @@ class Result:
         """The line as JSON has it; ``ratio`` is value to floor, or peer to value so that more is better."""
         out: dict[str, Any] = {"name": self.name, "value": round(self.value, 3), "unit": self.unit}
         if self.floor is not None:
-            return out | {"floor": round(self.floor, 3), "ratio": round(self.value / self.floor, 3)}
+            ratio = round(self.value / self.floor, 3) if self.floor else None
+            return with_ratio(out, {"floor": round(self.floor, 3)}, ratio)
         peer = PEERS.get(self.name)
         if peer is None:
             return out
-        more_is_better = self.unit.endswith("/s")
-        return out | {"peer": peer, "ratio": round(self.value / peer if more_is_better else peer / self.value, 2)}
+        return with_ratio(out, {"peer": peer}, ratio_to_peer(self.value, peer, self.unit))
 
 
 @dataclass

@@ -3,6 +3,8 @@ fake hypervisor, on two cores and 24 GiB, medians of three runs, 2026-11."""
 
 from __future__ import annotations
 
+from typing import Any
+
 PEERS: dict[str, float] = {
     "server.active.latency": 1319.0,
     "server.accept.latency": 163.0,
@@ -28,3 +30,15 @@ PEERS: dict[str, float] = {
     "start.again": 27.0,
 }
 """Name of a measurement -> the peer's value in the same unit."""
+
+
+def ratio_to_peer(value: float, peer: float, unit: str) -> float | None:
+    """How many times better a value is; None where that can't be said, as of what took no time."""
+    if unit.endswith("/s"):
+        return round(value / peer, 2)
+    return round(peer / value, 2) if value else None
+
+
+def with_ratio(line: dict[str, Any], beside: dict[str, float], ratio: float | None) -> dict[str, Any]:
+    """A line with what stands beside its value, and the ratio if there is one."""
+    return line | beside | ({} if ratio is None else {"ratio": ratio})

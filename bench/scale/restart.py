@@ -101,7 +101,7 @@ async def _run_agent(switch: TestOpenVSwitch, control: MemoryControl, ports: int
     control.reports.clear()
     started_s = time.perf_counter()
     world = World(random=random.Random(1))
-    config = AgentConfig("http://nowhere", "key", scratch, hypervisor="fake", name="host")
+    config = AgentConfig(("http://nowhere",), "key", scratch, hypervisor="fake", name="host")
     async with (
         switch.open() as network,
         fake_hypervisor.open_(world, fake_hypervisor.FakeConfig(scratch)) as hypervisor,

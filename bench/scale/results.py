@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bench.api.peers import PEERS
+from bench.api.peers import PEERS, ratio_to_peer, with_ratio
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,7 @@ class Scaled:
         if self.limit is not None:
             out["limit"] = self.limit
         peer = PEERS.get(self.like)
-        if peer is not None and self.value:
-            ratio = self.value / peer if self.unit.endswith("/s") else peer / self.value
-            out |= {"peer": peer, "ratio": round(ratio, 2)}
-        return out
+        return out if peer is None else with_ratio(out, {"peer": peer}, ratio_to_peer(self.value, peer, self.unit))
 
 
 class Line(Protocol):
