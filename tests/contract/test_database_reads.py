@@ -1,0 +1,83 @@
+"""Reads, on every engine: each sees one snapshot, and none holds up anybody."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import psycopg
+import pytest
+import trio
+
+from ostro.runtime.world import World
+from ostro.store import sqlite
+from ostro.store.database import Database, Tx
+from ostro.testing.settings import find_setting, put_setting
+
+
+async def test_a_read_sees_one_snapshot(db: Database, engine_name: str, migrated_url: str) -> None:
+    await db.run(put_setting, "a", "1")
+
+    def read_twice(tx: Tx) -> tuple[str | None, str | None]:
+        first = find_setting(tx, "a")
+        _set_from_elsewhere(engine_name, migrated_url)
+        return first, find_setting(tx, "a")
+
+    assert await db.read(read_twice) == ("1", "1")
+    assert await db.read(find_setting, "a") == "2"
+
+
+def _set_from_elsewhere(engine_name: str, url: str) -> None:
+    """Commit a change on a connection of its own, as another process would."""
+    connect = sqlite3.connect if engine_name == "sqlite" else psycopg.connect
+    connection = connect(url)
+    connection.execute("UPDATE settings SET value = '2' WHERE name = 'a'")
+    connection.commit()
+    connection.close()
+
+
+async def test_many_readers_beside_a_writer(db: Database, world: World) -> None:
+    await db.run(put_setting, "a", "1")
+    found: list[str | None] = []
+
+    async def look() -> None:
+        found.append(await db.read(find_setting, "a"))
+
+    async with trio.open_nursery() as nursery:
+        for i in range(40):
+            nursery.start_soon(look)
+            nursery.start_soon(db.run, put_setting, f"other{i}", "x")
+    assert found == ["1"] * 40
+
+
+async def test_a_read_that_is_stopped_lets_go_of_its_snapshot(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupted end would leave it open: no read on the trio thread could begin any more, and the log would grow for ever."""
+    monkeypatch.setattr(sqlite, "INLINE_STEPS", 20)
+    monkeypatch.setattr(sqlite, "INLINE_LEAST_S", 0.0)
+    path = str(tmp_path / "test.db")
+    database = sqlite.SqliteDatabase(world, path, durable=False)
+
+    def make(tx: Tx) -> None:
+        tx.execute("CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT)")
+        put_setting(tx, "a", "1")
+
+    def count(tx: Tx) -> object:
+        assert find_setting(tx, "a") == "1"
+        row = tx.one(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) SELECT count(*) FROM n"
+        )
+        assert row is not None
+        return row[0]
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(database.serve)
+            await database.run(make)
+            for _ in range(50):
+                assert await database.read(count) == 100
+            with sqlite3.connect(path) as other:
+                assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0, "somebody still reads"
+            nursery.cancel_scope.cancel()
+    database.close()
