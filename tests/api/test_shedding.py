@@ -84,6 +84,15 @@ async def test_beyond_the_bound_nothing_of_a_request_is_looked_at(cloud: TestClo
     assert (await cloud.as_agent.post("/agent/v1/hosts", host)).status != 429
 
 
+async def test_the_body_of_what_is_refused_is_not_looked_at(full: TestCloud) -> None:
+    async with serve_cloud(full) as served:
+        refused = await served.call("POST", "/networking/v2.0/networks", full.as_admin.token, b"no JSON")
+        assert refused.status == 429
+        full.gate.shedder.queue.leave()
+        assert (await served.call("POST", "/networking/v2.0/networks", full.as_admin.token, b"no JSON")).status == 400
+    assert full.gate.shedder.queue.refused == 1
+
+
 async def test_a_refusal_changes_nothing(full: TestCloud) -> None:
     network = {"network": {"name": "n"}}
     assert (await full.as_admin.post("/networking/v2.0/networks", network)).status == 429

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from ostro.cli.roles import certify
 from ostro.cli.settings import Address
 from ostro.http.app import serve
 from ostro.http.tls import make_context
+from ostro.http.turns import Turns
 from ostro.model.errors import NotFound, Unauthenticated, Unavailable
 from ostro.model.wishes import AskWish, Inventory, Noun, Registration
 from ostro.runtime.certificates import CONTROLLER_NAME, Authority, key_pem, lifetime_us, make_request, new_key
@@ -280,4 +282,74 @@ async def test_joining_over_the_wire(site: Site) -> None:
     assert [await join("host-a", good) for _twice in range(2)] == [200, 200], "a lost answer can be asked for again"
     assert await join("host-a", make_request(new_key(), "host-a")) == 409
     assert await join("host-b", make_request(new_key(), "host-b")) == 401
+    await client.close()
+
+
+class CountedTurns(Turns):
+    """Notes in which round each begins."""
+
+    def __init__(self, round_most: int) -> None:
+        super().__init__(waiting_most=1000, waiting_most_s=60, round_most=round_most)
+        self.begun: list[int] = []
+        self._round = 0
+
+    def begin(self) -> bool:
+        began = super().begin()
+        if began:
+            self.begun.append(self._round)
+        return began
+
+    async def wait(self, key: str) -> None:
+        await super().wait(key)
+        self.begun.append(self._round)
+
+    def _begin_round(self) -> None:
+        self._round += 1
+        super()._begin_round()
+
+
+async def test_a_crowd_of_newcomers_shakes_hands_in_turn(site: Site) -> None:
+    """Few in a round of the loop, so that requests come in between; and all of them in the end."""
+    site.cloud.gate.shedder.handshakes = turns = CountedTurns(round_most=2)
+    statuses: list[int] = []
+
+    async def come() -> None:
+        client = site.client()
+        statuses.append((await client.exchange("GET", "/healthz")).status)
+        await client.close()
+
+    with trio.fail_after(120):
+        async with trio.open_nursery() as nursery:
+            for _ in range(40):
+                nursery.start_soon(come)
+    assert statuses == [200] * 40
+    # Two may be let in just before and two just after the same step of the loop.
+    assert len(turns.begun) == 40 and max(Counter(turns.begun).values()) <= 4
+    assert turns.waiting == 0
+
+
+async def test_who_says_nothing_keeps_nobody_from_shaking_hands(site: Site) -> None:
+    site.cloud.gate.shedder.handshakes = turns = CountedTurns(round_most=1)
+    port = int(site.url.rpartition(":")[2])
+    silent = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(20)]
+    client = site.client()
+    with trio.fail_after(60):
+        assert (await client.exchange("GET", "/healthz")).status == 200
+    assert len(turns.begun) == 1 and turns.waiting == 0
+    await client.close()
+    for stream in silent:
+        await trio.aclose_forcefully(stream)
+
+
+async def test_too_many_newcomers_are_turned_away_and_who_is_there_stays(site: Site) -> None:
+    client = site.client()
+    assert (await client.exchange("GET", "/healthz")).status == 200
+    site.cloud.gate.shedder.handshakes = turns = Turns(waiting_most=0, waiting_most_s=60, round_most=0)
+    newcomer = site.client()
+    with trio.fail_after(60):
+        with pytest.raises(Unavailable):
+            await newcomer.exchange("GET", "/healthz")
+        assert turns.refused >= 1
+        assert (await client.exchange("GET", "/healthz")).status == 200
+    await newcomer.close()
     await client.close()

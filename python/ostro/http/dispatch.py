@@ -179,6 +179,12 @@ class Endpoint:
             self._service.admit(cloud, raw)
         if actor.access_rules is not None:
             check_access_rules(self._service.name, route.rule is Rule.PUBLIC, raw.method, raw.path, actor)
+        patient = route.streams or route.waits or (id(route) in self._nouns and _is_patient(raw))
+        queue = self._shedder.choose(stranger=not actor.user_id, patient=patient)
+        key = actor.project_id or actor.user_id or raw.remote_addr or ""
+        if self._bounded:
+            # What is refused shall cost as little as can be, so its body is not looked at.
+            queue.check(key)
         nothing = raw.bodiless and route.body is None
         body = None if route.streams or nothing else await self._read_body(route, raw)
         request = Request(
@@ -201,9 +207,6 @@ class Endpoint:
             self._service.check(request)
         if not self._bounded:
             return await self._respond(request)
-        patient = route.streams or route.waits or (id(route) in self._nouns and _is_patient(raw))
-        queue = self._shedder.choose(stranger=not actor.user_id, patient=patient)
-        key = actor.project_id or actor.user_id or raw.remote_addr or ""
         waited = await queue.enter(key)
         held = False
         try:

@@ -37,7 +37,7 @@ from ostro.http.exchange import Outgoing
 from ostro.http.gate import Gate
 from ostro.http.plain import Body, PlainRequest
 from ostro.http.wire import HEAD_BYTES, HEAD_END, PART_BYTES, ClientGone, Line, Wire, open_tls
-from ostro.model.errors import Bug
+from ostro.model.errors import Bug, TooManyRequests
 
 log = structlog.get_logger()
 
@@ -56,13 +56,16 @@ class Lane:
     async def serve(self, stream: trio.SocketStream) -> None:
         """Serve one connection to its end. Nothing that happens on it concerns others."""
         try:
-            wire = Wire(stream) if self._tls is None else await open_tls(stream, self._tls)
+            turns = self._gate.shedder.handshakes
+            wire = Wire(stream) if self._tls is None else await open_tls(stream, self._tls, turns)
             with trio.CancelScope() as scope:
                 while (request := await self._next(wire, scope)) is not None:
                     if not await self._exchange(wire, request):
                         return
                 if wire.buffer and not scope.cancel_called:
                     await self._hand_over(wire)
+        except TooManyRequests:
+            pass  # Too many shake hands; before that is done there is no way to say so.
         except (trio.BrokenResourceError, trio.TooSlowError, ClientGone):
             pass  # The client is gone, and whatever it asked for has been tidied up where it was handled.
         except Exception:

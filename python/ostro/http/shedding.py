@@ -1,6 +1,8 @@
 """Load that is too much is refused early, so that what is taken is answered as fast as ever.
 
 - **Turns** (``turns.py``). However many ask at once, one round of the loop begins few of their requests; the others wait in turn by project.
+- **Handshakes**, by TLS, have turns of their own, by address: each takes the processor for as long as several requests do, so a crowd of newcomers
+  would keep those waiting who are there already.
 - **A bounded queue.** So many requests are worked on at once; more wait, in turn by project, so that one that floods keeps only itself
   waiting. When the queue is full the newest request of whoever has most in it is refused, and one that has waited too long is too.
 - **A bucket for each project** bounds its rate, however idle the cloud is.
@@ -23,13 +25,18 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ostro.http.turns import BUSY, ROUND_MOST, Lines, Turns
+from ostro.http.tls import HANDSHAKE_MOST_S
+from ostro.http.turns import BUSY, ROUND_MOST, Lines, Refusing, Turns
 from ostro.model.errors import TooManyRequests
 from ostro.runtime.metrics import Metrics
 
 if TYPE_CHECKING:
     from ostro.services.shedding import Shedding
 
+HANDSHAKES_ROUND_MOST = 2
+"""Some two milliseconds, beside the five of a round of requests."""
+HANDSHAKES_WAITING_MOST = 4096
+"""Each holds a connection and a task. A thousand hosts that start at once have two each."""
 KNOWN_MOST = 10_000
 """Buckets that are remembered; the one that was used longest ago is forgotten, which is to say full again."""
 PATIENT_RETRY_S = 5
@@ -86,21 +93,30 @@ class _Waiter:
         self.granted = False
 
 
-class Queue:
+class Queue(Refusing):
     """At most ``active_most`` hold a place, at most ``queue_most`` wait for one, each at most ``queue_most_s``."""
 
     def __init__(self, active_most: int, queue_most: int, queue_most_s: float) -> None:
+        super().__init__()
         self._active_most = active_most
         self._queue_most = queue_most
         self._queue_most_s = queue_most_s
         self.active = 0
-        self.refused = 0
         self._lines: Lines[_Waiter] = Lines()
 
     @property
     def waiting(self) -> int:
         """How many wait for a place."""
         return len(self._lines)
+
+    def check(self, key: str) -> None:
+        """Raise TooManyRequests for one who would be refused now."""
+        if (
+            self.active >= self._active_most
+            and len(self._lines) >= self._queue_most
+            and not self._lines.may_displace(key)
+        ):
+            raise self.refusal()
 
     async def enter(self, key: str) -> bool:
         """Return with a place, which ``leave`` gives back; whether it had to be waited for, which is a checkpoint. Raises TooManyRequests."""
@@ -111,7 +127,7 @@ class Queue:
         if len(lines) >= self._queue_most:
             displaced = lines.displace(key)
             if displaced is None:
-                raise self._refusal()
+                raise self.refusal()
             displaced.done.set()
         waiter = _Waiter()
         lines.add(key, waiter)
@@ -126,7 +142,7 @@ class Queue:
             if not waiter.done.is_set():
                 lines.remove(key, waiter)
         if not waiter.granted:
-            raise self._refusal()
+            raise self.refusal()
         return True
 
     def leave(self, key: str = "") -> None:
@@ -138,30 +154,28 @@ class Queue:
         waiter.granted = True
         waiter.done.set()
 
-    def _refusal(self) -> TooManyRequests:
-        self.refused += 1
-        return TooManyRequests(BUSY, retry_after_s=1)
 
-
-class Places:
+class Places(Refusing):
     """Places that are held for as long as their holder likes: so many in all, and so many for each key. Nobody waits for one."""
 
     def __init__(self, active_most: int, each_most: int) -> None:
+        super().__init__()
         self._active_most = active_most
         self._each_most = each_most
         self._held: dict[str, int] = {}
         self.active = 0
         self.waiting = 0
-        self.refused = 0
+
+    def check(self, key: str) -> None:
+        """Raise TooManyRequests for one who would be refused now."""
+        held = self._held.get(key, 0)
+        if held >= self._each_most or self.active >= self._active_most:
+            raise self.refusal(TOO_MANY_WAITING if held >= self._each_most else BUSY, PATIENT_RETRY_S)
 
     async def enter(self, key: str) -> bool:
         """Return with a place, which ``leave`` gives back; nobody had to wait for it. Raises TooManyRequests. Never a checkpoint."""
-        held = self._held.get(key, 0)
-        if held >= self._each_most or self.active >= self._active_most:
-            self.refused += 1
-            message = TOO_MANY_WAITING if held >= self._each_most else BUSY
-            raise TooManyRequests(message, retry_after_s=PATIENT_RETRY_S)
-        self._held[key] = held + 1
+        self.check(key)
+        self._held[key] = self._held.get(key, 0) + 1
         self.active += 1
         return False
 
@@ -212,6 +226,7 @@ class Shedder:
 
     def __init__(self, settings: Shedding) -> None:
         self.turns = Turns(max(settings.queue_most, ROUND_MOST), settings.queue_most_s)
+        self.handshakes = Turns(HANDSHAKES_WAITING_MOST, HANDSHAKE_MOST_S, HANDSHAKES_ROUND_MOST)
         bounds = (settings.active_most, settings.queue_most, settings.queue_most_s)
         self.queue = Queue(*bounds)
         self.strangers = Queue(*bounds)
@@ -226,7 +241,7 @@ class Shedder:
         lanes = ("queue", "strangers", "patient")
         for name in lanes:
             metrics.watch("ostro_http_active", "Requests worked on", name, partial(self._figure, name, "active"))
-        for name in ("turns", *lanes):
+        for name in ("turns", "handshakes", *lanes):
             metrics.watch("ostro_http_waiting", "Requests in the queue", name, partial(self._figure, name, "waiting"))
             metrics.watch_total("ostro_http_refused", "Requests refused", name, partial(self._figure, name, "refused"))
 

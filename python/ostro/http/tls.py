@@ -8,9 +8,11 @@ from typing import TypeAlias
 import trio
 
 from ostro.http.exchange import Peer
+from ostro.http.turns import Turns
 from ostro.runtime.certificates import HOSTS
 
 HANDSHAKE_MOST_S = 15.0
+"""From the connection to the end of its handshake, waiting for its turn included."""
 Tls: TypeAlias = "trio.SSLStream[trio.SocketStream]"
 
 
@@ -24,10 +26,16 @@ def make_context(authority_pem: str) -> ssl.SSLContext:
     return context
 
 
-async def handshake(stream: trio.SocketStream, context: ssl.SSLContext) -> Tls:
-    """Speak TLS on a client's connection. Raises trio.BrokenResourceError, trio.TooSlowError."""
-    tls = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+async def handshake(stream: trio.SocketStream, context: ssl.SSLContext, turns: Turns, address: str) -> Tls:
+    """Speak TLS on the connection of a client at ``address``. Who has said nothing yet takes no turn: it would keep others waiting for it.
+
+    Raises trio.BrokenResourceError, trio.TooSlowError, and TooManyRequests when too many wait for their turn.
+    """
     with trio.fail_after(HANDSHAKE_MOST_S):
+        await trio.lowlevel.wait_readable(stream.socket)
+        if not turns.begin():
+            await turns.wait(address)
+        tls = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
         await tls.do_handshake()
     return tls
 

@@ -21,6 +21,19 @@ T = TypeVar("T")
 ROUND_MOST = 32
 """Some five milliseconds of short reads. With fewer the loop itself costs more; with more a round is longer."""
 BUSY = "The service is busy: try again later."
+RETRY_S = 1
+
+
+class Refusing:
+    """Somewhere that not everybody is let in, and how many were not."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+
+    def refusal(self, message: str = BUSY, retry_after_s: int = RETRY_S) -> TooManyRequests:
+        """The error of one who is not let in, counted."""
+        self.refused += 1
+        return TooManyRequests(message, retry_after_s=retry_after_s)
 
 
 class Lines(Generic[T]):
@@ -65,27 +78,36 @@ class Lines(Generic[T]):
 
     def displace(self, key: str) -> T | None:
         """Take out the newest of the longest line if that is longer than the line of a newcomer with this key would be."""
-        longest = max(self._lines, key=lambda name: len(self._lines[name]), default=key)
-        if len(self._lines.get(longest, ())) <= len(self._lines.get(key, ())) + 1:
+        line = self._longer(key)
+        if line is None:
             return None
-        line = self._lines[longest]
         self._length -= 1
         return line.pop()
 
+    def may_displace(self, key: str) -> bool:
+        """Whether ``displace`` would take one out."""
+        return self._longer(key) is not None
 
-class Turns:
+    def _longer(self, key: str) -> deque[T] | None:
+        longest = max(self._lines, key=lambda name: len(self._lines[name]), default=key)
+        if len(self._lines.get(longest, ())) <= len(self._lines.get(key, ())) + 1:
+            return None
+        return self._lines[longest]
+
+
+class Turns(Refusing):
     """At most ``round_most`` requests begin in one round of the loop; at most ``waiting_most`` wait for a later one.
 
     No task and no timer stands behind it: the loop itself calls at the beginning of a round, and only while somebody waits.
     """
 
     def __init__(self, waiting_most: int, waiting_most_s: float, round_most: int = ROUND_MOST) -> None:
+        super().__init__()
         self._waiting_most = waiting_most
         self._waiting_most_s = waiting_most_s
         self._round_most = round_most
         self._lines: Lines[tuple[trio.lowlevel.Task, float]] = Lines()
         self._begun = 0
-        self.refused = 0
 
     @property
     def waiting(self) -> int:
@@ -108,7 +130,7 @@ class Turns:
         if len(lines) >= self._waiting_most:
             displaced = lines.displace(key)
             if displaced is None:
-                raise self._refusal()
+                raise self.refusal()
             trio.lowlevel.reschedule(displaced[0], outcome.Value(False))
         if not lines:
             trio.lowlevel.current_trio_token().run_sync_soon(self._begin_round, idempotent=True)
@@ -120,7 +142,7 @@ class Turns:
             return trio.lowlevel.Abort.SUCCEEDED
 
         if not await trio.lowlevel.wait_task_rescheduled(abort):
-            raise self._refusal()
+            raise self.refusal()
 
     def _begin_round(self) -> None:
         """Let the next ones begin. Called by the loop, so it must never raise."""
@@ -133,7 +155,3 @@ class Turns:
             trio.lowlevel.reschedule(task, outcome.Value(since_s >= oldest_s))
         if lines:
             trio.lowlevel.current_trio_token().run_sync_soon(self._begin_round, idempotent=True)
-
-    def _refusal(self) -> TooManyRequests:
-        self.refused += 1
-        return TooManyRequests(BUSY, retry_after_s=1)

@@ -16,6 +16,7 @@ import trio
 
 from ostro.http.exchange import Peer
 from ostro.http.tls import Tls, handshake, peer_of
+from ostro.http.turns import Turns
 from ostro.model.errors import Invalid
 
 PART_BYTES = 1 << 18
@@ -285,9 +286,9 @@ class TlsWire(Line):
         return TlsReplay(self._stream, bytes(self.buffer))
 
 
-async def open_tls(stream: trio.SocketStream, context: ssl.SSLContext) -> TlsWire:
-    """Shake hands with a client. Raises trio.BrokenResourceError, trio.TooSlowError."""
-    return TlsWire(await handshake(stream, context))
+async def open_tls(stream: trio.SocketStream, context: ssl.SSLContext, turns: Turns) -> TlsWire:
+    """Shake hands with a client in its turn. Raises trio.BrokenResourceError, trio.TooSlowError, TooManyRequests."""
+    return TlsWire(await handshake(stream, context, turns, address_of(stream)))
 
 
 async def send_slowly(stream: trio.abc.SendStream, data: memoryview) -> None:
