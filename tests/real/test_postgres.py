@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -44,6 +45,8 @@ async def test_the_server_dies_and_comes_back(server: PostgresServer) -> None:
             server.kill()
             with pytest.raises(Unavailable):
                 await database.run(put, "while it is down")
+            with pytest.raises(Unavailable):
+                await database.read(count)
             with database.doorbell.listen("anything") as bell:
                 server.start()
                 assert await bell.wait(30), "the listener comes back and rings everything"
@@ -51,6 +54,56 @@ async def test_the_server_dies_and_comes_back(server: PostgresServer) -> None:
             assert await database.read(count) == 2
             nursery.cancel_scope.cancel()
     database.close()
+
+
+def end_others(tx: Tx) -> int:
+    """Close every connection but this, and wait until they are gone; how many there were."""
+    sql = (
+        "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    )
+    return len(tx.all(sql))
+
+
+async def test_a_read_does_not_mind_connections_that_died_while_nobody_used_them(
+    postgres: PostgresServer, postgres_template: str
+) -> None:
+    name = postgres.create_database(postgres_template)
+    here, there = (PostgresDatabase(World(random=random.Random(i)), postgres.dsn(name)) for i in (1, 2))
+    both = threading.Barrier(2)
+
+    def count_with_another(tx: Tx) -> int:
+        both.wait(30)
+        return count(tx)
+
+    with trio.fail_after(60):
+        for _ in range(3):
+            async with trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(here.read, count_with_another)
+            assert await there.read(end_others) == 2
+            assert await here.read(count) == 0
+    here.close()
+    there.close()
+    postgres.drop_database(name)
+
+
+async def test_a_read_whose_connection_dies_each_time_says_so(postgres: PostgresServer, postgres_template: str) -> None:
+    name = postgres.create_database(postgres_template)
+    database = PostgresDatabase(World(random=random.Random(1)), postgres.dsn(name))
+    tries = []
+
+    def die(tx: Tx) -> None:
+        tries.append(1)
+        tx.one("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    with trio.fail_after(60):
+        with pytest.raises(Unavailable):
+            await database.read(die)
+        assert len(tries) == 2
+        assert await database.read(count) == 0
+    database.close()
+    postgres.drop_database(name)
 
 
 async def test_rings_reach_other_processes(postgres: PostgresServer, postgres_template: str) -> None:

@@ -1,12 +1,13 @@
 """PostgreSQL: the engine of many processes. SERIALIZABLE; NOTIFY only as a doorbell.
 
-psycopg 3 runs synchronously in worker threads, one connection a worker. Changes of this process share transactions (``postgres_writer.py``).
+psycopg 3 runs synchronously in worker threads, one connection a worker. Changes of this process share transactions (``postgres_writer.py``); reads have
+few workers, which take one after another (``runtime/crew.py``).
 Topics rung by a transaction are gathered for a few milliseconds and sent by one NOTIFY on a connection of its own, never inside a business
 transaction (a NOTIFY there takes a global lock at commit). A listener connection brings the other processes' rings in; this process's own bells
 ring at once.
 
 A connection that breaks is thrown away and the caller told ``Unavailable``; nothing was committed, or it can't be known, exactly as
-after any lost reply. So it is with one to a server that has become another's standby; which server is asked next says `postgres_servers`. The listener comes back by itself, and then rings every bell: a wake-up missed is worse than one too many.
+after any lost reply. Only a read is tried once more before that, on a fresh connection: most have broken while nobody used them. So it is with one to a server that has become another's standby; which server is asked next says `postgres_servers`. The listener comes back by itself, and then rings every bell: a wake-up missed is worse than one too many.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import trio
 
 from ostro.model.errors import Unavailable
 from ostro.runtime.backoff import Backoff
+from ostro.runtime.crew import Crew
 from ostro.runtime.doorbell import Doorbell
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
@@ -33,7 +35,11 @@ log = structlog.get_logger()
 T = TypeVar("T")
 P = ParamSpec("P")
 
-READERS = 16
+READERS = 3
+"""Each takes the interpreter from the trio thread three times a read. So few keep two cores busy, with the server that they wait for"""
+READERS_MOST = 16
+SLOW_READ_S = 0.02
+READ_TRIES = 2
 DEBOUNCE_S = 0.002
 CHANNEL = "ostro"
 TOPICS_SEPARATOR = "\n"
@@ -52,7 +58,7 @@ class PostgresDatabase:
         self.doorbell = Doorbell()
         self._sessions = Sessions(Servers(dsn).connect)
         self._writer = Writer(world, self._sessions, self._ring)
-        self._readers = Pool("postgres", READERS)
+        self._readers = Crew("postgres", READERS, READERS_MOST, SLOW_READ_S)
         self._aside = Pool("postgres-doorbell", 2)
         self._outbox: set[str] = set()
         self._outbox_bell = trio.Event()
@@ -86,14 +92,20 @@ class PostgresDatabase:
         )
 
     def _read(self, call: Callable[[Tx], T]) -> T:
-        try:
-            with self._sessions.use() as session:
-                session.begin(SNAPSHOT)
-                result = call(PostgresTx(session))
-                session.settle()
-                return result
-        except psycopg.Error as error:
-            raise translate(error) from error
+        """In a worker. What finds its connection dead is tried once more: it has changed nothing, and the next connection is a fresh one."""
+        for tries in range(1, READ_TRIES + 1):
+            try:
+                with self._sessions.use() as session:
+                    session.begin(SNAPSHOT)
+                    result = call(PostgresTx(session))
+                    session.settle()
+                    return result
+            except psycopg.OperationalError as error:
+                if session.is_well or tries == READ_TRIES:
+                    raise translate(error) from error
+            except psycopg.Error as error:
+                raise translate(error) from error
+        raise AssertionError("unreachable")
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
