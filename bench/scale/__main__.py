@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from bench.api.overload import LOADS
 from bench.scale.agents import measure_agents
 from bench.scale.large import measure_large
 from bench.scale.overload import measure_engine, measure_workers
@@ -22,7 +23,11 @@ def main() -> None:
     """Parse and run."""
     parser = argparse.ArgumentParser(description="Measure the cloud at scale: one JSON object a line.")
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all of them by default")
-    parser.add_argument("--engine", choices=("sqlite", "postgres"), help="statements and rates on this one only")
+    parser.add_argument(
+        "--engine", choices=("sqlite", "postgres"), help="statements, rates and overload on this one only"
+    )
+    parser.add_argument("--load", choices=LOADS, help="overload: of this kind only")
+    parser.add_argument("--workers", action="store_true", help="overload: on several workers only")
     parser.add_argument("--kinds", action="store_true", help="statements: each kind of each step")
     parser.add_argument("--seconds", type=int, default=5, help="length of each load of reads")
     parser.add_argument("--servers", type=int, default=400, help="rates: servers and ports made at once")
@@ -33,6 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    loads = [options.load] if options.load else list(LOADS)
     engines = [options.engine] if options.engine else ["sqlite", "postgres"]
     configure_logging("error")
     # The restart comes last, because it moves this process into a network namespace.
@@ -40,8 +46,8 @@ def main() -> None:
         "statements": [partial(measure_statements, engine, kinds=options.kinds) for engine in engines],
         "rates": [partial(measure_rates, engine, options.seconds, options.servers) for engine in engines],
         "overload": [
-            *(partial(measure_engine, engine, options.seconds) for engine in engines),
-            *([] if options.engine else [partial(measure_workers, options.seconds)]),
+            *([] if options.workers else [partial(measure_engine, engine, loads) for engine in engines]),
+            *([] if options.engine else [partial(measure_workers, loads)]),
         ],
         "large": [lambda: measure_large(options.hosts, options.standing)],
         "agents": [lambda: measure_agents(options.agents)],

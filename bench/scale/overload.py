@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -11,6 +11,7 @@ import yaml
 from bench.api.cloud import LocalCloud, Login
 from bench.api.measures import Lab, Result
 from bench.api.overload import measure_overload
+from bench.api.steady import Pids
 from bench.scale.rates import lift_network_quotas
 from ostro.testing.postgres import PostgresServer
 from ostro.testing.roles import Roles
@@ -18,30 +19,29 @@ from ostro.testing.roles import Roles
 WORKERS = 2
 
 
-def measure_engine(engine: str, seconds: int) -> Iterator[Result]:
+def measure_engine(engine: str, loads: Sequence[str]) -> Iterator[Result]:
     """A cloud of its own in one process."""
     if engine == "sqlite":
-        yield from _measure(LocalCloud("fake"), seconds, ".sqlite")
+        yield from _measure(LocalCloud("fake"), loads, ".sqlite", None)
         return
     with PostgresServer() as server:
-        yield from _measure(
-            LocalCloud("fake", ["--database", server.dsn(server.create_database())]), seconds, ".postgres"
-        )
+        cloud = LocalCloud("fake", ["--database", server.dsn(server.create_database())])
+        yield from _measure(cloud, loads, ".postgres", server.pids)
 
 
-def _measure(cloud: LocalCloud, seconds: int, end: str) -> Iterator[Result]:
+def _measure(cloud: LocalCloud, loads: Sequence[str], end: str, database: Pids | None) -> Iterator[Result]:
     try:
         cloud.start()
         cloud.wait_for_host()
-        lab = Lab(cloud.login(), seconds, 0)
+        lab = Lab(cloud.login(), 0, 0)
         lab.furnish()
         lift_network_quotas(lab)
-        yield from measure_overload(lab, cloud.pids()[:1], end)
+        yield from measure_overload(lab, cloud.pids()[:1], end, loads, database)
     finally:
         cloud.close()
 
 
-def measure_workers(seconds: int) -> Iterator[Result]:
+def measure_workers(loads: Sequence[str]) -> Iterator[Result]:
     """Several API processes on PostgreSQL, by TLS as they speak it."""
     with (
         PostgresServer() as server,
@@ -52,7 +52,7 @@ def measure_workers(seconds: int) -> Iterator[Result]:
         api = roles.api("", None, "--workers", str(WORKERS))
         roles.await_(lambda: len(api.children) == WORKERS, "the workers run")
         auth = yaml.safe_load((roles.state / "clouds.yaml").read_text())["clouds"]["ostro"]["auth"]
-        lab = Lab(Login(auth["auth_url"].rstrip("/"), auth["username"], auth["password"]), seconds, 0)
+        lab = Lab(Login(auth["auth_url"].rstrip("/"), auth["username"], auth["password"]), 0, 0)
         lab.furnish()
         lift_network_quotas(lab)
-        yield from measure_overload(lab, sorted(api.children), f".workers{WORKERS}")
+        yield from measure_overload(lab, sorted(api.children), f".workers{WORKERS}", loads, server.pids)
