@@ -16,7 +16,7 @@ from ostro.services.agents.hosts import register_host
 from ostro.services.agents.joining import Speaker
 from ostro.services.image import files, uploads
 from ostro.services.image.holds import drop_image, hold_image
-from ostro.services.image.uploads import receive_image, sweep_images
+from ostro.services.image.uploads import free_deleted_images, receive_image, sweep_images
 from ostro.store.hosts import HOSTS
 from ostro.store.wishes import hosts_wishing
 from ostro.testing.cloud import ApiClient, TestCloud
@@ -297,13 +297,13 @@ async def test_bytes_stay_while_a_host_needs_them(cloud: TestCloud) -> None:
     assert (got.status, got.body, got.headers["Content-Range"]) == (206, b"456789", "bytes 4-9/10")
     await cloud.db.run(drop_image, host_id, image_id, "server-1")
     await cloud.db.run(drop_image, host_id, image_id, "server-1")
-    await sweep_images(cloud.cloud)
+    await free_deleted_images(cloud.cloud)
     assert (await cloud.as_agent.get(data)).body == b"0123456789"
     revision = await cloud.db.read(lambda tx: HOSTS.get(tx, host_id).revision)
     await cloud.db.run(drop_image, host_id, image_id, "server-2")
     assert await cloud.db.read(hosts_wishing, Noun.IMAGE, image_id) == []
     assert await cloud.db.read(lambda tx: HOSTS.get(tx, host_id).revision) > revision
-    await sweep_images(cloud.cloud)
+    await free_deleted_images(cloud.cloud)
     assert (await cloud.as_agent.get(data)).status == 404
     assert files_of(cloud) == []
 

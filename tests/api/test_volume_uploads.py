@@ -15,7 +15,7 @@ from ostro.services.block.settings import BlockSettings
 from ostro.services.block.types import ensure_ceph_type
 from ostro.services.block.uploads import UploadDraft, upload_volume
 from ostro.services.identity.catalog import seed_limits
-from ostro.services.image.uploads import sweep_images
+from ostro.services.image.uploads import free_deleted_images, sweep_images
 from ostro.testing.cloud import Answer, ApiClient, TestCloud
 from ostro.testing.hosts import SimHost, add_host, converge
 from ostro.testing.leaks import find_leaks
@@ -241,7 +241,7 @@ async def test_the_volume_is_deleted_half_way(cloud: TestCloud, host: SimHost) -
     await converge(cloud, host)
     assert (await cloud.as_admin.get(f"{VOLUMES}/{volume_id}")).status == 404
     assert (await cloud.as_admin.get(f"{IMAGES}/{image_id}")).status == 404
-    await sweep_images(cloud.cloud)
+    await free_deleted_images(cloud.cloud)
     assert await cloud.db.read(find_leaks) == {}
 
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
 from ostro.model.errors import Conflict
 from ostro.runtime.ceph.config import CephConfig
@@ -126,6 +129,36 @@ async def test_a_disk_that_is_open_is_busy(config: CephConfig) -> None:
         held.close()
         await connection.call("it", disks.remove, disk)
         assert await connection.call("it", disks.find_size, disk) is None
+
+
+async def test_whoever_looks_after_the_trash_at_the_same_time_is_waited_for(
+    config: CephConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hosts that delete the last two clones both look at what these stood on, and are in each other's way."""
+    cluster = connect(config)
+    parent, clone = (NewDisk(Disk(POOL, name), "x", "x", 1 << 20, {}) for name in ("parent", "clone"))
+    make_blank(cluster, parent)
+    make_copy(cluster, clone, parent.disk)
+    with open_ioctx(cluster, POOL) as ioctx:
+        assert disks.remove(cluster, parent.disk) is None, "it is stood on"
+        (there,) = rbd.RBD().trash_list(ioctx)
+        held = rbd.Image(ioctx, image_id=there["id"])
+        reap, tried = disks.reap, threading.Event()
+
+        def reap_noting(cluster: Any, candidate: disks.Parent | None) -> disks.Parent | None:
+            left = reap(cluster, candidate)
+            tried.set()
+            return left
+
+        monkeypatch.setattr(disks, "reap", reap_noting)
+        async with open_(World(), config) as connection, trio.open_nursery() as nursery:
+            await connection.wait_connected(30)
+            nursery.start_soon(connection.remove_disk, clone.disk)
+            await trio.to_thread.run_sync(tried.wait, 60)
+            assert len(list(rbd.RBD().trash_list(ioctx))) == 1
+            await trio.to_thread.run_sync(held.close)
+        assert list(rbd.RBD().trash_list(ioctx)) == [] and rbd.RBD().list(ioctx) == []
+    cluster.shutdown()
 
 
 def test_the_last_clone_goes_while_what_it_stands_on_is_moved_to_the_trash(

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
-from ostro.model.errors import Unavailable
+from ostro.model.errors import Conflict, Unavailable
 from ostro.runtime.ceph.config import CephConfig, Pools
 from ostro.runtime.world import World
 from ostro.services.image.files import ImageStore
 from ostro.testing.ceph import CephCluster, why_not
 from ostro.testing.cloud import TestCloud, open_cloud
-from ostro.testing.contracts.image_store import ImageStoreContract
+from ostro.testing.contracts.image_store import PIECE, UPLOAD, ImageStoreContract, get, put
 
 if reason := why_not():
     pytest.skip(reason, allow_module_level=True)
 
+import rbd
+
+from ostro.runtime.ceph import connection as connections
 from ostro.runtime.ceph import disks
 from ostro.runtime.ceph.connection import Ceph, State, open_
+from ostro.runtime.ceph.disks import Disk, OpenDisk
 from ostro.services.image.rbd import RbdImages
 
 POOLS = Pools("i-images", "i-volumes", "i-objects")
@@ -48,6 +54,48 @@ class TestRbdImages(ImageStoreContract):
     @pytest.fixture
     async def store(self, connection: Ceph) -> ImageStore:
         return RbdImages(connection)
+
+
+@pytest.fixture
+async def held(connection: Ceph) -> AsyncIterator[OpenDisk]:
+    """A published image that somebody has open to write."""
+    put(RbdImages(connection), UPLOAD, "raw", [PIECE])
+    opened = connection.open_disk(Disk(POOLS.images, UPLOAD))
+    yield opened
+    opened.close()
+
+
+async def test_who_has_an_image_open_for_a_moment_is_waited_for(
+    connection: Ceph, held: OpenDisk, ceph: CephCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove, tried = disks.remove, threading.Event()
+
+    def remove_noting(cluster: Any, disk: Disk) -> None:
+        try:
+            remove(cluster, disk)
+        except rbd.ImageBusy:
+            tried.set()
+            raise
+
+    monkeypatch.setattr(disks, "remove", remove_noting)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(RbdImages(connection).remove, UPLOAD)
+        await trio.to_thread.run_sync(tried.wait, 60)
+        held.close()
+    assert set(ceph.objects(POOLS.images)) <= ALWAYS_THERE
+
+
+async def test_an_image_that_stays_open_is_refused(
+    connection: Ceph, held: OpenDisk, ceph: CephCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "LET_GO_S", 0.1)
+    images = RbdImages(connection)
+    with pytest.raises(Conflict):
+        await images.remove(UPLOAD)
+    assert images.list() == {UPLOAD} and get(images, UPLOAD, "raw", len(PIECE)) == PIECE
+    held.close()
+    await images.remove(UPLOAD)
+    assert set(ceph.objects(POOLS.images)) <= ALWAYS_THERE
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ async def test_an_image_is_a_clone_that_outlives_its_volume(
     name = f"{POOLS.images}/{UPLOAD}"
     ceph.wait_until(lambda: "parent" not in rbd(config, "info", name), "the image is flattened")
     assert await read_image(images) == expected
-    await trio.to_thread.run_sync(images.remove, UPLOAD)
+    await images.remove(UPLOAD)
     await block.drop_image(IMAGE)
     await connection.call("base", disks.remove, disks.Disk(POOLS.images, IMAGE))
     ceph.wait_until(lambda: is_empty(ceph), "nothing is left")
@@ -127,17 +127,8 @@ async def test_an_image_that_is_deleted_while_it_stands_on_its_volume(
     await block.make_volume(VolumeWish(VOLUME, 1))
     assert await block.publish(WISH)
     await block.drop_volume(VOLUME)
-
-    def remove() -> bool:
-        # While it is being flattened it is in use, and the image service tries again.
-        try:
-            RbdImages(connection).remove(UPLOAD)
-        except Exception:  # noqa: BLE001
-            return False
-        return True
-
-    while not await trio.to_thread.run_sync(remove):
-        await trio.lowlevel.checkpoint()
+    # While it is being flattened it is in use.
+    await RbdImages(connection).remove(UPLOAD)
     await block.drop_upload(UPLOAD)
     ceph.wait_until(lambda: is_empty(ceph), "nothing is left")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ostro.model.wishes import Noun
-from ostro.services.image.uploads import sweep_images
+from ostro.services.image.uploads import free_deleted_images, sweep_images
 from ostro.testing.cloud import ApiClient, TestCloud
 from ostro.testing.crashes import Life, Sites, crash_at_every_point, each_point_once
 from ostro.testing.hosts import SimHost, converge
@@ -181,6 +181,7 @@ async def settle_and_check(cloud: TestCloud, host: SimHost) -> None:
     await delete_everything(cloud, host)
     await delete_images(cloud)
     await sweep_images(cloud.cloud)
+    await free_deleted_images(cloud.cloud)
     assert cloud.cloud.images.list() == set()
     assert (await list_servers(cloud), await list_volumes(cloud)) == ([], [])
     assert await cloud.db.read(find_leaks) == {}

@@ -34,6 +34,7 @@ EXEMPT = {
     "http/settling.py:": ONE_REQUEST,
     "http/watch.py:": ONE_REQUEST,
     "http/wire.py:": ONE_REQUEST,
+    "runtime/ceph/connection.py:Ceph._let_go": ONE_CALL,
     "runtime/ceph/connection.py:Ceph._look_often": "compares two times: nothing waits and nothing fails",
     "runtime/reconciler.py:Reconciler.run": "a reconciler has figures of its own",
     "runtime/web.py:": ONE_REQUEST,

@@ -123,7 +123,7 @@ def build_cloud(
         config,
         tokens,
         passwords,
-        images=_image_store(config, ceph),
+        images=_image_store(world, config, ceph),
         chunks=chunks,
         uploads=Uploads(chunks),
         placement=PlacementEngine(db),
@@ -152,9 +152,9 @@ def _chunk_store(world: World, config: CloudConfig, ceph: Ceph | None) -> ChunkS
     return RadosChunks(ceph)
 
 
-def _image_store(config: CloudConfig, ceph: Ceph | None) -> ImageStore:
+def _image_store(world: World, config: CloudConfig, ceph: Ceph | None) -> ImageStore:
     if ceph is None:
-        return ImageFiles(config.state_dir / "images")
+        return ImageFiles(world, config.state_dir / "images")
     # Only here, because the bindings need not be there without Ceph.
     from ostro.services.image.rbd import RbdImages
 

@@ -1,7 +1,7 @@
 """Sweeps: slow loops that find what nobody wakes for.
 
-Each sweep is a plain coroutine function that does one bounded round and returns; it runs once at the start and then every so often. A
-sweep that fails is logged and runs again at its next turn.
+Each sweep is a plain coroutine function that does one bounded round and returns; it runs once at the start and then every so often, and for some
+whenever their topic rings. A sweep that fails is logged and runs again at its next turn.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from ostro.services.agents.asks import sweep_asks
 from ostro.services.cloud import Cloud
 from ostro.services.compute.resizing import confirm_late
 from ostro.services.controllers import sweep_controllers
-from ostro.services.image.uploads import sweep_images
+from ostro.services.image.uploads import free_deleted_images, sweep_images
 from ostro.services.object.sweeps import sweep_objects, sweep_stray_chunks
 from ostro.store.changes import forget_gone, mark_reached
 from ostro.store.federation import forget_used_logins
+from ostro.store.images import FREE_TOPIC
 from ostro.store.kept_answers import forget_answers
 from ostro.store.oauth1 import forget_expired
 from ostro.store.servers import forget_tombstones
@@ -30,6 +31,7 @@ from ostro.store.users import forget_failures
 
 log = structlog.get_logger()
 
+TRASH_MOST_S = 6 * 3600.0
 TOMBSTONE_S = 86_400
 """How long a deleted server can still be looked up."""
 TOMBSTONES_AT_ONCE = 200
@@ -45,11 +47,12 @@ FAILURES_S = 3_600
 
 @dataclass(frozen=True)
 class Sweep:
-    """One round of tidying, and how often."""
+    """One round of tidying, how often, and at the ring of which topic besides."""
 
     name: str
     run: Callable[[Cloud], Awaitable[None]]
     every_s: float
+    topic: str = ""
 
 
 async def forget_revocations(cloud: Cloud) -> None:
@@ -74,6 +77,18 @@ async def read_directories(cloud: Cloud) -> None:
 async def take_back_asks(cloud: Cloud) -> None:
     """Questions to hosts that nobody waits for any more."""
     await cloud.db.run(sweep_asks, cloud.world.now_us())
+
+
+async def empty_trash(cloud: Cloud) -> None:
+    """What deaths half-way through deletions have left in Ceph's trash."""
+    if cloud.ceph is None:
+        return
+    # Only here, because the bindings need not be there without Ceph.
+    from ostro.runtime.ceph import disks
+
+    pools = cloud.ceph.config.pools
+    for pool in dict.fromkeys((pools.images, pools.volumes)):
+        await cloud.ceph.call(pool, disks.empty_trash, pool, deadline_s=TRASH_MOST_S)
 
 
 async def forget_servers(cloud: Cloud) -> None:
@@ -117,6 +132,8 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("resizes", confirm_resizes, 60.0),
     Sweep("controllers", sweep_controllers, 600.0),
     Sweep("images", sweep_images, 60.0),
+    Sweep("deleted images", free_deleted_images, 60.0, FREE_TOPIC),
+    Sweep("trash", empty_trash, 600.0),
     Sweep("objects", sweep_objects, 5.0),
     Sweep("stray chunks", sweep_stray_chunks, 6 * 3600.0),
 )
@@ -131,10 +148,11 @@ async def run_sweeps(cloud: Cloud) -> None:
 
 async def _repeat(cloud: Cloud, sweep: Sweep) -> None:
     loop = cloud.world.metrics.loop(f"sweep: {sweep.name}")
-    while True:
-        try:
-            with loop.run():
-                await sweep.run(cloud)
-        except Exception:
-            log.exception("sweep failed", sweep=sweep.name)
-        await trio.sleep(sweep.every_s)
+    with cloud.db.doorbell.listen(*filter(None, (sweep.topic,))) as bell:
+        while True:
+            try:
+                with loop.run():
+                    await sweep.run(cloud)
+            except Exception:
+                log.exception("sweep failed", sweep=sweep.name)
+            await bell.wait(sweep.every_s)

@@ -39,14 +39,20 @@ def forget_controllers(tx: Tx, before_us: int) -> None:
     tx.execute("DELETE FROM controllers WHERE seen_at_us < ?", (before_us,))
 
 
+def add_live_upload(tx: Tx, upload_id: str, now_us: int) -> None:
+    """The upload begins in some process."""
+    tx.execute("INSERT INTO live_uploads (upload_id, seen_at_us) VALUES (?, ?)", (upload_id, now_us))
+
+
 def touch_uploads(tx: Tx, upload_ids: Iterable[str], now_us: int) -> None:
-    """These uploads are under way in some process."""
+    """These uploads are still under way, but for those that have ended meanwhile."""
     for upload_id in upload_ids:
-        tx.execute(
-            "INSERT INTO live_uploads (upload_id, seen_at_us) VALUES (?, ?)"
-            " ON CONFLICT (upload_id) DO UPDATE SET seen_at_us = excluded.seen_at_us",
-            (upload_id, now_us),
-        )
+        tx.execute("UPDATE live_uploads SET seen_at_us = ? WHERE upload_id = ?", (now_us, upload_id))
+
+
+def end_live_upload(tx: Tx, upload_id: str) -> None:
+    """The upload is under way no more. Idempotent."""
+    tx.execute("DELETE FROM live_uploads WHERE upload_id = ?", (upload_id,))
 
 
 def list_live_uploads(tx: Tx, since_us: int) -> set[str]:

@@ -43,6 +43,8 @@ class Image(msgspec.Struct, frozen=True):
 
 
 IMAGES = Table("images", Image, rings=TOPIC)
+FREE_TOPIC = "images:free"
+"""Rings when a deleted image may have become nobody's."""
 
 
 class ImageHold(msgspec.Struct, frozen=True):
@@ -114,14 +116,23 @@ def sum_images(tx: Tx, scope: Scope) -> tuple[int, int, int]:
     return int(row[0]), int(row[1]), int(row[2])
 
 
-def list_free_images(tx: Tx, limit: int) -> list[tuple[str, str]]:
-    """(id, upload id) of deleted images that no host holds."""
-    rows = tx.all(
-        "SELECT id, upload_id FROM images WHERE status = ?"
-        " AND NOT EXISTS (SELECT 1 FROM image_holds h WHERE h.image_id = images.id) ORDER BY created_at_us, id LIMIT ?",
-        (ImageStatus.DELETED.value, limit),
-    )
+_FREE = (
+    "SELECT id, upload_id FROM images WHERE status = ?"
+    " AND NOT EXISTS (SELECT 1 FROM image_holds h WHERE h.image_id = images.id)"
+)
+
+
+def list_free_images(tx: Tx, limit: int, skip: int = 0) -> list[tuple[str, str]]:
+    """(id, upload id) of deleted images that no host holds, but for the oldest ones that are skipped."""
+    params = (ImageStatus.DELETED.value, limit, skip)
+    rows = tx.all(f"{_FREE} ORDER BY created_at_us, id LIMIT ? OFFSET ?", params)
     return [(row[0], row[1]) for row in rows]
+
+
+def find_free_image(tx: Tx, image_id: str) -> tuple[str, str] | None:
+    """The image as `list_free_images` has it, None for one that is not deleted, or held."""
+    row = tx.one(f"{_FREE} AND id = ?", (ImageStatus.DELETED.value, image_id))
+    return None if row is None else (row[0], row[1])
 
 
 def list_uploads(tx: Tx) -> list[tuple[str, str]]:

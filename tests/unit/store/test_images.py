@@ -13,6 +13,7 @@ from ostro.store.images import (
     IMAGES,
     ImageHold,
     add_image,
+    find_free_image,
     is_member,
     list_free_images,
     list_upload_ids,
@@ -58,9 +59,12 @@ async def test_deleted_images_are_free_when_no_host_holds_them(db: Database) -> 
     await db.run(add_host)
     await db.run(lambda tx: HOLDS.insert(tx, ImageHold("h", "held", "s")))
     assert await db.read(list_free_images, 10) == [("free", "u1")]
+    found = [await db.read(find_free_image, id_) for id_ in ("free", "held", "used", "none")]
+    assert found == [("free", "u1"), None, None, None]
     await db.run(lambda tx: HOLDS.delete_where(tx, image_id="held"))
     assert [id_ for id_, _ in await db.read(list_free_images, 10)] == ["free", "held"]
     assert len(await db.read(list_free_images, 1)) == 1
+    assert [id_ for id_, _ in await db.read(list_free_images, 10, 1)] == ["held"]
 
 
 async def test_uploads_under_way_and_done(db: Database) -> None:

@@ -20,7 +20,7 @@ from ostro.model.images import UNKNOWN_BYTES, MemberStatus, Visibility
 from ostro.model.times import iso_z
 from ostro.services.image import images as service
 from ostro.services.image.images import ImageDraft
-from ostro.services.image.uploads import free_deleted_images
+from ostro.services.image.uploads import free_image
 from ostro.store.database import Tx
 from ostro.store.images import Image
 from ostro.store.paging import Sort
@@ -203,8 +203,9 @@ def _patch_image(tx: Tx, context: Context, image_id: str, patch: list[dict[str, 
     summary="Delete an image",
 )
 async def delete_image(req: Request) -> Reply:
-    await req.run(service.delete_image, req.params["image_id"])
-    await free_deleted_images(req.cloud)
+    image_id = req.params["image_id"]
+    await req.run(service.delete_image, image_id)
+    await free_image(req.cloud, image_id)
     return Reply()
 
 

@@ -24,12 +24,13 @@ from typing import Any, ParamSpec, TypeVar
 import structlog
 import trio
 
-from ostro.model.errors import OstroError, Unavailable
+from ostro.model.errors import Conflict, OstroError, Unavailable
 from ostro.runtime.backoff import Backoff
+from ostro.runtime.ceph import disks
 from ostro.runtime.ceph.budget import Budget
 from ostro.runtime.ceph.calls import Gate
 from ostro.runtime.ceph.config import CephConfig
-from ostro.runtime.ceph.disks import Disk, OpenDisk
+from ostro.runtime.ceph.disks import Disk, OpenDisk, Parent
 from ostro.runtime.ceph.errors import FENCED, RETRY_AFTER_S, code_of, translated
 from ostro.runtime.ceph.handles import CLOSE_S, CONNECT_S, connect, open_ioctx, shut_down
 from ostro.runtime.ceph.inflight import Inflight
@@ -43,6 +44,11 @@ log = structlog.get_logger()
 
 WORKERS = 16
 CALL_DEADLINE_S = 60.0
+LONG_DEADLINE_S = 6 * 3600.0
+"""A disk goes object by object, so a large one takes long."""
+LET_GO_S = 5.0
+"""Whoever has a disk open for no longer than this while it is deleted is only waited for."""
+LOOK_AGAIN_S = 0.1
 STALL_S = 5.0
 LOOK_EVERY_S = 0.5
 PROBE_IDLE_S = 10.0
@@ -116,6 +122,35 @@ class Ceph:
             return await self.world.threads.run(
                 self._workers, self._gate.run, fn, self._cluster, *args, deadline_s=deadline_s
             )
+
+    async def remove_disk(self, disk: Disk) -> None:
+        """Delete a disk as `disks.remove` does, however large; who has it open for a moment is waited for.
+
+        That may be ourselves, dropping a snapshot in the background. Raises Conflict while it stays open, and as `call`.
+        """
+        await self._let_go(disk, disks.remove)
+
+    async def flatten_disk(self, disk: Disk) -> None:
+        """Make a clone stand on its own feet as `disks.flatten` does, however large. Waits and raises as `remove_disk`."""
+        await self._let_go(disk, disks.flatten)
+
+    async def _let_go(self, disk: Disk, fn: Callable[[Any, Disk], Parent | None]) -> None:
+        """Do that, and then reap what it has left. What stays open in the trash is left to whoever empties it."""
+        left: Parent | None = None
+        until_s = trio.current_time() + LET_GO_S
+        while True:
+            try:
+                if left is None:
+                    left = await self.call(disk.name, fn, disk, deadline_s=LONG_DEADLINE_S)
+                    until_s = trio.current_time() + LET_GO_S
+                else:
+                    left = await self.call(disk.name, disks.reap, left, deadline_s=LONG_DEADLINE_S)
+                if left is None or trio.current_time() >= until_s:
+                    return
+            except Conflict:
+                if trio.current_time() >= until_s:
+                    raise
+            await trio.sleep(LOOK_AGAIN_S)
 
     def call_here(self, what: str, fn: Callable[..., T], *args: object) -> T:
         """As `call`, in the worker thread that calls this, and without a deadline but librados' own. Safe in any thread."""

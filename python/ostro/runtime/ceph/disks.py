@@ -5,7 +5,8 @@ crash leaves is found by its name (`drop_parts`). Clones are of format 2: a snap
 until the last of them is gone or flattened.
 
 **Deleting a disk that others were cloned from** moves it to RBD's trash. Deleting the last of those reaps it: `remove` looks at what the removed disk
-stood on, and deletes that too if it lies in the trash and nothing else stands on it, and so on down.
+stood on, and deletes that too if it lies in the trash and nothing else stands on it, and so on down. It can't while somebody has it open, which may be
+just another host that tries the same, so that neither would do it: what is left is told, to be tried again (`Ceph.remove_disk`).
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ FORMAT_KEY = "ostro.format"
 SETTING = "conf_"
 """What librbd's own settings of a disk begin with."""
 QOS = "rbd_qos_"
+AT_IT = (errno.EBUSY, errno.EUCLEAN, errno.ESTALE)
+"""What librbd says of an image in the trash that somebody has open, or is deleting, too."""
 MOST_DEPTH = 16
 """Of clones of clones; a volume's clone is flattened, so that a chain is never longer than a few."""
 
@@ -286,20 +289,20 @@ def drop_snapshot(cluster: Any, disk: Disk, name: str) -> None:
         return
 
 
-def flatten(cluster: Any, disk: Disk) -> None:
-    """Copy all that a clone still has from its parent, and let go of that. No parent, or no disk, succeeds. Takes long."""
+def flatten(cluster: Any, disk: Disk) -> Parent | None:
+    """Copy all that a clone still has from its parent, and let go of that. No parent, or no disk, succeeds. Takes long. Returns as `reap`."""
     try:
         with opened(cluster, disk) as image:
             stood_on = _parent(image)
             if stood_on is not None:
                 image.flatten()
     except rbd.ImageNotFound:
-        return
-    _reap(cluster, stood_on)
+        return None
+    return reap(cluster, stood_on)
 
 
-def remove(cluster: Any, disk: Disk) -> None:
-    """Delete a disk with its snapshots; into the trash while there are clones of it. It being gone succeeds.
+def remove(cluster: Any, disk: Disk) -> Parent | None:
+    """Delete a disk with its snapshots; into the trash while there are clones of it. It being gone succeeds. Returns as `reap`.
 
     Raises rbd.ImageBusy while somebody has it open.
     """
@@ -327,44 +330,52 @@ def remove(cluster: Any, disk: Disk) -> None:
         try:
             rbd.RBD().remove(ioctx, disk.name)
         except rbd.ImageNotFound:
-            return
+            return None
         except rbd.ImageHasSnapshots:
             rbd.RBD().trash_move(ioctx, disk.name, 0)
             # The last clone may have gone since, and have looked for it in the trash too early.
-            stood_on = _Parent(disk.pool, image_id) if image_id else None
-    _reap(cluster, stood_on)
+            stood_on = Parent(disk.pool, image_id) if image_id else None
+    return reap(cluster, stood_on)
 
 
 @dataclass(frozen=True)
-class _Parent:
+class Parent:
     """What a clone stands on: a pool and an image's id, which stays the same in the trash."""
 
     pool: str
     image_id: str
 
 
-def _parent(image: Any) -> _Parent | None:
+def _parent(image: Any) -> Parent | None:
     try:
-        return _Parent(image.get_parent_image_spec()["pool_name"], image.parent_id())
+        return Parent(image.get_parent_image_spec()["pool_name"], image.parent_id())
     except rbd.ImageNotFound:
         return None
 
 
-def _reap(cluster: Any, candidate: _Parent | None) -> None:
-    """Delete what a disk stood on if it is in the trash and nothing else stands on it; then what that stood on."""
+def reap(cluster: Any, candidate: Parent | None) -> Parent | None:
+    """Delete what a disk stood on if it is in the trash and nothing else stands on it; then what that stood on.
+
+    Returns what could not be looked after because somebody has it open, None when that is nothing.
+    """
     for _depth in range(MOST_DEPTH):
         if candidate is None:
-            return
+            return None
         with open_ioctx(cluster, candidate.pool) as ioctx:
             try:
                 rbd.RBD().trash_get(ioctx, candidate.image_id)
                 with rbd.Image(ioctx, image_id=candidate.image_id, read_only=True) as image:
                     below = _parent(image)
                 rbd.RBD().trash_remove(ioctx, candidate.image_id)
-            except (rbd.ImageNotFound, rbd.ImageHasSnapshots, rbd.ImageBusy):
+            except (rbd.ImageNotFound, rbd.ImageHasSnapshots):
                 # Not in the trash, reaped by somebody else, or still stood on.
-                return
+                return None
+            except rbd.OSError as error:
+                if error.errno not in AT_IT:
+                    raise
+                return candidate
         candidate = below
+    return candidate
 
 
 def empty_trash(cluster: Any, pool: str) -> None:
@@ -372,7 +383,7 @@ def empty_trash(cluster: Any, pool: str) -> None:
     with open_ioctx(cluster, pool) as ioctx:
         found = [entry["id"] for entry in rbd.RBD().trash_list(ioctx)]
     for image_id in found:
-        _reap(cluster, _Parent(pool, image_id))
+        reap(cluster, Parent(pool, image_id))
 
 
 def drop_parts(cluster: Any, pool: str, maker: str) -> int:

@@ -10,6 +10,7 @@ from ostro.services.placement.engine import PlacementEngine
 from ostro.services.placement.providers import delete_provider
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS, HOSTS_TOPIC, host_topic
+from ostro.store.images import FREE_TOPIC
 from ostro.store.joining import revoke_certificates
 from ostro.store.ports import PORTS
 from ostro.store.providers import PROVIDERS
@@ -38,4 +39,5 @@ def remove_host(tx: Tx, context: Context, engine: PlacementEngine, host_id: str)
         delete_provider(tx, context, engine, host_id)
     HOSTS.delete(tx, host_id)
     revoke_certificates(tx, host.name)
-    tx.ring(host_topic(host_id), HOSTS_TOPIC)
+    # What it held of images is gone with it.
+    tx.ring(host_topic(host_id), HOSTS_TOPIC, FREE_TOPIC)

@@ -27,7 +27,7 @@ from ostro.services.block.encryptions import find_key
 from ostro.services.block.status import refresh_status
 from ostro.services.image.images import ImageDraft, bury_image, create_image
 from ostro.services.image.quotas import check_upload
-from ostro.store.controllers import touch_uploads
+from ostro.store.controllers import add_live_upload
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS
 from ostro.store.images import IMAGES, Image
@@ -174,7 +174,7 @@ def begin_attempt(
     changes = {"upload_id": attempt_id, "updated_at_us": context.now_us}
     if not IMAGES.update_where(tx, changes, id=upload.image_id, status=ImageStatus.SAVING):
         raise Conflict(f"Image {upload.image_id} does not wait for bytes.")
-    touch_uploads(tx, [attempt_id], context.now_us)
+    add_live_upload(tx, attempt_id, context.now_us)
     return IMAGES.get(tx, upload.image_id)
 
 

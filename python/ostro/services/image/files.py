@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Protocol
 
 from ostro.model.ids import is_uuid
+from ostro.runtime.threads import Pool
+from ostro.runtime.world import World
 
 PART = ".part"
+REMOVALS = Pool("image-remove", 4)
 SPARE_BYTES = 64 << 20
 """An upload that would leave less than this on the disk is refused: the store may live there too."""
 
@@ -52,7 +55,7 @@ class ImageReader(Protocol):
 
 
 class ImageStore(Protocol):
-    """A place for the bytes of images. All methods but the first two block: call them in a worker thread."""
+    """A place for the bytes of images. ``create``, ``open`` and ``list`` block: call them in a worker thread."""
 
     def upload(self, upload_id: str) -> AbstractContextManager[None]:
         """The upload is under way in this process until the block ends: no sweep touches it."""
@@ -74,8 +77,11 @@ class ImageStore(Protocol):
         """Published bytes. Raises FileNotFoundError, OSError and errors of ours."""
         ...
 
-    def remove(self, upload_id: str) -> None:
-        """Remove the bytes of an upload, whole or not. Idempotent; who reads them still can."""
+    async def remove(self, upload_id: str) -> None:
+        """Remove the bytes of an upload, whole or not. Idempotent; who reads them, or has disks made of them, still can.
+
+        Raises Conflict while somebody has them open to write, and Unavailable.
+        """
         ...
 
     def list(self) -> set[str]:
@@ -110,8 +116,9 @@ class LiveUploads:
 class ImageFiles(LiveUploads):
     """See ``ImageStore``. An upload is written to ``<upload id>.part`` and loses the suffix when it is whole and flushed."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, world: World, root: Path) -> None:
         super().__init__()
+        self._world = world
         self._root = root
 
     def create(self, upload_id: str, disk_format: str, length_bytes: int | None) -> ImageDraft:
@@ -127,9 +134,8 @@ class ImageFiles(LiveUploads):
     def open(self, upload_id: str, disk_format: str) -> ImageReader:
         return FileReader(self.path(upload_id))
 
-    def remove(self, upload_id: str) -> None:
-        self._part(upload_id).unlink(missing_ok=True)
-        self.path(upload_id).unlink(missing_ok=True)
+    async def remove(self, upload_id: str) -> None:
+        await self._world.threads.run(REMOVALS, _unlink, self._part(upload_id), self.path(upload_id))
 
     def list(self) -> set[str]:
         if not self._root.is_dir():
@@ -198,6 +204,11 @@ class FileReader:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _unlink(*files: Path) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def sync_directory(path: Path) -> None:

@@ -1,7 +1,8 @@
 """Which hosts need which image: the seam to servers and volumes.
 
 A server or volume that is made from an image holds it on its host. While anything holds an image there, the host has a
-wish for it in its cache, and the image's bytes stay even after it was deleted in the API.
+wish for it in its cache, and the image's bytes stay even after it was deleted in the API. When the last hold of a deleted image goes, whoever
+frees images is rung for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from ostro.model.images import ImageStatus
 from ostro.model.wishes import ImageWish, Noun
 from ostro.services.image.images import find_visible_image
 from ostro.store.database import Tx
-from ostro.store.images import HOLDS, IMAGES, Image, ImageHold
+from ostro.store.images import FREE_TOPIC, HOLDS, IMAGES, Image, ImageHold, find_free_image
 from ostro.store.wishes import set_wish, wish_absence
 
 
@@ -59,5 +60,8 @@ def drop_image(tx: Tx, host_id: str, image_id: str, holder_id: str) -> None:
     """``holder_id`` is gone from the host: call it when the host has reported so, not before. Idempotent."""
     if not HOLDS.delete_where(tx, host_id=host_id, image_id=image_id, holder_id=holder_id):
         return
-    if HOLDS.find(tx, host_id=host_id, image_id=image_id) is None:
-        wish_absence(tx, host_id, Noun.IMAGE, image_id)
+    if HOLDS.find(tx, host_id=host_id, image_id=image_id) is not None:
+        return
+    wish_absence(tx, host_id, Noun.IMAGE, image_id)
+    if find_free_image(tx, image_id) is not None:
+        tx.ring(FREE_TOPIC)

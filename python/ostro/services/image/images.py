@@ -17,7 +17,7 @@ from ostro.model.images import UNKNOWN_BYTES, ImageStatus, MemberStatus, Visibil
 from ostro.services.image.quotas import check_new_image
 from ostro.store.database import Tx
 from ostro.store.image_members import MEMBERS
-from ostro.store.images import IMAGES, Image, add_image, is_member, replace_image
+from ostro.store.images import FREE_TOPIC, IMAGES, Image, add_image, is_member, replace_image
 from ostro.store.paging import Filter, Op, Page, Where, list_page
 from ostro.store.sagas import poke_sagas
 from ostro.store.volume_uploads import VOLUME_UPLOADS
@@ -175,16 +175,20 @@ def delete_image(tx: Tx, context: Context, image_id: str) -> None:
     image = get_changeable_image(tx, context, image_id)
     if image.protected:
         raise Forbidden(f"Image {image_id} is protected and cannot be deleted.")
-    bury_image(tx, image_id, context.now_us)
+    _bury(tx, image, context.now_us)
     poke_sagas(tx, [upload.id for upload in VOLUME_UPLOADS.list(tx, image_id=image_id)])
 
 
 def bury_image(tx: Tx, image_id: str, now_us: int) -> None:
     """The image isn't there any more for anybody; its bytes go when no host needs them. Idempotent."""
     image = IMAGES.find(tx, id=image_id)
-    if image is None or image.status is ImageStatus.DELETED:
-        return
-    MEMBERS.delete_where(tx, image_id=image_id)
+    if image is not None and image.status is not ImageStatus.DELETED:
+        _bury(tx, image, now_us)
+        tx.ring(FREE_TOPIC)
+
+
+def _bury(tx: Tx, image: Image, now_us: int) -> None:
+    MEMBERS.delete_where(tx, image_id=image.id)
     buried = msgspec.structs.replace(image, status=ImageStatus.DELETED, tags=[], properties={}, updated_at_us=now_us)
     replace_image(tx, image, buried)
 

@@ -9,7 +9,7 @@
 So a server is made from a raw image without a byte being copied. Zeros are not stored. Removing an image that servers are cloned from takes its
 name away at once and its bytes with the last of them.
 
-Everything here blocks and runs in worker threads.
+What blocks (all but ``remove``) runs in worker threads.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class RbdImages(LiveUploads):
         except NotFound as error:
             raise FileNotFoundError(disk.name) from error
 
-    def remove(self, upload_id: str) -> None:
+    async def remove(self, upload_id: str) -> None:
         for name in (upload_id, f"{upload_id}{FILE}"):
             disk = Disk(self._pool, name)
-            self._call(name, disks.remove, disk.part(MAKER))
-            self._call(name, disks.remove, disk)
+            await self._ceph.remove_disk(disk.part(MAKER))
+            await self._ceph.remove_disk(disk)
 
     def list(self) -> set[str]:
         names = self._call(self._pool, disks.list_names, self._pool)

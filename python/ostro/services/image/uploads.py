@@ -3,17 +3,22 @@
 The bytes go to a draft of the upload's own (`ostro.services.image.files`). MD5 and SHA-512 are computed side by side in worker threads while the next piece arrives, and the
 header is looked at as soon as it is there. Three short transactions frame it: ``begin`` takes the image (queued -> saving), ``finish``
 makes it active, ``abort`` puts it back to queued. Each is fenced by the upload's id, so of two uploads one is refused, and one
-that was overtaken by a delete comes to nothing. However an upload ends, its draft is either the image's bytes or gone; what a crash
-leaves is put right by ``sweep_images``.
+that was overtaken by a delete comes to nothing. However an upload ends, its draft is either the image's bytes or gone, and no process takes it to
+be under way any more; what a crash leaves is put right by ``sweep_images``.
+
+A deleted image is freed at once when nobody needs it: by the request that deletes it, and else by whoever listens for ``FREE_TOPIC``, which rings
+when its last hold goes, or its upload ends.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import structlog
 import trio
 
 from ostro._core import IMAGE_HEADER_BYTES, Hasher, inspect_image
@@ -25,16 +30,32 @@ from ostro.services.cloud import Cloud
 from ostro.services.image.files import ImageDraft
 from ostro.services.image.images import get_changeable_image
 from ostro.services.image.quotas import check_bytes, check_upload
-from ostro.store.controllers import forget_live_uploads, list_live_uploads, touch_uploads
+from ostro.store.controllers import (
+    add_live_upload,
+    end_live_upload,
+    forget_live_uploads,
+    list_live_uploads,
+    touch_uploads,
+)
 from ostro.store.database import Tx
-from ostro.store.images import IMAGES, Image, list_free_images, list_upload_ids, list_uploads
+from ostro.store.images import (
+    FREE_TOPIC,
+    IMAGES,
+    Image,
+    find_free_image,
+    list_free_images,
+    list_upload_ids,
+    list_uploads,
+)
+
+log = structlog.get_logger()
 
 IMAGE_MOST_BYTES = 1 << 40
 FLUSH_MOST_S = 600.0
 UPLOAD_GONE_S = 120.0
 """An upload that its process hasn't told of for so long is dead: it tells of it oftener by far."""
 FREE_MOST = 100
-"""Deleted images freed in one round."""
+"""Deleted images freed after one look at the rows."""
 DIGESTS = Pool("image-digest", 4)
 WRITES = Pool("image-write", 4)
 ALIKE = {"ami": "raw", "ari": "raw", "aki": "raw"}
@@ -76,12 +97,12 @@ def begin_upload(tx: Tx, context: Context, image_id: str, upload_id: str, length
     changes = {"status": ImageStatus.SAVING, "upload_id": upload_id, "updated_at_us": context.now_us}
     if not IMAGES.update_where(tx, changes, id=image_id, status=ImageStatus.QUEUED):
         raise Conflict(f"Image status transition from {image.status} to saving is not allowed")
-    touch_uploads(tx, [upload_id], context.now_us)
+    add_live_upload(tx, upload_id, context.now_us)
     return image
 
 
 def finish_upload(tx: Tx, context: Context, image_id: str, upload_id: str, received: Received) -> bool:
-    """The bytes are in place: the image is active. False when it is no longer this upload's. Raises OverLimit."""
+    """The bytes are in place: the image is active, the upload at its end. False when the image is no longer this upload's. Raises OverLimit."""
     image = IMAGES.find(tx, id=image_id, upload_id=upload_id)
     if image is not None:
         check_bytes(tx, context, image.owner_id, received.size_bytes)
@@ -93,7 +114,17 @@ def finish_upload(tx: Tx, context: Context, image_id: str, upload_id: str, recei
         "sha512": received.sha512,
         "updated_at_us": context.now_us,
     }
-    return IMAGES.update_where(tx, changes, id=image_id, upload_id=upload_id, status=ImageStatus.SAVING) == 1
+    if not IMAGES.update_where(tx, changes, id=image_id, upload_id=upload_id, status=ImageStatus.SAVING):
+        return False
+    end_live_upload(tx, upload_id)
+    return True
+
+
+def end_upload(tx: Tx, image_id: str, upload_id: str) -> None:
+    """The upload came to nothing and has left nothing. Idempotent."""
+    end_live_upload(tx, upload_id)
+    if find_free_image(tx, image_id) is not None:
+        tx.ring(FREE_TOPIC)
 
 
 def abort_upload(tx: Tx, image_id: str, upload_id: str) -> bool:
@@ -112,8 +143,8 @@ class _Sink:
 
     def __init__(self, cloud: Cloud, image: Image, upload_id: str) -> None:
         self._cloud = cloud
-        self._image = image
-        self._upload_id = upload_id
+        self.image = image
+        self.upload_id = upload_id
         self._draft: ImageDraft | None = None
         self._md5 = Hasher("md5")
         self._sha512 = Hasher("sha512")
@@ -124,7 +155,7 @@ class _Sink:
 
     def open(self, length_bytes: int | None) -> None:
         """Make the draft and, if the length is known, take its room now."""
-        self._draft = self._cloud.images.create(self._upload_id, self._image.disk_format, length_bytes)
+        self._draft = self._cloud.images.create(self.upload_id, self.image.disk_format, length_bytes)
 
     async def take(self, data: bytes) -> None:
         """The next bytes: one digest in one thread, the write and the other digest in a second one."""
@@ -151,15 +182,15 @@ class _Sink:
     def _inspect(self) -> None:
         """Refuse what isn't what it was said to be, or is dangerous to open."""
         self._inspected = True
-        if self._image.container_format != "bare":
+        if self.image.container_format != "bare":
             return
         found = inspect_image(bytes(self._header))
         if not found["safe"]:
             raise BadContent("The image is refused: " + "; ".join(found["dangers"]))
-        declared = ALIKE.get(self._image.disk_format, self._image.disk_format)
+        declared = ALIKE.get(self.image.disk_format, self.image.disk_format)
         if found["format"] != declared:
             raise BadContent(
-                f"Image content does not match disk_format: it was declared {self._image.disk_format} "
+                f"Image content does not match disk_format: it was declared {self.image.disk_format} "
                 f"and its header says {found['format']}."
             )
         if found["virtual_size_bytes"] is not None and found["format"] != "raw":
@@ -211,26 +242,41 @@ async def receive_bytes(
     if length_bytes is not None and length_bytes > IMAGE_MOST_BYTES:
         raise TooLarge(f"The image is larger than {IMAGE_MOST_BYTES} bytes.")
     upload_id = context.new_id()
-    with cloud.images.upload(upload_id):
-        image = await cloud.db.run(begin, context, upload_id, length_bytes)
-        image_id = image.id
-        sink = _Sink(cloud, image, upload_id)
-        done = False
-        try:
-            await _fill(cloud, sink, body, length_bytes)
-            # From here on it comes to an end even if the client goes away.
+    image: Image | None = None
+    done = False
+    try:
+        with cloud.images.upload(upload_id):
+            image = await cloud.db.run(begin, context, upload_id, length_bytes)
+            sink = _Sink(cloud, image, upload_id)
+            try:
+                done = await _keep(cloud, context, sink, body, length_bytes)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await cloud.world.threads.run(WRITES, sink.close)
+                    if not done and await cloud.db.run(abort, image.id, upload_id):
+                        await cloud.images.remove(upload_id)
+        if not done:
+            raise Gone(f"Image {image.id} was deleted while its data was uploaded.")
+    finally:
+        # Not before this process, too, has let go of it.
+        if image is not None and not done:
             with trio.CancelScope(shield=True):
-                received = await cloud.world.threads.run(WRITES, sink.finish, deadline_s=FLUSH_MOST_S)
-                done = await cloud.db.run(finish_upload, context, image_id, upload_id, received)
-        except (OSError, NoCapacity) as error:
-            raise _full_or_broken(error) from error
-        finally:
-            with trio.CancelScope(shield=True):
-                await cloud.world.threads.run(WRITES, sink.close)
-                if not done and await cloud.db.run(abort, image_id, upload_id):
-                    await cloud.world.threads.run(WRITES, cloud.images.remove, upload_id)
-    if not done:
-        raise Gone(f"Image {image_id} was deleted while its data was uploaded.")
+                await cloud.db.run(end_upload, image.id, upload_id)
+
+
+async def _keep(
+    cloud: Cloud, context: Context, sink: _Sink, body: AsyncIterator[bytes], length_bytes: int | None
+) -> bool:
+    """Write all that comes and make the image active; False when it is no longer the upload's."""
+    try:
+        await _fill(cloud, sink, body, length_bytes)
+        # From here on it comes to an end even if the client goes away.
+        with trio.CancelScope(shield=True):
+            received = await cloud.world.threads.run(WRITES, sink.finish, deadline_s=FLUSH_MOST_S)
+            done = await cloud.db.run(finish_upload, context, sink.image.id, sink.upload_id, received)
+    except (OSError, NoCapacity) as error:
+        raise _full_or_broken(error) from error
+    return done
 
 
 async def _fill(cloud: Cloud, sink: _Sink, body: AsyncIterator[bytes], length_bytes: int | None) -> None:
@@ -261,7 +307,7 @@ async def tell_uploads(cloud: Cloud) -> None:
 
 
 async def sweep_images(cloud: Cloud) -> None:
-    """Put right what crashes left behind, and free deleted images that no host holds."""
+    """Put right what crashes left behind."""
     await cloud.db.run(forget_live_uploads, cloud.world.now_us() - int(UPLOAD_GONE_S * 2e6))
     for image_id, upload_id in await cloud.db.read(list_uploads):
         if not await _is_live(cloud, upload_id):
@@ -271,18 +317,46 @@ async def sweep_images(cloud: Cloud) -> None:
     known = await cloud.db.read(list_upload_ids)
     for upload_id in present - known:
         if not await _is_live(cloud, upload_id):
-            await cloud.world.threads.run(WRITES, cloud.images.remove, upload_id)
-    await free_deleted_images(cloud)
+            with _later(upload_id):
+                await cloud.images.remove(upload_id)
+
+
+@contextmanager
+def _later(upload_id: str) -> Iterator[None]:
+    """What is open for longer than a moment is removed by a later round, and holds up no other."""
+    try:
+        yield
+    except Conflict as error:
+        log.warning("the bytes of an image are in use and are removed later", upload_id=upload_id, reason=error.message)
 
 
 async def free_deleted_images(cloud: Cloud) -> None:
-    """Remove the bytes, and then the records, of deleted images that no host holds."""
-    for image_id, upload_id in await cloud.db.read(list_free_images, FREE_MOST):
-        if await _is_live(cloud, upload_id):
-            continue
-        if upload_id:
-            await cloud.world.threads.run(WRITES, cloud.images.remove, upload_id)
-        await cloud.db.run(forget_image, image_id)
+    """Free all deleted images that nobody needs."""
+    kept, more = 0, True
+    while more:
+        found = await cloud.db.read(list_free_images, FREE_MOST, kept)
+        for image_id, upload_id in found:
+            kept += 1
+            with _later(upload_id):
+                kept -= await _free(cloud, image_id, upload_id)
+        more = len(found) == FREE_MOST
+
+
+async def free_image(cloud: Cloud, image_id: str) -> None:
+    """Free the image if it is deleted and nobody needs it. Raises Conflict while somebody has its bytes open to write, Unavailable."""
+    found = await cloud.db.read(find_free_image, image_id)
+    if found is not None:
+        await _free(cloud, *found)
+
+
+async def _free(cloud: Cloud, image_id: str, upload_id: str) -> bool:
+    """Remove the bytes of a deleted image that no host holds, and then its record; False while it is uploaded."""
+    if await _is_live(cloud, upload_id):
+        return False
+    if upload_id:
+        await cloud.images.remove(upload_id)
+    await cloud.db.run(forget_image, image_id)
+    return True
 
 
 def forget_image(tx: Tx, image_id: str) -> None:

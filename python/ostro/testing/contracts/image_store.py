@@ -68,14 +68,14 @@ class ImageStoreContract:
         draft.close()
         draft.write(b"an abandoned worker's")
         draft.close()
-        store.remove(UPLOAD)
+        await store.remove(UPLOAD)
         assert store.list() == set()
 
     async def test_removal(self, store: ImageStore, disk_format: str) -> None:
         put(store, UPLOAD, disk_format, [PIECE])
         put(store, OTHER, disk_format, [PIECE * 2])
         for _twice in range(2):
-            store.remove(UPLOAD)
+            await store.remove(UPLOAD)
             assert store.list() == {OTHER}
         with pytest.raises(FileNotFoundError):
             store.open(UPLOAD, disk_format)

@@ -6,8 +6,8 @@ What the disks are is `ostro.agent.drivers.block.rbd`'s.
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -36,11 +36,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 TIDY_AGAIN_S = 5.0
-FLATTEN_DEADLINE_S = 6 * 3600.0
 FLATTEN_AGAIN_S = 60.0
-LET_GO_S = 5.0
-"""Whoever has a disk open for no longer than this while it is deleted is only waited for."""
-LOOK_AGAIN_S = 0.1
 FILE_WORKERS = 2
 UNKNOWN_GB = 100_000
 """What a cluster that doesn't tell its size is taken to have."""
@@ -228,16 +224,8 @@ class RbdHost:
 
     async def _remove(self, disk: Disk) -> None:
         """Delete a disk, however large. Raises Unavailable while somebody has it open who doesn't let go of it soon."""
-        until_s = trio.current_time() + LET_GO_S
-        while trio.current_time() < until_s:
-            try:
-                return await self._call(disk.name, disks.remove, disk, deadline_s=FLATTEN_DEADLINE_S)
-            except Unavailable as error:
-                # It may be ourselves, dropping a snapshot in the background, which takes a moment.
-                if not isinstance(error.__cause__, Conflict):
-                    raise
-            await trio.sleep(LOOK_AGAIN_S)
-        await self._call(disk.name, disks.remove, disk, deadline_s=FLATTEN_DEADLINE_S)
+        with self._for_now():
+            await self._ceph.remove_disk(disk)
 
     async def _keep(self, key: str, value: str = "") -> None:
         self._check_ready()
@@ -254,10 +242,16 @@ class RbdHost:
             raise NoCapacity(f"Ceph holds {self._facts.disk_gb} GiB in all, too little for this disk.")
 
     async def _call(self, what: str, fn: Callable[..., T], *args: object, deadline_s: float = CALL_DEADLINE_S) -> T:
-        """A call to Ceph. What is in use now need not be later, so that is Unavailable here."""
+        """A call to Ceph."""
+        with self._for_now():
+            return await self._ceph.call(what, fn, *args, deadline_s=deadline_s)
+
+    @contextmanager
+    def _for_now(self) -> Iterator[None]:
+        """Work that needs Ceph. What is in use now need not be later, so that is Unavailable here."""
         self._check_ready()
         try:
-            return await self._ceph.call(what, fn, *args, deadline_s=deadline_s)
+            yield
         except Conflict as error:
             raise Unavailable(error.message, retry_after_s=5, detail=error.detail) from error
 
@@ -306,7 +300,8 @@ class RbdHost:
         """Flatten one clone, rid its source of the snapshot that it has for it, and forget about it. Its being gone succeeds."""
         clone = msgspec.json.decode(note, type=Clone) if note else Clone(self._pools.volumes)
         disk = Disk(clone.pool, name)
-        await self._call(name, disks.flatten, disk, deadline_s=FLATTEN_DEADLINE_S)
+        with self._for_now():
+            await self._ceph.flatten_disk(disk)
         if clone.source:
             source = Disk(self._pools.volumes, clone.source)
             await self._call(source.name, disks.drop_snapshot, source, copy_mark(disk))
