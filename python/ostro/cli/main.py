@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 from typing import Any
 
@@ -53,6 +54,9 @@ def _flatten(error: BaseException) -> list[BaseException]:
 @click.version_option(__version__)
 def main() -> None:
     """Ostro: an IaaS cloud in one program."""
+    if not faulthandler.is_enabled():
+        # A library in C may end the process, and says why on standard error: there it shall also be seen what it was called for.
+        faulthandler.enable(2)
 
 
 main.add_command(agent)
