@@ -1,4 +1,5 @@
-"""Limits enforced: what a project has is counted in the transaction that adds to it, so there is no counter that could drift.
+"""Limits enforced: what a project has is counted in the transaction that adds to it. Where that would take long, as with servers, the database adds up
+itself whatever it stores, so there is no counter that could drift.
 
 A service says what a change asks for and how to count; ``find_over`` reads the limits and counts only what is limited. Two
 transactions that each would just fit are told apart by the database: one writes after the other, or is run again.

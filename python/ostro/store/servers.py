@@ -140,20 +140,31 @@ def count_on_hosts(tx: Tx) -> int:
 
 
 def sum_servers(tx: Tx, scope: Scope) -> tuple[int, int, int, int]:
-    """(servers, vCPUs, MB, GB of root disks) of a project, or of several.
+    """(servers, vCPUs, MB, GB of root disks) of a project, or of several: as the database has added them up (``server_use``).
 
     While a server is being resized, and until that is confirmed or taken back, the larger of its two shapes counts.
     """
     row = tx.one(
-        "SELECT count(*), coalesce(sum(vcpus), 0), coalesce(sum(ram_mb), 0), coalesce(sum(disk_gb), 0),"
+        "SELECT coalesce(sum(servers), 0), coalesce(sum(vcpus), 0), coalesce(sum(ram_mb), 0), coalesce(sum(disk_gb), 0),"
         " (SELECT count(*) FROM servers moving WHERE moving.deleted_at_us = 0 AND moving.migration_id <> ''"
         f" AND {scope.on('moving.project_id')})"
-        f" FROM servers WHERE deleted_at_us = 0 AND {scope.on('servers.project_id')}",
+        f" FROM server_use WHERE {scope.on('server_use.project_id')}",
         (*scope.params, *scope.params),
     )
     assert row is not None
     more = sum_resizes(tx, scope) if row[4] else (0, 0, 0)
     return int(row[0]), int(row[1]) + more[0], int(row[2]) + more[1], int(row[3]) + more[2]
+
+
+def list_wrong_sums(tx: Tx) -> list[str]:
+    """Projects whose servers don't add up to what is noted of them: never any."""
+    rows = tx.all(
+        "SELECT project_id FROM (SELECT project_id, servers, vcpus, ram_mb, disk_gb FROM server_use"
+        " UNION ALL SELECT project_id, -1, -vcpus, -ram_mb, -disk_gb FROM servers WHERE deleted_at_us = 0) AS both_ways"
+        " GROUP BY project_id HAVING sum(servers) <> 0 OR sum(vcpus) <> 0 OR sum(ram_mb) <> 0 OR sum(disk_gb) <> 0"
+        " ORDER BY project_id"
+    )
+    return [row[0] for row in rows]
 
 
 def count_group_members(tx: Tx, group_id: str) -> int:

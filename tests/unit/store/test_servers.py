@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
+
+from ostro.model.errors import Invalid
 from ostro.model.wishes import KeyWish
-from ostro.store.database import Database
+from ostro.store.database import Database, Tx
 from ostro.store.instance_actions import INSTANCE_ACTIONS, InstanceAction
 from ostro.store.limits import of_project
 from ostro.store.servers import (
@@ -15,6 +20,7 @@ from ostro.store.servers import (
     count_by_host,
     forget_tombstones,
     list_group_members,
+    list_wrong_sums,
     sum_servers,
 )
 from ostro.testing.rows import insert_row
@@ -39,6 +45,46 @@ async def test_only_the_living_count(db: Database) -> None:
     assert await db.read(sum_servers, of_project("nobody")) == (0, 0, 0, 0)
     assert await db.read(list_group_members, ["g", "x"]) == [("g", "b", "i"), ("g", "a", "h")]
     assert await db.read(list_group_members, []) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_sums_are_what_there_is_whatever_happens(db: Database, seed: int) -> None:
+    """Servers come, grow and shrink, become tombstones and go, many in a transaction; some transactions fail."""
+    chance, living, made = random.Random(seed), list[str](), 0
+
+    def step(tx: Tx, *, fails: bool) -> None:
+        nonlocal made
+        for _ in range(chance.randint(1, 8)):
+            sizes = {"vcpus": chance.randint(0, 8), "ram_mb": chance.randint(1, 4096), "disk_gb": chance.randint(0, 20)}
+            match chance.choice(("add", "add", "resize", "end", "remove", "touch")):
+                case "add":
+                    made += 1
+                    id_ = f"{chance.randrange(4)}{made:04}"
+                    put_server(tx, id=id_, project_id=chance.choice("pq"), **sizes)
+                    living.append(id_)
+                case "resize" if living:
+                    SERVERS.update(tx, chance.choice(living), **sizes)
+                case "end" if living:
+                    SERVERS.update(tx, living.pop(chance.randrange(len(living))), deleted_at_us=5, vcpus=1)
+                case "remove" if living:
+                    SERVERS.delete(tx, living.pop(chance.randrange(len(living))))
+                case _ if living:
+                    SERVERS.update(tx, chance.choice(living), name="touched")
+        if fails:
+            raise Invalid("no")
+
+    for number in range(30):
+        before = list(living)
+        if number % 5 == 4:
+            with pytest.raises(Invalid):
+                await db.run(lambda tx: step(tx, fails=True))
+            living[:] = before
+        else:
+            await db.run(lambda tx: step(tx, fails=False))
+        assert await db.read(list_wrong_sums) == []
+    rows = await db.read(lambda tx: SERVERS.list(tx, project_id="p", deleted_at_us=0))
+    sums = (len(rows), sum(r.vcpus for r in rows), sum(r.ram_mb for r in rows), sum(r.disk_gb for r in rows))
+    assert await db.read(sum_servers, of_project("p")) == sums
 
 
 async def test_tombstones_are_forgotten_with_their_actions_and_in_turns(db: Database) -> None:

@@ -1,4 +1,4 @@
-"""Quotas: nobody has more than is allowed, where limits are not lowered below what there is."""
+"""Quotas: nobody has more than is allowed, where limits are not lowered below what there is, and sums that are kept are what there is."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from ostro.services.network.quotas import TABLES
 from ostro.store.database import Tx
 from ostro.store.limits import Scope, of_project, read_limits
 from ostro.store.projects import PROJECTS
-from ostro.store.servers import sum_servers
+from ostro.store.servers import list_wrong_sums, sum_servers
 from ostro.store.volumes import VOLUMES
 
 
 def check_quotas(tx: Tx, now_us: int) -> list[str]:
     """See `ostro.testing.checkers`."""
-    complaints: list[str] = []
+    complaints = [
+        f"the servers of project {id_} are not what they are noted to add up to" for id_ in list_wrong_sums(tx)
+    ]
     for project in PROJECTS.list(tx, is_domain=False, order="id"):
         limits: dict[str, dict[str, int]] = {}
         for service, name, used in _used(tx, project.id):
