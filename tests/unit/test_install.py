@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import shlex
 import shutil
 import subprocess
@@ -15,31 +14,51 @@ from click.testing import CliRunner
 from ostro.cli.install import ROLES, make_unit
 from ostro.cli.main import main
 
+EXPOSURE = {"api": 30, "controller": 30, "agent": 45, "all-in-one": 45}
+"""What ``systemd-analyze security`` says at most, times ten."""
 
-def read(text: str) -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(interpolation=None, strict=True)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read_string(text)
-    return parser
+
+def read(text: str) -> dict[str, list[str]]:
+    """The settings of a unit's service, each with what it is given."""
+    service = text.partition("[Service]\n")[2].partition("\n[Install]")[0]
+    found: dict[str, list[str]] = {}
+    for line in service.splitlines():
+        if not line.startswith("#"):
+            name, equals, value = line.partition("=")
+            assert equals, line
+            found.setdefault(name, []).append(value)
+    return found
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_unit(role: str) -> None:
-    unit = read(make_unit(role, (sys.executable, "-m", "ostro"), "/srv/with space/100%"))
-    service = unit["Service"]
-    words = shlex.split(service["ExecStart"])
+    service = read(make_unit(role, (sys.executable, "-m", "ostro"), "/srv/with space/100%"))
+    words = shlex.split(service["ExecStart"][0])
     assert words[0] == sys.executable and words[-1] == "/srv/with space/100%%"
     done = subprocess.run([*words[:4], "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "--state" in done.stdout
+    assert (service["ProtectSystem"], service["NoNewPrivileges"]) == (["strict"], ["yes"])
+    assert service["ReadWritePaths"][0].startswith('"/srv/with space/100%%"')
     if role in ("api", "controller"):
-        assert (service["User"], service["CapabilityBoundingSet"], service["ProtectSystem"]) == ("ostro", "", "strict")
-        assert service["ReadWritePaths"] == '"/srv/with space/100%%"'
+        assert (service["User"], service["CapabilityBoundingSet"]) == (["ostro"], [""])
     else:
-        assert "User" not in service and service["KillMode"] == "process", "guests outlive the agent"
-        assert (
-            "CAP_NET_ADMIN" in service["CapabilityBoundingSet"]
-            and "CAP_SYS_MODULE" not in service["CapabilityBoundingSet"]
-        )
+        assert "User" not in service and service["KillMode"] == ["process"], "guests outlive the agent"
+        assert "PrivateTmp" not in service, "and find their files"
+        assert "ProtectHostname" not in service, "libvirtd has one of its own"
+        kept = " ".join(service["CapabilityBoundingSet"]).split()
+        assert "CAP_NET_ADMIN" in kept and "CAP_SYS_MODULE" not in kept
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_how_exposed_it_is(role: str, tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("needs systemd-analyze")
+    path = tmp_path / f"ostro-{role}.service"
+    path.write_text(make_unit(role, (sys.executable, "-m", "ostro"), "/var/lib/ostro"))
+    command = [analyze, "security", "--offline=yes", f"--threshold={EXPOSURE[role]}", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr
 
 
 def test_they_are_written_below_a_prefix(tmp_path: Path) -> None:

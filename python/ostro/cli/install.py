@@ -1,7 +1,8 @@
 """``ostro install``: systemd units for the parts of a cloud, with the least privilege that works.
 
-API processes and controllers need the network and their state directory, and get nothing else. An agent starts libvirtd, QEMU and Open vSwitch and
-makes links, so it is root; it keeps the capabilities that those use. What it starts must outlive it: systemd ends its main process only.
+API processes and controllers need the network and their state directory, and get nothing else. An agent makes links, and where the system runs no
+libvirtd and Open vSwitch of its own it starts them, which start QEMU: so it is root, with the capabilities, devices, namespaces and directories that those
+use, each with its reason in the unit. What it starts must outlive it: systemd ends its main process only, and nothing that it has is private to one start.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ TimeoutStopSec=60
 LimitNOFILE=1048576
 NoNewPrivileges=yes
 ProtectHome=yes
-PrivateTmp=yes
 ProtectClock=yes
-ProtectHostname=yes
+ProtectControlGroups=yes
 ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectSystem=strict
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
@@ -38,26 +41,46 @@ User={USER}
 Group={USER}
 CapabilityBoundingSet=
 AmbientCapabilities=
-ProtectSystem=strict
 ReadWritePaths={{state}}
 PrivateDevices=yes
-ProtectControlGroups=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
+PrivateTmp=yes
+ProtectHostname=yes
 ProtectProc=invisible
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
 RestrictNamespaces=yes
 UMask=0077
 """
-HOST_CAPABILITIES = (
-    "CAP_AUDIT_WRITE CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_IPC_LOCK CAP_KILL CAP_MKNOD"
-    " CAP_NET_ADMIN CAP_NET_BIND_SERVICE CAP_NET_BROADCAST CAP_NET_RAW CAP_SETFCAP CAP_SETGID CAP_SETPCAP CAP_SETUID"
-    " CAP_SYS_ADMIN CAP_SYS_CHROOT CAP_SYS_NICE CAP_SYS_PTRACE CAP_SYS_RESOURCE"
-)
-HOST = f"""\
+HOST = """\
+# What it starts outlives it, and the next one finds it again.
 KillMode=process
-CapabilityBoundingSet={HOST_CAPABILITIES}
+# Packets are switched in userspace where this module isn't; the agent itself can't load any.
+ExecStartPre=-+/sbin/modprobe -q openvswitch
+# Its state; sockets and pid files of what it starts; files that QEMU makes for a moment.
+ReadWritePaths={state} /run /tmp /var/tmp
+# Links, flows and traffic control; packets that are switched in userspace; the metadata service at port 80.
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE
+# Disks and sockets that belong to another user, as libvirt has it, and giving them away.
+CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_KILL
+# libvirtd: a mount namespace of its own, QEMU's limits, processors and user, and fewer capabilities for it.
+CapabilityBoundingSet=CAP_SYS_ADMIN CAP_SYS_NICE CAP_SYS_RESOURCE CAP_SETGID CAP_SETPCAP CAP_SETUID
+# Whether a pid file still names the program that it should: /proc tells it only of processes with no more capabilities.
+CapabilityBoundingSet=CAP_SYS_PTRACE
+# A libvirtd of its own has its directories and its host name there. So ProtectHostname can't be: it holds in every such namespace.
+RestrictNamespaces=mnt uts
+PrivateMounts=yes
+# The control plane and Ceph; libvirtd and Open vSwitch; the kernel's links and flows; packets in userspace.
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK AF_PACKET
+# Guests run on one, their links are made by the others.
+DevicePolicy=closed
+DeviceAllow=/dev/kvm rw
+DeviceAllow=/dev/net/tun rw
+DeviceAllow=/dev/vhost-net rw
+# Nothing that it starts needs these. Mounting, other priorities and other users it does need.
+SystemCallFilter=~@clock @cpu-emulation @debug @module @obsolete @raw-io @reboot @swap
+SystemCallErrorNumber=EPERM
 """
+"""Not here: MemoryDenyWriteExecute, because QEMU's TCG writes code; PrivateTmp and UMask, because guests that go on, and libvirt's own user, must reach the
+same files as before; PrivateNetwork and PrivateUsers, because the host's network is what it is there for."""
 UNIT = """\
 [Unit]
 Description={description}
@@ -87,10 +110,6 @@ def make_unit(role: str, program: tuple[str, ...], state: str) -> str:
     description, words, after, own = ROLES[role]
     command = " ".join(_quoted(word) for word in (*program, *words, "--state", state))
     settings = COMMON + own.format(state=_quoted(state))
-    if own is HOST:
-        # QEMU and Open vSwitch, which it starts, need more than these let them.
-        settings = settings.replace("PrivateTmp=yes\n", "").replace("NoNewPrivileges=yes\n", "")
-        settings = settings.replace("RestrictSUIDSGID=yes\n", "").replace("RestrictRealtime=yes\n", "")
     return UNIT.format(description=description, after=after, command=command, settings=settings)
 
 

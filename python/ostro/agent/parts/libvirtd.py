@@ -97,7 +97,7 @@ if [ -n "$hide_kvm" ] && [ -e /dev/kvm ]; then
   mount --bind /etc/libvirt/qemu.conf /dev/kvm && mount -o remount,bind,ro /dev/kvm
 fi
 if [ -n "$names" ]; then mount --bind "$names" /etc/hosts; fi
-if [ -n "$name" ]; then echo "$name" > /proc/sys/kernel/hostname; fi
+if [ -n "$name" ]; then hostname "$name"; fi
 exec "$2" $listen --daemon --config /etc/libvirt/libvirtd.conf --pid-file /run/libvirt/libvirtd.pid
 """
 
