@@ -44,13 +44,13 @@ class _CountedTx:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tx, name)
 
-    def execute(self, sql: str, params: Params = ()) -> int:
+    def execute(self, sql: str, params: Params = (), *, part: str = "") -> int:
         self._seen[_kind(sql)] += 1
-        return self._tx.execute(sql, params)
+        return self._tx.execute(sql, params, part=part)
 
-    def send(self, sql: str, params: Params = (), *, missing: Exception | None = None) -> None:
+    def send(self, sql: str, params: Params = (), *, missing: Exception | None = None, part: str = "") -> None:
         self._seen[_kind(sql) + " (sent)"] += 1
-        self._tx.send(sql, params, missing=missing)
+        self._tx.send(sql, params, missing=missing, part=part)
 
     def one(self, sql: str, params: Params = ()) -> Row | None:
         self._seen[_kind(sql)] += 1

@@ -72,6 +72,10 @@ def _nothing(tx: Tx, run: Run) -> None:
     return
 
 
+def _nothing_ahead(tx: Tx, object_id: str) -> None:
+    return
+
+
 @dataclass(frozen=True)
 class Write:
     """One change of rows, and its opposite."""
@@ -100,6 +104,8 @@ class Saga:
 
     kind: str
     steps: tuple[Step, ...]
+    foresee: Callable[[Tx, str], None] = _nothing_ahead
+    """What its steps are going to read of the object (``Tx.foresee``)."""
 
 
 def start_saga(
@@ -218,12 +224,20 @@ class Engine:
 
     def _advance_all(self, tx: Tx, rows: Sequence[SagaRow], now_us: int) -> None:
         for seen in rows:
+            SAGAS.foresee(tx, id=seen.id, epoch=seen.epoch)
+            if seen.kind in self._sagas:
+                self._sagas[seen.kind].foresee(tx, seen.object_id)
+        advanced: list[tuple[SagaRow, SagaRow]] = []
+        for seen in rows:
             row = SAGAS.find(tx, id=seen.id, epoch=seen.epoch)
             if row is not None:
-                self._advance(tx, row, now_us)
+                advanced.append((row, self._advance(tx, row, now_us)))
+        # Only now, because what is removed makes a transaction forget what it has foreseen.
+        for row, state in advanced:
+            self._write(tx, row, state)
 
-    def _advance(self, tx: Tx, row: SagaRow, now_us: int) -> None:
-        """Run steps until one has to wait or none is left, and write the row."""
+    def _advance(self, tx: Tx, row: SagaRow, now_us: int) -> SagaRow:
+        """Run steps until one has to wait or none is left; the row as it is then."""
         saga = self._sagas.get(row.kind)
         if saga is None:
             raise Bug(f"No saga of kind {row.kind} is known.")
@@ -233,8 +247,11 @@ class Engine:
                 self._forward(tx, saga, state, now_us) if not state.undoing else self._back(tx, saga, state, now_us)
             )
             if waits:
-                break
-        if state.step < 0 or state.step >= len(saga.steps):
+                return state
+
+    def _write(self, tx: Tx, row: SagaRow, state: SagaRow) -> None:
+        """How far the saga has come, unless another has taken its place meanwhile."""
+        if state.step < 0 or state.step >= len(self._sagas[row.kind].steps):
             SAGAS.remove_where(tx, id=row.id, epoch=row.epoch)
             return
         changes = {

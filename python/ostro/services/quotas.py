@@ -16,6 +16,7 @@ from ostro.model.errors import Invalid
 from ostro.model.quotas import UNLIMITED, LimitModel, Over
 from ostro.services.identity.catalog import service_id
 from ostro.services.identity.limits import check_hierarchy
+from ostro.store import limits
 from ostro.store.database import Tx
 from ostro.store.limits import (
     CLASS_QUOTAS,
@@ -40,6 +41,11 @@ DEFAULT_CLASS = "default"
 def get_limits(tx: Tx, context: Context, service: str, project_id: str) -> dict[str, int]:
     """What holds for a project in a service (by its type), by resource. One that isn't there isn't limited."""
     return read_limits(tx, service_id(service), context.limits.region, project_id=project_id)
+
+
+def foresee_limits(tx: Tx, context: Context, service: str, project_id: str) -> None:
+    """``get_limits`` will be called (``Tx.foresee``)."""
+    limits.foresee_limits(tx, service_id(service), context.limits.region, project_id)
 
 
 def get_default_limits(tx: Tx, context: Context, service: str) -> dict[str, int]:

@@ -39,11 +39,11 @@ class Tx(Protocol):
     request_id: str
     """The request that it belongs to, for logs; empty for none."""
 
-    def execute(self, sql: str, params: Params = ()) -> int:
-        """Run a statement; the number of rows that it changed."""
+    def execute(self, sql: str, params: Params = (), *, part: str = "") -> int:
+        """Run a statement; the number of rows that it changed. ``part`` is what ``foresee`` says of it."""
         ...
 
-    def send(self, sql: str, params: Params = (), *, missing: Exception | None = None) -> None:
+    def send(self, sql: str, params: Params = (), *, missing: Exception | None = None, part: str = "") -> None:
         """Run a statement whose outcome nobody waits for: it goes with the next that is waited for, which saves a round trip.
 
         It is done by then, in its turn, or by the end of the transaction; if it fails, its error is raised there. With ``missing``, that is raised when
@@ -61,6 +61,14 @@ class Tx(Protocol):
 
     def ask(self, sql: str, params: Params = ()) -> Callable[[], list[Row]]:
         """``all`` for whoever has more to ask before looking: call what it returns for the rows. All that was asked until then takes one round trip."""
+        ...
+
+    def foresee(self, sql: str, params: Params = (), *, part: str = "") -> None:
+        """This query will be made in the course of the transaction: where that saves a round trip, have it answered with the next that is waited for.
+
+        Whoever makes it then gets that answer, unless the transaction has changed the table meanwhile. With ``part``, only changes of that part of
+        the table count, and those that name none: each table has one column at most whose values name parts (`Table.part`).
+        """
         ...
 
     def ring(self, *topics: str) -> None:

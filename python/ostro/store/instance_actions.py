@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any, Final
 
 import msgspec
 
@@ -35,7 +36,7 @@ class InstanceAction(msgspec.Struct, frozen=True):
         return self.finished_at_us or self.started_at_us
 
 
-INSTANCE_ACTIONS = Table("instance_actions", InstanceAction, key="request_id", noun="action")
+INSTANCE_ACTIONS = Table("instance_actions", InstanceAction, key="request_id", noun="action", part="server_id")
 
 
 def finish_actions(
@@ -47,12 +48,19 @@ def finish_actions(
         "UPDATE instance_actions SET result = ?, message = ?, finished_at_us = ?"
         f" WHERE server_id = ? AND finished_at_us = 0 AND action IN ({marks})",
         (result, message, now_us, server_id, *actions),
+        part=server_id,
     )
+
+
+_NEWEST: Final[dict[str, Any]] = {"finished_at_us": 0, "order": "started_at_us DESC, request_id DESC", "limit": 1}
 
 
 def find_under_way(tx: Tx, server_id: str) -> InstanceAction | None:
     """The newest action that has not ended."""
-    found = INSTANCE_ACTIONS.list(
-        tx, server_id=server_id, finished_at_us=0, order="started_at_us DESC, request_id DESC", limit=1
-    )
+    found = INSTANCE_ACTIONS.list(tx, server_id=server_id, **_NEWEST)
     return found[0] if found else None
+
+
+def foresee_under_way(tx: Tx, server_id: str) -> None:
+    """``find_under_way`` will be asked (``Tx.foresee``)."""
+    INSTANCE_ACTIONS.foresee(tx, server_id=server_id, **_NEWEST)

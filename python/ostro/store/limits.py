@@ -60,15 +60,22 @@ def of_domain(domain_id: str) -> Scope:
     return Scope("{} IN (SELECT p.id FROM projects p WHERE p.domain_id = ?)", (domain_id,))
 
 
+_LIMITS = (
+    "SELECT resource_name, region_id, 0, default_limit FROM registered_limits"
+    " WHERE service_id = ? AND region_id IN ('', ?)"
+    " UNION ALL SELECT resource_name, region_id, 1, resource_limit FROM limits"
+    " WHERE project_id = ? AND domain_id = ? AND service_id = ? AND region_id IN ('', ?)"
+)
+
+
+def foresee_limits(tx: Tx, service_id: str, region: str, project_id: str) -> None:
+    """``read_limits`` will be called for the project (``Tx.foresee``)."""
+    tx.foresee(_LIMITS, (service_id, region, project_id, "", service_id, region))
+
+
 def read_limits(tx: Tx, service_id: str, region: str, *, project_id: str = "", domain_id: str = "") -> dict[str, int]:
     """What holds for a project, a domain, or (neither) everybody, of one service: one statement."""
-    rows = tx.all(
-        "SELECT resource_name, region_id, 0, default_limit FROM registered_limits"
-        " WHERE service_id = ? AND region_id IN ('', ?)"
-        " UNION ALL SELECT resource_name, region_id, 1, resource_limit FROM limits"
-        " WHERE project_id = ? AND domain_id = ? AND service_id = ? AND region_id IN ('', ?)",
-        (service_id, region, project_id, domain_id, service_id, region),
-    )
+    rows = tx.all(_LIMITS, (service_id, region, project_id, domain_id, service_id, region))
     # The weakest first: registered, then own; of all regions, then of this one.
     return {row[0]: int(row[3]) for row in sorted(rows, key=lambda row: (row[2], row[1]))}
 

@@ -129,6 +129,8 @@ class Session:
 
     def ask(self, sql: str, params: Params = ()) -> Callable[[], list[Row]]:
         """A query whose rows are looked at later, by what this returns."""
+        if len(self._sent) >= SENT_MOST:
+            self.settle()
         asked = _Asked()
         self._post(sql, params, None, asked)
 

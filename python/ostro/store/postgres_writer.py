@@ -32,6 +32,7 @@ from ostro.runtime.log import REQUEST_ID
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 from ostro.store.database import FULL_RETRY_S, NO_ROOM, UNSTORABLE, Duplicate, Effects, Params, Row, Tx
+from ostro.store.foreseen import Foreseen
 from ostro.store.postgres_session import SERIALIZABLE, Session, Sessions
 
 BATCH_MOST = 64
@@ -59,7 +60,7 @@ IN_THE_WAY = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockN
 class PostgresTx:
     """A transaction on one connection."""
 
-    __slots__ = ("_session", "effects", "request_id")
+    __slots__ = ("_foreseen", "_session", "effects", "request_id")
     dialect = "postgres"
 
     def __init__(self, session: Session) -> None:
@@ -67,22 +68,31 @@ class PostgresTx:
         # A worker has the context of the task that called it.
         self.request_id = REQUEST_ID.get()
         self.effects = Effects()
+        self._foreseen = Foreseen()
 
-    def send(self, sql: str, params: Params = (), *, missing: Exception | None = None) -> None:
+    def send(self, sql: str, params: Params = (), *, missing: Exception | None = None, part: str = "") -> None:
+        self._foreseen.change(sql, part)
         self._session.send(sql, params, missing)
 
-    def execute(self, sql: str, params: Params = ()) -> int:
+    def execute(self, sql: str, params: Params = (), *, part: str = "") -> int:
+        self._foreseen.change(sql, part)
         return self._session.run(sql, params).command_tuples or 0
 
     def one(self, sql: str, params: Params = ()) -> Row | None:
-        rows = self._session.rows(self._session.run(sql, params), 1)
+        answer = self._foreseen.find(sql, params)
+        rows = self._session.rows(self._session.run(sql, params), 1) if answer is None else answer()
         return rows[0] if rows else None
 
     def all(self, sql: str, params: Params = ()) -> list[Row]:
-        return self._session.rows(self._session.run(sql, params))
+        answer = self._foreseen.find(sql, params)
+        return self._session.rows(self._session.run(sql, params)) if answer is None else answer()
 
     def ask(self, sql: str, params: Params = ()) -> Callable[[], list[Row]]:
-        return self._session.ask(sql, params)
+        return self._foreseen.find(sql, params) or self._session.ask(sql, params)
+
+    def foresee(self, sql: str, params: Params = (), *, part: str = "") -> None:
+        if self._foreseen.find(sql, params) is None:
+            self._foreseen.add(sql, params, part, self._session.ask(sql, params))
 
     def ring(self, *topics: str) -> None:
         self.effects.topics.update(topics)

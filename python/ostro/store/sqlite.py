@@ -55,10 +55,10 @@ class SqliteTx:
         self.request_id = request_id
         self.effects = Effects()
 
-    def execute(self, sql: str, params: Params = ()) -> int:
+    def execute(self, sql: str, params: Params = (), *, part: str = "") -> int:
         return self._connection.execute(sql, params).rowcount
 
-    def send(self, sql: str, params: Params = (), *, missing: Exception | None = None) -> None:
+    def send(self, sql: str, params: Params = (), *, missing: Exception | None = None, part: str = "") -> None:
         if self._connection.execute(sql, params).rowcount == 0 and missing is not None:
             raise missing
 
@@ -73,6 +73,10 @@ class SqliteTx:
     def ask(self, sql: str, params: Params = ()) -> Callable[[], list[Row]]:
         rows = self.all(sql, params)
         return lambda: rows
+
+    def foresee(self, sql: str, params: Params = (), *, part: str = "") -> None:
+        # There is no round trip to save.
+        return
 
     def ring(self, *topics: str) -> None:
         self.effects.topics.update(topics)

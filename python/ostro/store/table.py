@@ -59,12 +59,19 @@ def _to_json(value: Any) -> str:
 
 
 class Table(Generic[T]):
-    """One table. ``noun`` names its objects in NotFound; ``key`` is the primary key's column. A change of rows rings the doorbell ``rings``."""
+    """One table.
 
-    def __init__(self, name: str, type_: type[T], *, key: str = "id", noun: str | None = None, rings: str = "") -> None:
+    ``noun`` names its objects in NotFound; ``key`` is the primary key's column. A change of rows rings the doorbell ``rings``. ``part`` is
+    the column whose values name the parts of the table (``Tx.foresee``), the key unless told otherwise.
+    """
+
+    def __init__(
+        self, name: str, type_: type[T], *, key: str = "id", noun: str | None = None, rings: str = "", part: str = ""
+    ) -> None:
         self.name = name
         self.type = type_
         self.key = key
+        self.part = part or key
         self._rings = rings
         self.noun = noun or name.rstrip("s")
         fields = msgspec.structs.fields(type_)
@@ -112,26 +119,35 @@ class Table(Generic[T]):
         rows = tx.all(f"SELECT {self.select_list} FROM {self.name} {tail}", params)
         return [self.load(row) for row in rows]
 
+    def _query(self, order: str, limit: int | None, conditions: Mapping[str, Any]) -> tuple[str, List[Any]]:  # noqa: UP006
+        where, params = self.where(conditions)
+        sql = f"SELECT {self.select_list} FROM {self.name}{where}" + (f" ORDER BY {order}" if order else "")
+        if limit is not None:
+            sql += " LIMIT ?"
+            params.append(limit)
+        return sql, params
+
+    def _part(self, conditions: Mapping[str, Any]) -> str:
+        """The part of the table that conditions are about; empty when it may be all of it."""
+        value = conditions.get(self.part)
+        return value if isinstance(value, str) else ""
+
     def list(self, tx: Tx, *, order: str = "", limit: int | None = None, **conditions: Any) -> List[T]:  # noqa: UP006
         """Rows that meet all conditions."""
-        where, params = self.where(conditions)
-        tail = where + (f" ORDER BY {order}" if order else "")
-        if limit is not None:
-            tail += " LIMIT ?"
-            params.append(limit)
-        return self.select(tx, tail, params)
+        return [self.load(row) for row in tx.all(*self._query(order, limit, conditions))]
 
     def ask(self, tx: Tx, *, order: str = "", **conditions: Any) -> Callable[[], List[T]]:  # noqa: UP006
         """``list`` for whoever has more to ask before looking (``Tx.ask``)."""
-        where, params = self.where(conditions)
-        tail = where + (f" ORDER BY {order}" if order else "")
-        rows = tx.ask(f"SELECT {self.select_list} FROM {self.name}{tail}", params)
+        rows = tx.ask(*self._query(order, None, conditions))
         return lambda: [self.load(row) for row in rows()]
+
+    def foresee(self, tx: Tx, *, order: str = "", limit: int | None = None, **conditions: Any) -> None:
+        """``list``, ``ask``, ``find`` or ``get`` with these very arguments will be called (``Tx.foresee``)."""
+        tx.foresee(*self._query(order, limit, conditions), part=self._part(conditions))
 
     def find(self, tx: Tx, **conditions: Any) -> T | None:
         """The one row that meets the conditions, or None."""
-        where, params = self.where(conditions)
-        row = tx.one(f"SELECT {self.select_list} FROM {self.name}{where}", params)
+        row = tx.one(*self._query("", None, conditions))
         return None if row is None else self.load(row)
 
     def get(self, tx: Tx, id_: str, **conditions: Any) -> T:
@@ -148,11 +164,18 @@ class Table(Generic[T]):
         assert row is not None
         return int(row[0])
 
+    def _counting(self, condition: str) -> str:
+        return f"SELECT count(*) FROM {self.name} WHERE {condition}"
+
     def count_where(self, tx: Tx, condition: str, params: Params = ()) -> int:
         """How many rows meet a condition that ``count`` can't say."""
-        row = tx.one(f"SELECT count(*) FROM {self.name} WHERE {condition}", params)
+        row = tx.one(self._counting(condition), params)
         assert row is not None
         return int(row[0])
+
+    def foresee_count(self, tx: Tx, condition: str, params: Params = ()) -> None:
+        """``count_where`` will be called (``Tx.foresee``)."""
+        tx.foresee(self._counting(condition), params)
 
     def row(self, item: T) -> List[Any]:  # noqa: UP006
         """The item's values as its columns store them, in order."""
@@ -163,7 +186,7 @@ class Table(Generic[T]):
 
     def insert(self, tx: Tx, item: T) -> T:
         """Add a row; Duplicate ends the transaction if it is there."""
-        self._send(tx, self._insert, self.row(item))
+        self._send(tx, self._insert, self.row(item), part=self._part_of(item))
         return item
 
     def insert_all(self, tx: Tx, items: Iterable[T]) -> None:
@@ -173,27 +196,42 @@ class Table(Generic[T]):
         for at in range(0, len(rows), ROWS_AT_ONCE):
             part = rows[at : at + ROWS_AT_ONCE]
             sql = f"INSERT INTO {self.name} ({', '.join(self.columns)}) VALUES {', '.join([marks] * len(part))}"
-            self._change(tx, sql, [value for row in part for value in row])
+            self._change(tx, sql, [value for row in part for value in row], part="")
+
+    def _part_of(self, item: T) -> str:
+        value = getattr(item, self.part)
+        return value if isinstance(value, str) else ""
 
     def insert_new(self, tx: Tx, item: T) -> bool:
         """Add a row unless a unique constraint stands in the way; whether it was added."""
-        return self._change(tx, self._insert + " ON CONFLICT DO NOTHING", self.row(item)) == 1
+        sql = self._insert + " ON CONFLICT DO NOTHING"
+        return self._change(tx, sql, self.row(item), part=self._part_of(item)) == 1
 
     def put_new(self, tx: Tx, item: T) -> None:
         """``insert_new`` for whoever need not know."""
-        self._send(tx, self._insert + " ON CONFLICT DO NOTHING", self.row(item))
+        self._send(tx, self._insert + " ON CONFLICT DO NOTHING", self.row(item), part=self._part_of(item))
 
     def update(self, tx: Tx, id_: str, **changes: Any) -> None:
         """Change columns of the row with this key. Raises NotFound, here or at the next statement that is waited for."""
-        self._send(tx, *self._update(changes, {self.key: id_}), missing=NotFound(self.noun, id_))
+        self._send_update(tx, changes, {self.key: id_}, NotFound(self.noun, id_))
 
     def update_where(self, tx: Tx, changes: Mapping[str, Any], **conditions: Any) -> int:
         """Change columns of every row that meets the conditions (compare-and-swap); how many there were."""
-        return self._change(tx, *self._update(changes, conditions))
+        return self._change(tx, *self._update(changes, conditions), part=self._changed_part(changes, conditions))
 
     def set_where(self, tx: Tx, changes: Mapping[str, Any], **conditions: Any) -> None:
         """``update_where`` for whoever need not know how many there were."""
-        self._send(tx, *self._update(changes, conditions))
+        self._send_update(tx, changes, conditions, None)
+
+    def _send_update(
+        self, tx: Tx, changes: Mapping[str, Any], conditions: Mapping[str, Any], missing: Exception | None
+    ) -> None:
+        part = self._changed_part(changes, conditions)
+        self._send(tx, *self._update(changes, conditions), part=part, missing=missing)
+
+    def _changed_part(self, changes: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
+        """The part that an update is about: not one alone when it moves rows to another."""
+        return "" if self.part in changes else self._part(conditions)
 
     def _update(self, changes: Mapping[str, Any], conditions: Mapping[str, Any]) -> tuple[str, List[Any]]:  # noqa: UP006
         sets = ", ".join(f"{column} = ?" for column in changes)
@@ -209,23 +247,23 @@ class Table(Generic[T]):
         """Remove every row that meets the conditions; how many there were. Refuses to empty a table."""
         assert conditions, "delete_where needs a condition"
         where, params = self.where(conditions)
-        return self._change(tx, f"DELETE FROM {self.name}{where}", params)
+        return self._change(tx, f"DELETE FROM {self.name}{where}", params, part="")
 
     def remove_where(self, tx: Tx, **conditions: Any) -> None:
         """``delete_where`` for whoever need not know how many there were."""
         assert conditions, "remove_where needs a condition"
         where, params = self.where(conditions)
-        self._send(tx, f"DELETE FROM {self.name}{where}", params)
+        self._send(tx, f"DELETE FROM {self.name}{where}", params, part="")
 
-    def _send(self, tx: Tx, sql: str, params: Params, missing: Exception | None = None) -> None:
+    def _send(self, tx: Tx, sql: str, params: Params, *, part: str, missing: Exception | None = None) -> None:
         if self._rings:
             tx.ring(self._rings)
-        tx.send(sql, params, missing=missing)
+        tx.send(sql, params, missing=missing, part=part)
 
-    def _change(self, tx: Tx, sql: str, params: Params) -> int:
+    def _change(self, tx: Tx, sql: str, params: Params, *, part: str) -> int:
         if self._rings:
             tx.ring(self._rings)
-        return tx.execute(sql, params)
+        return tx.execute(sql, params, part=part)
 
     def by_key(self, items: Iterable[T]) -> dict[str, T]:
         """Rows indexed by their key."""

@@ -7,13 +7,20 @@ through absence and back, and reports are compared by it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import msgspec
 
 from ostro.model.wishes import Feed, Noun, Wish
 from ostro.store.database import Tx
 from ostro.store.hosts import raise_revision, send_revision
+
+_GENERATION = "SELECT generation FROM wishes WHERE host_id = ? AND noun = ? AND id = ?"
+_WISH = "SELECT generation, body FROM wishes WHERE host_id = ? AND noun = ? AND id = ?"
+_HOSTS = "SELECT host_id FROM wishes WHERE noun = ? AND id = ? AND body IS NOT NULL"
+_IS_WISHED = "SELECT noun, id FROM wishes WHERE host_id = ? AND noun = ? AND id = ? AND body IS NOT NULL"
+KEYS_MOST = 50
+"""Objects in one query."""
 
 
 def set_wish(tx: Tx, host_id: str, noun: Noun, id_: str, body: msgspec.Struct) -> int:
@@ -28,6 +35,7 @@ def add_wish(tx: Tx, host_id: str, noun: Noun, id_: str, body: msgspec.Struct) -
         "INSERT INTO wishes (host_id, noun, id, revision, generation, body, request_id)"
         " SELECT id, ?, ?, revision, revision, ?, ? FROM hosts WHERE id = ?",
         (noun.value, id_, msgspec.json.encode(body).decode(), tx.request_id, host_id),
+        part=id_,
     )
 
 
@@ -45,9 +53,13 @@ def find_generation(tx: Tx, host_id: str, noun: Noun, id_: str) -> int | None:
 
 def ask_generation(tx: Tx, host_id: str, noun: Noun, id_: str) -> Callable[[], int | None]:
     """``find_generation`` for whoever has more to ask."""
-    key = (host_id, noun.value, id_)
-    rows = tx.ask("SELECT generation FROM wishes WHERE host_id = ? AND noun = ? AND id = ?", key)
+    rows = tx.ask(_GENERATION, (host_id, noun.value, id_))
     return lambda: next((int(row[0]) for row in rows()), None)
+
+
+def foresee_generation(tx: Tx, host_id: str, noun: Noun, id_: str) -> None:
+    """``ask_generation`` will be called (``Tx.foresee``)."""
+    tx.foresee(_GENERATION, (host_id, noun.value, id_), part=id_)
 
 
 def map_generations(tx: Tx, host_id: str, keys: Collection[tuple[Noun, str]]) -> dict[tuple[Noun, str], int]:
@@ -63,7 +75,7 @@ def map_generations(tx: Tx, host_id: str, keys: Collection[tuple[Noun, str]]) ->
 
 def _put(tx: Tx, host_id: str, noun: Noun, id_: str, body: str | None) -> int:
     key = (host_id, noun.value, id_)
-    row = tx.one("SELECT generation, body FROM wishes WHERE host_id = ? AND noun = ? AND id = ?", key)
+    row = tx.one(_WISH, key)
     if row is not None and row[1] == body:
         return int(row[0])
     revision = raise_revision(tx, host_id)
@@ -73,20 +85,31 @@ def _put(tx: Tx, host_id: str, noun: Noun, id_: str, body: str | None) -> int:
         tx.send(
             "INSERT INTO wishes (host_id, noun, id, revision, generation, body, request_id) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (*key, revision, revision, body, tx.request_id),
+            part=id_,
         )
     else:
         tx.send(
             "UPDATE wishes SET revision = ?, generation = ?, body = ?, request_id = ?"
             " WHERE host_id = ? AND noun = ? AND id = ?",
             (revision, revision, body, tx.request_id, *key),
+            part=id_,
         )
     return revision
 
 
 def hosts_wishing(tx: Tx, noun: Noun, id_: str) -> list[str]:
     """Hosts that have a wish for the object's presence."""
-    rows = tx.all("SELECT host_id FROM wishes WHERE noun = ? AND id = ? AND body IS NOT NULL", (noun.value, id_))
-    return [row[0] for row in rows]
+    return [row[0] for row in tx.all(_HOSTS, (noun.value, id_))]
+
+
+def foresee_hosts_wishing(tx: Tx, noun: Noun, id_: str) -> None:
+    """``hosts_wishing`` will be called (``Tx.foresee``)."""
+    tx.foresee(_HOSTS, (noun.value, id_), part=id_)
+
+
+def foresee_wish(tx: Tx, host_id: str, noun: Noun, id_: str) -> None:
+    """``set_wish`` or ``wish_absence`` will be called (``Tx.foresee``)."""
+    tx.foresee(_WISH, (host_id, noun.value, id_), part=id_)
 
 
 def list_wished(tx: Tx, host_id: str, nouns: Sequence[Noun]) -> list[Wish]:
@@ -99,14 +122,23 @@ def list_wished(tx: Tx, host_id: str, nouns: Sequence[Noun]) -> list[Wish]:
     return [_wish(r) for r in rows]
 
 
-def list_wished_ids(tx: Tx, host_id: str, nouns: Sequence[Noun], ids: Sequence[str]) -> set[str]:
-    """Those of ``ids`` that the host is wished to have, whichever of the nouns they are of."""
-    rows = tx.all(
-        f"SELECT id FROM wishes WHERE host_id = ? AND noun IN ({', '.join('?' * len(nouns))})"
-        f" AND id IN ({', '.join('?' * len(ids))}) AND body IS NOT NULL",
-        (host_id, *(noun.value for noun in nouns), *ids),
-    )
-    return {row[0] for row in rows}
+def find_wished(tx: Tx, host_id: str, keys: Sequence[tuple[Noun, str]]) -> set[tuple[Noun, str]]:
+    """Those of the objects that the host is wished to have."""
+    return {(Noun(noun), id_) for query in _wished_queries(host_id, keys) for noun, id_ in tx.all(*query)}
+
+
+def foresee_wished(tx: Tx, host_id: str, keys: Sequence[tuple[Noun, str]]) -> None:
+    """``find_wished`` will be called (``Tx.foresee``)."""
+    for query in _wished_queries(host_id, keys):
+        tx.foresee(*query)
+
+
+def _wished_queries(host_id: str, keys: Sequence[tuple[Noun, str]]) -> Iterator[tuple[str, list[str]]]:
+    """A look at the primary key for each object: of lists of nouns and ids, PostgreSQL without statistics reads all wishes of the host."""
+    for start in range(0, len(keys), KEYS_MOST):
+        part = keys[start : start + KEYS_MOST]
+        sql = " UNION ALL ".join([_IS_WISHED] * len(part))
+        yield sql, [value for noun, id_ in part for value in (host_id, noun.value, id_)]
 
 
 def forget_wish(tx: Tx, host_id: str, noun: Noun, id_: str, generation: int) -> bool:

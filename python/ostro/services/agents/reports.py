@@ -15,9 +15,9 @@ from ostro.services.agents.joining import Speaker, check_certificate
 from ostro.services.block.snapshots import settle_snapshot
 from ostro.services.block.uploads import settle_upload
 from ostro.services.block.volumes import settle_volume
-from ostro.services.compute.instance_actions import note_stages
-from ostro.services.compute.servers import settle_server
-from ostro.services.network.port_changes import settle_port
+from ostro.services.compute.instance_actions import foresee_stages, note_stages
+from ostro.services.compute.servers import foresee_server, settle_server
+from ostro.services.network.port_changes import foresee_port, settle_port
 from ostro.store.database import Tx
 from ostro.store.reports import put_reports
 from ostro.store.sagas import poke_sagas
@@ -47,11 +47,22 @@ SETTLERS: Mapping[Noun, Settler] = {
 }
 
 
+def _foresee(tx: Tx, host_id: str, report: Report) -> None:
+    """What those are going to read of which a host reports hundreds at once."""
+    if report.noun is Noun.PORT:
+        foresee_port(tx, host_id, report)
+    elif report.noun is Noun.SERVER:
+        foresee_stages(tx, report)
+        foresee_server(tx, host_id, report)
+
+
 def record_reports(tx: Tx, context: Context, host_id: str, speaker: Speaker, reports: Sequence[Report]) -> int:
     """Keep the reports that are not stale and settle their objects; how many were kept."""
     check_certificate(tx, context, speaker)
     host = check_speaker(tx, host_id, speaker)
     kept = put_reports(tx, host_id, reports, context.now_us)
+    for report in kept:
+        _foresee(tx, host_id, report)
     for report in kept:
         if report.noun is Noun.SERVER:
             note_stages(tx, report, context.now_us)

@@ -26,19 +26,24 @@ from ostro.model.wishes import KeyWish, Power
 from ostro.runtime.faults import Faults
 from ostro.saga.engine import start_saga
 from ostro.services.block.attachments import is_shared
-from ostro.services.compute.flavors import get_flavor
+from ostro.services.compute.flavors import foresee_flavor, get_flavor
 from ostro.services.compute.instance_actions import finish, record_action
+from ostro.services.compute.quotas import SERVICE as COMPUTE
 from ostro.services.compute.quotas import check_items, check_members, check_servers
 from ostro.services.compute.server_groups import group_requests
 from ostro.services.compute.servers import add_new_wish
 from ostro.services.compute.volumes import VolumeSource, check_sources, needs_of, plug_at_start
-from ostro.services.image.holds import hold_found_image
-from ostro.services.image.images import find_visible_image
+from ostro.services.image.holds import foresee_hold, hold_found_image
+from ostro.services.image.images import find_visible_image, foresee_image
 from ostro.services.network.binding import RequestedNic, allocate_nics, resolve_auto_network, resolve_groups
 from ostro.services.network.ports import Sources
+from ostro.services.network.quotas import SERVICE as NETWORK
+from ostro.services.network.quotas import foresee_quota
+from ostro.services.network.wishes import foresee_placing
 from ostro.services.placement.claims import Owner, claim_host
 from ostro.services.placement.engine import HostRequest, PlacementEngine
 from ostro.services.placement.names import DISABLED
+from ostro.services.quotas import foresee_limits
 from ostro.store.database import Tx
 from ostro.store.flavors import Flavor
 from ostro.store.hosts import HOSTS
@@ -97,6 +102,7 @@ class _Plan:
     root: VolumeSource | None
     nics: Sequence[RequestedNic]
     group_names: Sequence[str]
+    group_ids: Sequence[str]
     keys: list[KeyWish]
     request: HostRequest
     disk_gb: int
@@ -110,8 +116,11 @@ def create_servers(tx: Tx, context: Context, engine: PlacementEngine, faults: Fa
 
     Raises Invalid, Conflict, Forbidden, QuotaExceeded with Compute's words.
     """
+    sources = _foresee(tx, context, spec)
     check_items(tx, context, spec.metadata)
-    plan = _make_plan(tx, context, spec)
+    plan = _make_plan(tx, context, spec, sources)
+    if any(nic.network_id for nic in plan.nics):
+        foresee_quota(tx, context, context.project_id, "port")
     each = {VCPU: plan.flavor.vcpus, MEMORY_MB: plan.flavor.ram_mb, DISK_GB: plan.disk_gb}
     count = check_servers(tx, context, each, spec.min_count, spec.max_count)
     check_members(tx, context, spec.group_id, count)
@@ -129,13 +138,25 @@ def create_servers(tx: Tx, context: Context, engine: PlacementEngine, faults: Fa
 # ---- validation ----------------------------------------------------------------------------------------------------
 
 
-def _make_plan(tx: Tx, context: Context, spec: ServerSpec) -> _Plan:
-    if spec.min_count > spec.max_count:
-        raise Invalid("min_count must be <= max_count")
+def _foresee(tx: Tx, context: Context, spec: ServerSpec) -> Sources:
+    """Ask together for all that the request itself names, and what will be looked at in any case; the sources of its ports."""
+    foresee_flavor(tx, spec.flavor_id)
+    if spec.image_id:
+        foresee_image(tx, spec.image_id)
+    if spec.key_name is not None:
+        KEYPAIRS.foresee(tx, user_id=context.user_id, name=spec.key_name)
+    foresee_limits(tx, context, COMPUTE, context.project_id)
     sources = Sources(tx, context)
     networks = [nic.network_id for nic in spec.nics or () if nic.network_id]
     if networks:
         sources.ask(networks, context.project_id)
+        foresee_limits(tx, context, NETWORK, context.project_id)
+    return sources
+
+
+def _make_plan(tx: Tx, context: Context, spec: ServerSpec, sources: Sources) -> _Plan:
+    if spec.min_count > spec.max_count:
+        raise Invalid("min_count must be <= max_count")
     try:
         flavor = get_flavor(tx, context, spec.flavor_id)
     except NotFound as error:
@@ -151,9 +172,10 @@ def _make_plan(tx: Tx, context: Context, spec: ServerSpec) -> _Plan:
     if spec.max_count > 1 and any(source.volume_id for source in spec.volumes):
         raise Invalid("Volumes can't be attached to several servers at once.")
     nics = _resolve_nics(tx, context, spec)
+    group_ids: Sequence[str] = ()
     if any(nic.network_id for nic in nics):
-        # Only to refuse an unknown group before a host is sought.
-        resolve_groups(tx, sources, context.project_id, spec.security_groups)
+        # An unknown group is refused before a host is sought.
+        group_ids = resolve_groups(tx, sources, context.project_id, spec.security_groups)
     disk_gb = 0 if root else _disk_gb(flavor, image)
     return _Plan(
         spec=spec,
@@ -162,6 +184,7 @@ def _make_plan(tx: Tx, context: Context, spec: ServerSpec) -> _Plan:
         root=root,
         nics=nics,
         group_names=spec.security_groups,
+        group_ids=group_ids,
         keys=_get_keys(tx, context, spec.key_name),
         request=_host_request(tx, context, spec, flavor, disk_gb),
         disk_gb=disk_gb,
@@ -409,6 +432,10 @@ def _new_server(context: Context, plan: _Plan, index: int) -> Server:
 
 def _bind(tx: Tx, context: Context, plan: _Plan, server: Server, host_id: str) -> Server:
     """Put the server, its NICs and its image on the host."""
+    for network_id in {nic.network_id for nic in plan.nics if nic.network_id}:
+        foresee_placing(tx, host_id, network_id, plan.group_ids)
+    if plan.image is not None and server.image_id:
+        foresee_hold(tx, host_id, plan.image.id)
     host = plan.sources.host(host_id)
     ports = allocate_nics(
         tx,

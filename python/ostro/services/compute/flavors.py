@@ -47,6 +47,11 @@ def get_flavor(tx: Tx, context: Context, flavor_id: str) -> Flavor:
     return flavor
 
 
+def foresee_flavor(tx: Tx, flavor_id: str) -> None:
+    """``get_flavor`` will be called (``Tx.foresee``)."""
+    FLAVORS.foresee(tx, id=flavor_id)
+
+
 def list_flavors(tx: Tx, context: Context, page: Page, is_public: bool | None) -> list[Flavor]:
     """A page of flavors: public ones (True), others (False) or both (None). Who isn't an administrator sees those it may use."""
     if not context.is_admin:

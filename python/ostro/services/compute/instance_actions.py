@@ -18,6 +18,7 @@ from ostro.store.instance_actions import (
     InstanceAction,
     find_under_way,
     finish_actions,
+    foresee_under_way,
 )
 from ostro.store.servers import Server
 
@@ -96,6 +97,12 @@ def note_stages(tx: Tx, report: Report, now_us: int) -> None:
         new.append(Stage(REPORTED, now_us))
     stages = [*action.stages, *new][:STAGES_MOST]
     INSTANCE_ACTIONS.set_where(tx, {"stages": stages}, server_id=report.id, request_id=action.request_id)
+
+
+def foresee_stages(tx: Tx, report: Report) -> None:
+    """``note_stages`` will be called (``Tx.foresee``)."""
+    if report.stages:
+        foresee_under_way(tx, report.id)
 
 
 def list_actions(tx: Tx, context: Context, server_id: str, *, deleted: bool) -> list[InstanceAction]:

@@ -36,6 +36,10 @@ def _living(tx: Tx, run: Run) -> Server | None:
     return None if server is None or server.deleted_at_us else server
 
 
+def _foresee(tx: Tx, server_id: str) -> None:
+    SERVERS.foresee(tx, id=server_id)
+
+
 def is_running(tx: Tx, run: Run) -> Outcome:
     """Whether the host has reported the new server running, or given up on it."""
     server = _living(tx, run)
@@ -98,6 +102,7 @@ def compute_sagas(world: World, engine: PlacementEngine) -> tuple[Saga, ...]:
                 Await("running", is_running, BUILD_S, f"The host did not start the server within {BUILD_S:g} s."),
                 Write("finished", _end_create),
             ),
+            foresee=_foresee,
         ),
         Saga(
             ABANDON,
@@ -112,6 +117,7 @@ def compute_sagas(world: World, engine: PlacementEngine) -> tuple[Saga, ...]:
                 Await("gone", is_gone, REMOVE_S, "unreachable: the clock stands still"),
                 Write("buried", end_delete),
             ),
+            foresee=_foresee,
         ),
     )
 

@@ -34,7 +34,7 @@ from ostro.store.reports import find_current_report, find_report
 from ostro.store.sagas import SAGAS
 from ostro.store.server_migrations import SERVER_MIGRATIONS
 from ostro.store.servers import SERVER_STARTS, SERVERS, Fault, Server, ServerStart
-from ostro.store.wishes import add_wish, ask_generation, set_wish
+from ostro.store.wishes import add_wish, ask_generation, foresee_generation, set_wish
 
 CAUSE_UNKNOWN = 500
 READY_STATES = (VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED)
@@ -200,6 +200,14 @@ def settle_server(tx: Tx, host_id: str, report: Report, now_us: int) -> None:
         elif current and report.phase is Phase.FAILED and server.launched_at_us:
             server = _settle_failed(tx, server, report, now_us)
     _write_states(tx, server, report, now_us)
+
+
+def foresee_server(tx: Tx, host_id: str, report: Report) -> None:
+    """``settle_server`` will be called (``Tx.foresee``)."""
+    SERVERS.foresee(tx, id=report.id)
+    foresee_generation(tx, host_id, Noun.SERVER, report.id)
+    if report.phase is Phase.READY:
+        BLOCK_DEVICES.foresee(tx, server_id=report.id)
 
 
 def settle_again(tx: Tx, server_id: str, now_us: int) -> None:

@@ -14,7 +14,7 @@ from ostro.model.wishes import ImageWish, Noun
 from ostro.services.image.images import find_visible_image
 from ostro.store.database import Tx
 from ostro.store.images import FREE_TOPIC, HOLDS, IMAGES, Image, ImageHold, find_free_image
-from ostro.store.wishes import set_wish, wish_absence
+from ostro.store.wishes import foresee_wish, set_wish, wish_absence
 
 
 def get_usable_image(tx: Tx, context: Context, image_id: str) -> Image:
@@ -54,6 +54,11 @@ def hold_found_image(tx: Tx, host_id: str, image: Image, holder_id: str) -> None
         stored_as=image.upload_id,
     )
     set_wish(tx, host_id, Noun.IMAGE, image.id, wish)
+
+
+def foresee_hold(tx: Tx, host_id: str, image_id: str) -> None:
+    """``hold_found_image`` will be called (``Tx.foresee``)."""
+    foresee_wish(tx, host_id, Noun.IMAGE, image_id)
 
 
 def drop_image(tx: Tx, host_id: str, image_id: str, holder_id: str) -> None:

@@ -62,6 +62,11 @@ def find_visible_image(tx: Tx, context: Context, image_id: str) -> Image | None:
     return None
 
 
+def foresee_image(tx: Tx, image_id: str) -> None:
+    """``find_visible_image`` will be called (``Tx.foresee``)."""
+    IMAGES.foresee(tx, id=image_id)
+
+
 def get_image(tx: Tx, context: Context, image_id: str) -> Image:
     """A visible image. Raises NotFound."""
     image = find_visible_image(tx, context, image_id)

@@ -52,7 +52,7 @@ from ostro.store.ports import (
     visible_to,
 )
 from ostro.store.subnets import list_network_subnets
-from ostro.store.wishes import ask_generation
+from ostro.store.wishes import ask_generation, foresee_generation
 
 MAC_DRAWS_MOST = 16
 
@@ -249,6 +249,12 @@ def settle_port(tx: Tx, host_id: str, report: Report, now_us: int) -> None:
     status = _status_of(report.phase, port.admin_state_up)
     if status != port.status:
         change(tx, PORTS, port, now_us, {"status": status})
+
+
+def foresee_port(tx: Tx, host_id: str, report: Report) -> None:
+    """``settle_port`` will be called (``Tx.foresee``)."""
+    PORTS.foresee(tx, id=report.id, host_id=host_id)
+    foresee_generation(tx, host_id, Noun.PORT, report.id)
 
 
 def _status_of(phase: Phase, admin_up: bool) -> str:

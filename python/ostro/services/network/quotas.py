@@ -51,6 +51,13 @@ def check_quota(tx: Tx, context: Context, project_id: str, resource: str, more: 
         raise NetworkConflict("OverQuota", f"Quota exceeded for resources: ['{resource}'].")
 
 
+def foresee_quota(tx: Tx, context: Context, project_id: str, resource: str) -> None:
+    """``check_quota`` will be called, the project's limits being known already (``Tx.foresee``): have counted what is limited."""
+    if get_limits(tx, context, SERVICE, project_id).get(resource, UNLIMITED) >= 0:
+        scope = of_project(project_id)
+        TABLES[resource].foresee_count(tx, scope.on("project_id"), scope.params)
+
+
 def check_quotas(tx: Tx, context: Context, project_ids: Iterable[str], resource: str) -> None:
     """The same for the objects of one request, by the project that each is for; an empty one is the actor's own.
 

@@ -41,7 +41,16 @@ from ostro.store.ports import (
 from ostro.store.security_group_rules import SecurityGroupRule, map_group_rules
 from ostro.store.security_groups import SECURITY_GROUPS, SecurityGroup, list_group_hosts
 from ostro.store.subnets import Subnet, list_network_subnets
-from ostro.store.wishes import add_wish, hosts_wishing, list_wished, list_wished_ids, set_wish, wish_absence
+from ostro.store.wishes import (
+    add_wish,
+    find_wished,
+    foresee_hosts_wishing,
+    foresee_wished,
+    hosts_wishing,
+    list_wished,
+    set_wish,
+    wish_absence,
+)
 
 TAP_PREFIX = "tap"
 TAP_ID_CHARS = 11
@@ -178,18 +187,27 @@ def switch_port(tx: Tx, port: Port, network: Network, left_host_id: str) -> None
     withdraw_port(tx, port, left_host_id)
 
 
+def _needed(network_id: str, group_ids: Sequence[str]) -> list[tuple[Noun, str]]:
+    return [(Noun.NETWORK, network_id), *((Noun.SECURITY_GROUP, group_id) for group_id in group_ids)]
+
+
+def foresee_placing(tx: Tx, host_id: str, network_id: str, group_ids: Sequence[str]) -> None:
+    """``place_port`` will be called for a new port of these groups (``Tx.foresee``)."""
+    foresee_wished(tx, host_id, _needed(network_id, group_ids))
+    foresee_hosts_wishing(tx, Noun.NETWORK, network_id)
+
+
 def _wish_needed(tx: Tx, port: Port, network: Network, host_id: str) -> None:
     """Wish what the port needs of a host, unless it is wished there already."""
-    needed = [network.id, *port.security_groups]
-    wished = list_wished_ids(tx, host_id, (Noun.NETWORK, Noun.SECURITY_GROUP), needed)
-    if network.id not in wished:
+    wished = find_wished(tx, host_id, _needed(network.id, port.security_groups))
+    if (Noun.NETWORK, network.id) not in wished:
         _wish_network_on(tx, network, [host_id])
         remote = list_remote_ports(tx, network.id, host_id)
         tunnel_ips = _tunnel_ips(tx, (p.host_id for p in remote)) if remote else {}
         for peer in remote:
             set_wish(tx, host_id, Noun.PEER, peer.id, make_peer_wish(peer, tunnel_ips[peer.host_id]))
     for group_id in port.security_groups:
-        if group_id not in wished:
+        if (Noun.SECURITY_GROUP, group_id) not in wished:
             _wish_group_on(tx, group_id, [host_id])
 
 
