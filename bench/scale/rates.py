@@ -67,9 +67,7 @@ def _measure_servers(
     before_s, started_s = cpu_s(pids), time.perf_counter()
     server_ids, times = in_parallel(lab.compute, width, lab.servers, lab.boot)
     accepted_s = time.perf_counter() - started_s
-    for server_id in server_ids:
-        lab.wait_active(lab.compute, server_id)
-    active_s = time.perf_counter() - started_s
+    active_s = lab.wait_all_active(lab.compute, server_ids) - started_s
     spent_s = cpu_s(pids) - before_s
     beside_s = sum(cpu_s([pid]) - others_s.get(pid, 0.0) for pid in beside())
     yield Scaled(f"server.accept.rate.{end}", lab.servers / accepted_s, "/s")
