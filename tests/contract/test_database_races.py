@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import product
 
 import pytest
 import trio
@@ -136,6 +137,12 @@ async def test_each_of_many_at_once_ends_by_itself(db: Database) -> None:
         elif how == "after that":
             tx.send("INSERT INTO settings (name, value) VALUES ('new', 'y')")
             raise Invalid(how)
+        elif how == "after what fails":
+            # An embedded engine notices the duplicate at once.
+            tx.send("INSERT INTO settings (name, value) VALUES ('taken', 'y')")
+            raise Duplicate(how)
+        elif how == "changes nothing":
+            tx.send("UPDATE settings SET value = 'y' WHERE name = 'nobody'", missing=Invalid(how))
 
     async def one(name: str, how: str) -> None:
         try:
@@ -144,12 +151,14 @@ async def test_each_of_many_at_once_ends_by_itself(db: Database) -> None:
         except (Invalid, Duplicate) as error:
             outcomes[name] = type(error).__name__
 
-    ways = ("well", "at once", "sent", "waited for", "after that")
+    ways = ("well", "at once", "sent", "waited for", "after that", "after what fails", "changes nothing")
+    # Each way comes before and after each of the others.
+    asked = {f"n{n}": how for n, how in enumerate(how for pair in product(ways, repeat=2) for how in pair)}
     async with trio.open_nursery() as nursery:
-        for number in range(30):
-            nursery.start_soon(one, f"n{number}", ways[number % len(ways)])
-    expected = {"well": "done", "sent": "Duplicate", "waited for": "Duplicate"}
-    assert outcomes == {f"n{n}": expected.get(ways[n % len(ways)], "Invalid") for n in range(30)}
+        for name, how in asked.items():
+            nursery.start_soon(one, name, how)
+    expected = {"well": "done", "sent": "Duplicate", "waited for": "Duplicate", "after what fails": "Duplicate"}
+    assert outcomes == {name: expected.get(how, "Invalid") for name, how in asked.items()}
     well = sorted(name for name, outcome in outcomes.items() if outcome == "done")
     assert sorted(hooks) == well
     rows = await db.read(lambda tx: tx.all("SELECT name FROM settings WHERE value <> 'x' ORDER BY name"))

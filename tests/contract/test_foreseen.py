@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 
 from ostro.store.database import Database, Tx
+from ostro.store.foreseen import BY_TRIGGERS
 from ostro.store.postgres_session import SERIALIZABLE, Session
 from ostro.store.postgres_writer import PostgresTx
 from ostro.store.table import Table
@@ -171,3 +173,16 @@ async def test_any_order_of_questions_and_changes_reads_the_same(things: Databas
         return seen
 
     assert await things.run(play, ahead=True) == await things.run(play, ahead=False)
+
+
+def test_it_is_known_what_triggers_write(postgres: PostgresServer, postgres_template: str) -> None:
+    name = postgres.create_database(postgres_template)
+    with psycopg.connect(postgres.dsn(name)) as connection:
+        rows = connection.execute(
+            "SELECT prosrc FROM pg_proc WHERE prorettype = 'trigger'::regtype AND pronamespace = 'public'::regnamespace"
+        ).fetchall()
+    written = {
+        table for (source,) in rows for table in re.findall(r"(?:INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)", source)
+    }
+    assert {"changes", "server_use"} <= written
+    assert written <= BY_TRIGGERS

@@ -15,7 +15,7 @@ import trio
 from ostro.cli.state import StateDir, Usage
 from ostro.http.app import serve
 from ostro.http.gate import Gate
-from ostro.runtime.allocator import map_large_buffers
+from ostro.runtime.allocator import keep_what_is_built, map_large_buffers
 from ostro.runtime.ceph.config import CephConfig
 from ostro.runtime.world import World
 from ostro.saga.engine import Engine
@@ -143,6 +143,7 @@ async def run_control(
             nursery.start_soon(cloud.placement.warm)
             # The server closes what it is given.
             await nursery.start(serve, Gate(cloud), [f"fd://{os.dup(listener.fileno())}"])
+            keep_what_is_built()
             task_status.started(cloud)
     finally:
         db.close()

@@ -38,7 +38,7 @@ from ostro.http.gate import Gate
 from ostro.http.health import HEALTH
 from ostro.http.tls import make_context
 from ostro.model.errors import OstroError
-from ostro.runtime.allocator import map_large_buffers
+from ostro.runtime.allocator import keep_what_is_built, map_large_buffers
 from ostro.runtime.ceph.config import CephConfig
 from ostro.runtime.certificates import Authority, key_pem, new_key
 from ostro.runtime.faults import faults_from_environment
@@ -136,6 +136,7 @@ async def run_api(state: StateDir, settings: Settings, listener: socket.socket) 
             nursery.start_soon(_every, world, seconds, what, act)
         # The server closes what it is given.
         await nursery.start(serve, Gate(cloud), [f"fd://{os.dup(listener.fileno())}"], tls)
+        keep_what_is_built()
         click.echo(f"Ostro serves {address.url}", err=True)
 
 
@@ -151,6 +152,7 @@ async def run_controller(state: StateDir, settings: Settings, listener: socket.s
         if listener is not None:
             await nursery.start(serve, Gate(cloud, (HEALTH,)), [f"fd://{os.dup(listener.fileno())}"])
             click.echo(f"Health at {endpoint_of(listener)}/healthz", err=True)
+        keep_what_is_built()
         click.echo("The controller runs", err=True)
 
 

@@ -59,8 +59,8 @@ def raise_revision(tx: Tx, host_id: str) -> int:
 
 
 def send_revision(tx: Tx, host_id: str) -> None:
-    """The same for whoever reads the new revision from the row."""
-    tx.send(_RAISE, (host_id,), missing=NotFound("host", host_id))
+    """The same for whoever reads the new revision from the row, and so learns that there is none."""
+    tx.send(_RAISE, (host_id,))
     tx.ring(host_topic(host_id))
 
 

@@ -94,6 +94,22 @@ class _Sent:
 _PLAIN, _END = _Sent(), _Sent(ends=True)
 
 
+@dataclass(slots=True)
+class _Tail:
+    """What one part of a transaction has sent last, up to this place, while the next goes on."""
+
+    end: int
+    error: Exception | None = None
+
+
+class TailFailed(BaseException):
+    """What was handed over has failed: ``error``. Not an Exception, because whoever learns of it has nothing to do with it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Session:
     """One connection, for one transaction after another. Methods raise psycopg's errors."""
 
@@ -110,6 +126,7 @@ class Session:
         self._sent: list[_Sent] = []
         self._left = 0
         """So many of them belong to uses that have ended: whatever becomes of them."""
+        self._tail: _Tail | None = None
         self._names = 0
         self._open = False
         self._lost = False
@@ -154,6 +171,30 @@ class Session:
         if len(self._sent) > self._left:
             self._answers()
 
+    def hand_over(self) -> None:
+        """Have what was sent carried out while the next part of the transaction begins: the next that is waited for waits for it too.
+
+        If it fails, TailFailed is raised there, and nothing of what was sent since is done. What was handed over before must have been waited for.
+        """
+        assert self._tail is None and not self._must_judge, "judge comes first"
+        if len(self._sent) > self._left:
+            self._end_trip()
+            self._tail = _Tail(len(self._sent))
+
+    def settle_tail(self) -> None:
+        """Wait for what was handed over, if anything was, and with it for what was sent since. Raises TailFailed, or the first error of what was sent."""
+        if self._tail is not None:
+            self._answers()
+
+    def judge(self) -> None:
+        """Wait for what the server doesn't judge by itself: whether statements that had to change a row have. And for what was handed over before."""
+        if self._tail is not None or self._must_judge:
+            self._answers()
+
+    @property
+    def _must_judge(self) -> bool:
+        return any(item.missing is not None for item in self._sent[self._left :])
+
     def begin(self, how: str) -> None:
         """Begin a transaction; its snapshot is taken by its first statement."""
         self.send(how)
@@ -161,7 +202,7 @@ class Session:
 
     def commit(self) -> None:
         """Commit. Raises when the transaction had failed and was rolled back instead."""
-        if any(item.missing is not None for item in self._sent):
+        if self._must_judge:
             # Whether a row was changed is judged here, so it must be known before the server commits.
             self.settle()
         if self.run("COMMIT").command_status == b"ROLLBACK":
@@ -182,6 +223,7 @@ class Session:
         self._post(sql, params, None)
         self._end_trip()
         self._left = len(self._sent)
+        self._tail = None
 
     def _end_trip(self) -> None:
         try:
@@ -234,10 +276,11 @@ class Session:
 
     def _answers(self) -> pq.abc.PGresult | None:
         """Make a round trip: have all that was sent carried out, and wait for it. Raises the first error; else the last result."""
-        self._end_trip()
+        if not self._sent or not self._sent[-1].ends:
+            self._end_trip()
         self.round_trips += 1
-        sent, left = self._sent, self._left
-        self._sent, self._left = [], 0
+        sent, left, tail = self._sent, self._left, self._tail or _Tail(self._left)
+        self._sent, self._left, self._tail = [], 0, None
         error: Exception | None = None
         last: pq.abc.PGresult | None = None
         try:
@@ -246,12 +289,16 @@ class Session:
                 if item.ends:
                     continue
                 found = self._look_at(item, result)
-                if number >= left:
+                if number >= tail.end:
                     error, last = error or found, result
+                elif number >= left:
+                    tail.error = tail.error or found
                 self._next()
         except psycopg.OperationalError:
             self._lost = True
             raise
+        if tail.error is not None:
+            raise TailFailed(tail.error)
         if error is not None:
             raise error
         return last

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +33,7 @@ from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 from ostro.store.database import FULL_RETRY_S, NO_ROOM, UNSTORABLE, Duplicate, Effects, Params, Row, Tx
 from ostro.store.foreseen import Foreseen
-from ostro.store.postgres_session import SERIALIZABLE, Session, Sessions
+from ostro.store.postgres_session import SERIALIZABLE, Session, Sessions, TailFailed
 
 BATCH_MOST = 64
 BATCH_S = 0.03
@@ -112,27 +112,30 @@ class _Change:
     error: BaseException | None = None
     effects: Effects | None = None
 
-    def run(self, session: Session, *, alone: bool) -> None:
-        """In a transaction that is begun. What goes wrong for this one alone is kept; what dooms the transaction is raised.
+    def run(self, session: Session) -> None:
+        """In a transaction that is begun. What goes wrong for this one alone is kept; what dooms the transaction, or is another's, is raised.
 
-        One that is ``alone`` in its transaction may leave it to the commit to say what has failed.
+        What it has sent last may still fail: that is for the caller to see.
         """
         self.result = self.error = self.effects = None
         try:
-            self.result, self.effects = self.context.run(self._work, session, alone)
-        except IN_THE_WAY:
+            self.result, self.effects = self.context.run(self._work, session)
+        except (*IN_THE_WAY, TailFailed):
             raise
         except BaseException as error:
             if not session.is_well:
                 raise
-            self.error = error
+            self.error = _translated(error)
 
-    def _work(self, session: Session, alone: bool) -> tuple[object, Effects]:
+    def _work(self, session: Session) -> tuple[object, Effects]:
         tx = PostgresTx(session)
         result = self.call(tx)
-        if not alone:
-            session.settle()
+        session.judge()
         return result, tx.effects
+
+    def fail(self, error: Exception) -> None:
+        """It has failed after all."""
+        self.result, self.effects, self.error = None, None, _translated(error)
 
 
 @dataclass(slots=True, eq=False)
@@ -310,27 +313,52 @@ def _commit(session: Session, batch: _Batch) -> int:
     session.begin(SERIALIZABLE)
     if len(batch.changes) == 1:
         (change,) = batch.changes
-        change.run(session, alone=True)
+        change.run(session)
         if change.error is None:
             session.commit()
-        else:
-            change.error = _translated(change.error)
         return 1
     if not batch.in_turn:
         session.send(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}")
     until_s, done = time.monotonic() + BATCH_S, 0
-    for change in batch.changes:
-        if done and time.monotonic() > until_s:
-            break
-        session.send("SAVEPOINT change")
-        change.run(session, alone=False)
-        if change.error is not None:
-            change.error = _translated(change.error)
-            session.part("ROLLBACK TO SAVEPOINT change")
-        session.send("RELEASE SAVEPOINT change")
-        done += 1
+    while done < len(batch.changes) and (not done or time.monotonic() <= until_s):
+        try:
+            _add(session, batch.changes[done])
+        except TailFailed as failed:
+            # Of the one before. This one has done nothing yet that counts, and begins again.
+            _take_back(session, batch.changes[done - 1], failed.error)
+        else:
+            done += 1
+    try:
+        session.settle()
+    except TailFailed as failed:
+        _take_back(session, batch.changes[done - 1], failed.error)
     session.commit()
     return done
+
+
+def _add(session: Session, change: _Change) -> None:
+    """One more change in a transaction, as a savepoint. The server goes on with what it has sent last while the next one begins: a third of its time.
+
+    Raises TailFailed when so the one before has failed.
+    """
+    session.send("SAVEPOINT change")
+    change.run(session)
+    if change.error is not None:
+        # Whatever else it has sent is taken back, so it doesn't matter what becomes of it.
+        with suppress(Exception):
+            session.settle_tail()
+        session.part("ROLLBACK TO SAVEPOINT change")
+    session.send("RELEASE SAVEPOINT change")
+    session.hand_over()
+
+
+def _take_back(session: Session, change: _Change, error: Exception) -> None:
+    """What the change had sent last has failed, and with it its savepoint's release, so that is still there."""
+    if isinstance(error, IN_THE_WAY):
+        raise error
+    change.fail(error)
+    session.part("ROLLBACK TO SAVEPOINT change")
+    session.send("RELEASE SAVEPOINT change")
 
 
 @contextmanager

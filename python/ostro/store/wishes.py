@@ -19,6 +19,7 @@ _GENERATION = "SELECT generation FROM wishes WHERE host_id = ? AND noun = ? AND 
 _WISH = "SELECT generation, body FROM wishes WHERE host_id = ? AND noun = ? AND id = ?"
 _HOSTS = "SELECT host_id FROM wishes WHERE noun = ? AND id = ? AND body IS NOT NULL"
 _IS_WISHED = "SELECT noun, id FROM wishes WHERE host_id = ? AND noun = ? AND id = ? AND body IS NOT NULL"
+_REVISION = "(SELECT revision FROM hosts WHERE id = ?)"
 KEYS_MOST = 50
 """Objects in one query."""
 
@@ -29,12 +30,12 @@ def set_wish(tx: Tx, host_id: str, noun: Noun, id_: str, body: msgspec.Struct) -
 
 
 def add_wish(tx: Tx, host_id: str, noun: Noun, id_: str, body: msgspec.Struct) -> None:
-    """Wish an object of the host that is new, so that no host can have heard of it."""
+    """Wish an object of the host that is new, so that no host can have heard of it. The caller has seen the host: without one the statement fails."""
     send_revision(tx, host_id)
     tx.send(
         "INSERT INTO wishes (host_id, noun, id, revision, generation, body, request_id)"
-        " SELECT id, ?, ?, revision, revision, ?, ? FROM hosts WHERE id = ?",
-        (noun.value, id_, msgspec.json.encode(body).decode(), tx.request_id, host_id),
+        f" VALUES (?, ?, ?, {_REVISION}, {_REVISION}, ?, ?)",
+        (host_id, noun.value, id_, host_id, host_id, msgspec.json.encode(body).decode(), tx.request_id),
         part=id_,
     )
 
