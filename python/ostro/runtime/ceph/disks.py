@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ import rbd
 
 from ostro.runtime.ceph.errors import translated
 from ostro.runtime.ceph.handles import open_ioctx
+from ostro.runtime.ceph.held import HELD
 
 OBJECT_BYTES = 4 << 20
 SECTOR_BYTES = 512
@@ -66,10 +67,14 @@ class Disk:
 
 @contextmanager
 def opened(cluster: Any, disk: Disk, *, snapshot: str | None = None, read_only: bool = False) -> Iterator[Any]:
-    """The disk, open. Raises rbd.ImageNotFound."""
+    """The disk, open: for writing with whoever else in this process has it (`held`). Raises rbd.ImageNotFound."""
+    if not read_only:
+        with HELD.shared(cluster, disk.pool, disk.name) as image:
+            yield image
+        return
     with (
         open_ioctx(cluster, disk.pool) as ioctx,
-        rbd.Image(ioctx, disk.name, snapshot=snapshot, read_only=read_only) as image,
+        rbd.Image(ioctx, disk.name, snapshot=snapshot, read_only=True) as image,
     ):
         yield image
 
@@ -82,15 +87,15 @@ class OpenDisk:
 
     def __init__(self, cluster: Any, disk: Disk, snapshot: str | None, closed: Callable[[], None]) -> None:
         self._name = disk.name
-        self._closed = closed
-        self._ioctx = open_ioctx(cluster, disk.pool)
-        try:
-            self._image = rbd.Image(self._ioctx, disk.name, snapshot=snapshot, read_only=snapshot is not None)
-        except BaseException:
-            self._ioctx.close()
-            raise
-        self._open = True
-        self._size_bytes = int(self._image.size())
+        with ExitStack() as opening:
+            self._image = opening.enter_context(
+                opened(cluster, disk, snapshot=snapshot, read_only=snapshot is not None)
+            )
+            self._size_bytes = int(self._image.size())
+            # From the end: the connection may go only after the disk was closed.
+            self._closing = ExitStack()
+            self._closing.callback(closed)
+            self._closing.enter_context(opening.pop_all())
 
     def read(self, offset: int, length: int) -> bytes:
         """At most ``length`` bytes, fewer at the end."""
@@ -116,15 +121,8 @@ class OpenDisk:
 
     def close(self) -> None:
         """Let go. Idempotent."""
-        if not self._open:
-            return
-        self._open = False
-        try:
-            with translated(self._name):
-                self._image.close()
-        finally:
-            self._ioctx.close()
-            self._closed()
+        with translated(self._name):
+            self._closing.close()
 
 
 def whole_sectors(size_bytes: int) -> int:
@@ -306,12 +304,19 @@ def remove(cluster: Any, disk: Disk) -> Parent | None:
 
     Raises rbd.ImageBusy while somebody has it open.
     """
+    with HELD.alone(cluster, disk.pool, disk.name):
+        left = _remove(cluster, disk)
+    return reap(cluster, left)
+
+
+def _remove(cluster: Any, disk: Disk) -> Parent | None:
+    """Delete a disk that nobody else in this process opens for writing; what may be deleted with it."""
     with open_ioctx(cluster, disk.pool) as ioctx:
         stood_on, image_id = None, ""
         try:
             # Looking, which is mostly all, needs no watch and no lock: who opens a disk to write is in the way of others, and gets into theirs.
             with rbd.Image(ioctx, disk.name, read_only=True) as image:
-                # librbd finds that out, too, but only after it has taken the disk's lock; then it has once ended the whole process.
+                # librbd finds that out, too, but only after it has taken the disk's lock: it may be asked for something then, and end us (`held`).
                 if next(iter(image.watchers_list()), None) is not None:
                     raise rbd.ImageBusy(f"{disk.name} is open", errno=errno.EBUSY)
                 stood_on, image_id = _parent(image), image.id()
@@ -335,7 +340,7 @@ def remove(cluster: Any, disk: Disk) -> Parent | None:
             rbd.RBD().trash_move(ioctx, disk.name, 0)
             # The last clone may have gone since, and have looked for it in the trash too early.
             stood_on = Parent(disk.pool, image_id) if image_id else None
-    return reap(cluster, stood_on)
+    return stood_on
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _afresh(cluster: Any, part: Disk, make: Callable[[], None]) -> None:
 
 def _finish(cluster: Any, ioctx: Any, new: NewDisk) -> bool:
     """Give a part its size, what is noted of it, and at last its name."""
-    with rbd.Image(ioctx, new.part.name) as image:
+    with opened(cluster, new.part) as image:
         if new.size_bytes > image.size():
             image.resize(new.size_bytes)
         for name, value in {OWNER_KEY: new.owner, **new.notes}.items():

@@ -1,7 +1,4 @@
-"""Disks in a real Ceph made and removed by many threads while clients that have them open die: librbd must not end the process.
-
-Not beside the other tests of RBD: librbd 16 has ended an interpreter that ran both, for a reason that is not known yet.
-"""
+"""Disks in a real Ceph made, changed and removed by many threads while clients that have them open die: librbd must not end the process."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from ostro.model.errors import Conflict
+from ostro.model.errors import Conflict, NotFound
 from ostro.runtime.ceph.config import CephConfig
 from ostro.runtime.world import World
 from ostro.testing.ceph import CephCluster, CephOptions, why_not
@@ -79,6 +76,28 @@ print("all removed", flush=True)
 os._exit(0)
 """
 )
+CHANGER = (
+    PRELUDE
+    + """
+disk = Disk(pool, "shared")
+disks.create(cluster, disk, 64 << 20)
+
+def work(thread):
+    for number in range(rounds * 6):
+        disks.snapshot(cluster, disk, f"snap-{thread}")
+        disks.set_owner(cluster, disk, f"{thread}-{number}")
+        disks.drop_snapshot(cluster, disk, f"snap-{thread}")
+
+workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+disks.remove(cluster, disk)
+print("all changed", flush=True)
+os._exit(0)
+"""
+)
 DYING = (
     PRELUDE
     + """
@@ -116,6 +135,38 @@ def test_no_death_of_others_is_ours(config: CephConfig) -> None:
         start(DYING, config.conf).communicate()
     out, complaint = maker.communicate()
     assert (maker.returncode, out.strip()) == (0, "all removed"), complaint[-4000:]
+
+
+def test_threads_that_change_one_disk_do_not_end_their_process(config: CephConfig) -> None:
+    """Each would ask another for it, and librbd 16 ends who closes a disk while it does what it was asked for."""
+    changer = start(CHANGER, config.conf)
+    out, complaint = changer.communicate()
+    assert (changer.returncode, out.strip()) == (0, "all changed"), complaint[-4000:]
+
+
+async def test_a_process_has_a_disk_open_once(config: CephConfig) -> None:
+    """However many use it, until the last of them closes it."""
+    disk = Disk(POOL, "once")
+
+    def watchers(cluster: Any) -> int:
+        with disks.opened(cluster, disk, read_only=True) as image:
+            return len(list(image.watchers_list()))
+
+    async with open_(World(), config) as connection:
+        await connection.wait_connected(30)
+        await connection.call("it", disks.create, disk, 1 << 20)
+        one, other = connection.open_disk(disk), connection.open_disk(disk)
+        await connection.call("it", disks.snapshot, disk, "snap")
+        assert await connection.call("it", watchers) == 1
+        one.close()
+        one.close()
+        other.write(b"x", 0)
+        assert await connection.call("it", watchers) == 1
+        other.close()
+        assert await connection.call("it", watchers) == 0
+        await connection.call("it", disks.remove, disk)
+        with pytest.raises(NotFound):
+            connection.open_disk(disk)
 
 
 async def test_a_disk_that_is_open_is_busy(config: CephConfig) -> None:
