@@ -4,7 +4,12 @@
 //! other digests' instructions between its steps, fine enough that the processor runs all at once: SHA-256
 //! by the processor's own instructions, and BLAKE3 on leaves side by side. What decides is how many instructions
 //! there are, and that a loop of them fits where decoded ones are kept: MD5's constants are added four at a time,
-//! BLAKE3's words lie in the order of their use, and nothing is unrolled further than a block of MD5.
+//! BLAKE3's words are put into the order of their use round by round (all at once would fill what holds stores), and nothing is unrolled
+//! further than a block of MD5.
+//!
+//! The compiler knows nothing of this: it puts instructions of a kind together where nothing keeps it from that, and the processor looks ahead
+//! only so far, so that MD5 stands still meanwhile. Hence every few steps are pinned ([`pin`]), and what each digest adds there is read
+//! from memory that `black_box` keeps the compiler from knowing.
 //!
 //! SHA instructions are a hundred times slower while the upper halves of the vector registers are in use. So
 //! BLAKE3 takes eight leaves at a time with MD5 alone, and four with both.
@@ -13,6 +18,8 @@
 //! is worked on, the lines of the group `ahead` are fetched in order.
 //!
 //! Each function returns false and does nothing where the processor lacks the instructions.
+use std::sync::atomic::{Ordering, compiler_fence};
+
 use multiversion::multiversion;
 use multiversion::target::match_target;
 
@@ -29,6 +36,12 @@ mod sha256;
 pub(crate) type Leaf = [u8; 1024];
 /// Chaining values as words.
 pub(crate) type Value = [u32; 8];
+
+/// No read of memory is moved across this, and so nothing that waits for it. It is no instruction.
+#[inline(always)]
+fn pin() {
+    compiler_fence(Ordering::AcqRel);
+}
 
 /// MD5 woven with SHA-256.
 #[multiversion(targets("x86_64+sha+sse4.1+ssse3+bmi1+bmi2"))]

@@ -6,9 +6,9 @@ use std::arch::x86_64::{
 };
 use std::hint::black_box;
 
-use super::blake3::{LEAF_END, LEAF_START, ROUNDS, SCHEDULE, START, fetch, mix, round};
+use super::blake3::{LEAF_END, LEAF_START, NEXT, ROUNDS, START, fetch, mix, round};
 use super::sha256::{ADDENDS, Sha, four_rounds, message, swap};
-use super::{Leaf, Value};
+use super::{Leaf, Value, pin};
 use crate::md5::{ADDENDS_BY_WORD, Words, four_steps, sixteen, sum};
 
 // The compiler may take two vectors for one and so bring the upper halves into use. `black_box` keeps it from that with the words of
@@ -54,17 +54,16 @@ fn summands(block: &[u8; 64]) -> [[u32; 16]; 4] {
     bytemuck::cast(addends.map(|addends| -> [__m128i; 4] { std::array::from_fn(|at| add(quarters[at], addends[at])) }))
 }
 
-/// The words of block `at` of four leaves, for each round in the order of their use.
+/// The words of block `at` of four leaves.
 #[target_feature(enable = "avx")]
 #[inline]
-fn words_in_order(leaves: &[Leaf; 4], at: usize) -> [[__m128i; 16]; ROUNDS] {
+fn words_of_four(leaves: &[Leaf; 4], at: usize) -> [__m128i; 16] {
     let mut words = [[bytemuck::cast([0_u64; 2]); 4]; 4];
     for (quarter, words) in words.iter_mut().enumerate() {
         let row = |lane: usize| bytemuck::cast(leaves[lane].as_chunks::<64>().0[at].as_chunks::<16>().0[quarter]);
         *words = transpose(std::array::from_fn(row));
     }
-    let words = words.as_flattened();
-    SCHEDULE.map(|order| order.map(|at| words[at]))
+    bytemuck::cast(words)
 }
 
 #[target_feature(enable = "avx")]
@@ -106,6 +105,7 @@ macro_rules! kernel {
             let swap = swap();
             let mut state = black_box(Sha::load(sha));
             let [mut a, mut b, mut c, mut d] = *md5;
+            let addends = black_box(&ADDENDS);
             let (blocks, _) = leaves.as_flattened().as_chunks::<64>();
             let (with_sha, with_both) = blocks.split_at(blocks.len() - BOTH);
             let mut ahead = ahead.as_flattened().as_chunks::<64>().0.iter();
@@ -116,7 +116,8 @@ macro_rules! kernel {
                 let summands = black_box(&summands);
                 macro_rules! four {
                     ($four:literal) => {
-                        four_rounds!($four, state, message);
+                        pin();
+                        four_rounds!($four, state, message, addends);
                         four_steps!($four, a, b, c, d, summands);
                     };
                 }
@@ -125,17 +126,19 @@ macro_rules! kernel {
                 [a, b, c, d] = sum([a, b, c, d], before);
             }
             let (mut at, mut turn) = (0, 0);
-            let mut words = words_in_order(leaves, 0);
+            let mut words = words_of_four(leaves, 0);
             let mut v = begin(&START.map(|word| _mm_set1_epi32(word as i32)), first, LEAF_START);
             macro_rules! turn {
                 ($steps:ident) => {
                     if turn == ROUNDS {
                         (at, turn) = (at + 1, 0);
-                        words = words_in_order(leaves, at);
+                        words = words_of_four(leaves, at);
                         v = begin(&end(&v), first, if at == 15 { LEAF_END } else { 0 });
                         _mm256_zeroupper();
                     }
-                    round!(v, words[turn], $steps);
+                    let now = black_box(&words);
+                    round!(v, now, $steps);
+                    words = NEXT.map(|at| now[at]);
                     turn += 1;
                 };
             }
@@ -147,13 +150,15 @@ macro_rules! kernel {
                 let summands = black_box(&summands);
                 macro_rules! first_half {
                     ($four:literal) => {
-                        four_rounds!($four, state, message);
+                        pin();
+                        four_rounds!($four, state, message, addends);
                         four_steps!($four, a, b, c, d, summands);
                     };
                 }
                 macro_rules! second_half {
                     ($four:literal) => {
-                        four_rounds!($four + 8, state, message);
+                        pin();
+                        four_rounds!($four + 8, state, message, addends);
                         four_steps!($four + 8, a, b, c, d, summands);
                     };
                 }

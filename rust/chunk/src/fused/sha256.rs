@@ -6,7 +6,7 @@ use std::arch::x86_64::{
 
 use std::hint::black_box;
 
-use super::Value;
+use super::{Value, pin};
 use crate::md5::{Words, four_steps, sixteen, sum, summands};
 
 /// The additive constants, four rounds a vector.
@@ -78,16 +78,16 @@ pub(super) fn message(block: &[u8; 64], swap: __m128i) -> [__m128i; 4] {
     std::array::from_fn(|at| _mm_shuffle_epi8(bytemuck::cast(quarters[at]), swap))
 }
 
-/// Four rounds, the `$four`th of a block.
+/// Four rounds, the `$four`th of a block, with [`ADDENDS`] as `$addends`.
 macro_rules! four_rounds {
-    ($four:expr, $state:ident, $message:ident) => {
+    ($four:expr, $state:ident, $message:ident, $addends:ident) => {
         if $four >= 4 {
             let [old, next, recent, last] =
                 [$four % 4, ($four + 1) % 4, ($four + 2) % 4, ($four + 3) % 4].map(|at| $message[at]);
             let sum = _mm_add_epi32(_mm_sha256msg1_epu32(old, next), _mm_alignr_epi8::<4>(last, recent));
             $message[$four % 4] = _mm_sha256msg2_epu32(sum, last);
         }
-        let sum = _mm_add_epi32($message[$four % 4], bytemuck::cast(ADDENDS[$four]));
+        let sum = _mm_add_epi32($message[$four % 4], bytemuck::cast($addends[$four]));
         $state.cdgh = _mm_sha256rnds2_epu32($state.cdgh, $state.abef, sum);
         $state.abef = _mm_sha256rnds2_epu32($state.abef, $state.cdgh, _mm_shuffle_epi32::<0x0e>(sum));
     };
@@ -100,13 +100,15 @@ pub(super) fn weave(md5: &mut Words, sha: &mut Value, blocks: &[[u8; 64]]) {
     let swap = swap();
     let mut state = Sha::load(sha);
     let [mut a, mut b, mut c, mut d] = *md5;
+    let addends = black_box(&ADDENDS);
     for block in blocks {
         let (before, sha_before) = ([a, b, c, d], state);
         let (summands, mut message) = (summands(block), message(block, swap));
         let summands = black_box(&summands);
         macro_rules! four {
             ($four:literal) => {
-                four_rounds!($four, state, message);
+                pin();
+                four_rounds!($four, state, message, addends);
                 four_steps!($four, a, b, c, d, summands);
             };
         }
