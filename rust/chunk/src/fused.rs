@@ -4,12 +4,12 @@
 //! other digests' instructions between its steps, fine enough that the processor runs all at once: SHA-256
 //! by the processor's own instructions, and BLAKE3 on leaves side by side. What decides is how many instructions
 //! there are, and that a loop of them fits where decoded ones are kept: MD5's constants are added four at a time,
-//! BLAKE3's words are put into the order of their use round by round (all at once would fill what holds stores), and nothing is unrolled
-//! further than a block of MD5.
+//! and nothing is unrolled further than a block of MD5. BLAKE3's words are put into the order of their use, for all rounds at once with MD5
+//! alone; with both, round by round: a hundred stores at once hold MD5 up.
 //!
-//! The compiler knows nothing of this: it puts instructions of a kind together where nothing keeps it from that, and the processor looks ahead
-//! only so far, so that MD5 stands still meanwhile. Hence every few steps are pinned ([`pin`]), and what each digest adds there is read
-//! from memory that `black_box` keeps the compiler from knowing.
+//! The compiler knows nothing of this. It puts each digest's instructions together where nothing keeps it from that, and the processor
+//! looks ahead only so far. So every few steps are pinned ([`pin`]), and what each digest adds there is read from memory that `black_box`
+//! hides from the compiler.
 //!
 //! SHA instructions are a hundred times slower while the upper halves of the vector registers are in use. So
 //! BLAKE3 takes eight leaves at a time with MD5 alone, and four with both.
@@ -18,6 +18,7 @@
 //! is worked on, the lines of the group `ahead` are fetched in order.
 //!
 //! Each function returns false and does nothing where the processor lacks the instructions.
+#[cfg(target_arch = "x86_64")]
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use multiversion::multiversion;
@@ -37,7 +38,8 @@ pub(crate) type Leaf = [u8; 1024];
 /// Chaining values as words.
 pub(crate) type Value = [u32; 8];
 
-/// No read of memory is moved across this, and so nothing that waits for it. It is no instruction.
+/// No read of memory is moved across this, and so nothing that waits for one. It is no instruction.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn pin() {
     compiler_fence(Ordering::AcqRel);

@@ -19,6 +19,27 @@ const PARENT: i32 = 4;
 pub(super) const ROUNDS: usize = 7;
 /// Which of a round's words each place of the next round takes.
 pub(super) const NEXT: [usize; 16] = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
+/// Which message word each place of each round takes.
+const SCHEDULE: [[usize; 16]; ROUNDS] = schedule();
+
+const fn schedule() -> [[usize; 16]; ROUNDS] {
+    let mut rounds = [[0; 16]; ROUNDS];
+    let mut at = 0;
+    while at < 16 {
+        rounds[0][at] = at;
+        at += 1;
+    }
+    let mut round = 1;
+    while round < ROUNDS {
+        at = 0;
+        while at < 16 {
+            rounds[round][at] = rounds[round - 1][NEXT[at]];
+            at += 1;
+        }
+        round += 1;
+    }
+    rounds
+}
 
 /// The quarter-round on four of the sixteen vectors, by the caller's `add`, `xor` and `rotate`.
 macro_rules! mix {
@@ -107,6 +128,13 @@ fn end(v: &[__m256i; 16]) -> [__m256i; 8] {
     std::array::from_fn(|at| xor(v[at], v[at + 8]))
 }
 
+/// Each round's words in the order of their use.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn in_order(words: &[__m256i; 16]) -> [[__m256i; 16]; ROUNDS] {
+    SCHEDULE.map(|order| order.map(|at| words[at]))
+}
+
 macro_rules! kernel {
     ($name:ident, $features:literal) => {
         /// Eight leaves; while a block of each is mixed in seven rounds, MD5 takes eight blocks.
@@ -117,7 +145,8 @@ macro_rules! kernel {
             let (blocks, _) = leaves.as_flattened().as_chunks::<64>();
             let mut ahead = ahead.as_flattened().as_chunks::<64>().0.iter();
             for (at, eight) in blocks.as_chunks::<8>().0.iter().enumerate() {
-                let mut words = words_of_eight(|lane| &leaves[lane].as_chunks::<64>().0[at]);
+                let words = in_order(&words_of_eight(|lane| &leaves[lane].as_chunks::<64>().0[at]));
+                let words = black_box(&words);
                 let flags = if at == 0 { LEAF_START } else { 0 } | if at == 15 { LEAF_END } else { 0 };
                 let mut v = begin(&values, first, 1, flags);
                 for ((turn, block), ahead) in eight.iter().enumerate().zip(&mut ahead) {
@@ -136,10 +165,8 @@ macro_rules! kernel {
                             four_steps!($four, a, b, c, d, summands);
                         };
                     }
-                    if turn < ROUNDS {
-                        let now = black_box(&words);
-                        round!(v, now, eight_steps);
-                        words = NEXT.map(|at| now[at]);
+                    if let Some(words) = words.get(turn) {
+                        round!(v, words, eight_steps);
                     } else {
                         sixteen!(four_steps_alone);
                     }
@@ -160,15 +187,14 @@ macro_rules! parents {
         /// Eight parents side by side.
         #[target_feature(enable = $features)]
         pub(super) fn $name(children: &[Value; 16]) -> [Value; 8] {
-            let mut words = words_of_eight(|lane| bytemuck::cast_ref(&children.as_chunks::<2>().0[lane]));
+            let words = in_order(&words_of_eight(|lane| bytemuck::cast_ref(&children.as_chunks::<2>().0[lane])));
             let start = START.map(|word| _mm256_set1_epi32(word as i32));
             let mut v = begin(&start, 0, 0, PARENT);
             macro_rules! nothing {
                 ($at:literal) => {};
             }
-            for _ in 0..ROUNDS {
+            for words in &words {
                 round!(v, words, nothing);
-                words = NEXT.map(|at| words[at]);
             }
             transpose(end(&v)).map(bytemuck::cast)
         }
