@@ -8,6 +8,7 @@ import pytest
 
 from ostro.model.wishes import Noun
 from ostro.services.sweeps import confirm_resizes
+from ostro.testing.checkers.claims import check_claims
 from ostro.testing.leaks import find_leaks
 from ostro.testing.moving import COMPUTE, Lab
 
@@ -139,6 +140,28 @@ async def test_a_server_is_deleted_while_it_is_resized(lab: Lab, syncs: int) -> 
             await host.sync()
         await lab.cloud.sagas.step()
     assert (await lab.client.delete(f"{COMPUTE}/servers/{lab.id}")).status == 204
+    await lab.settle()
+    assert await lab.cloud.db.read(find_leaks) == {}
+    assert all(host.things == {} for host in lab.hosts.values())
+
+
+@pytest.mark.parametrize("syncs", range(7))
+@pytest.mark.parametrize("reverts", [False, True])
+async def test_a_server_is_deleted_while_it_is_resized_where_it_is(lab: Lab, syncs: int, reverts: bool) -> None:
+    """What it holds until its host has let go of it is what it has, whether that is its old or its new shape."""
+    for host in lab.others(await lab.where()):
+        service = (await lab.client.get(f"{COMPUTE}/os-services?host={host.name}")).json["services"][0]
+        await lab.client.put(f"{COMPUTE}/os-services/{service['id']}", {"status": "disabled"})
+    await lab.act("resize", {"flavorRef": "g"})
+    if reverts:
+        await lab.settle()
+        await lab.act("revertResize")
+    for _ in range(syncs):
+        for host in lab.hosts.values():
+            await host.sync()
+        await lab.cloud.sagas.step()
+    assert (await lab.client.delete(f"{COMPUTE}/servers/{lab.id}")).status == 204
+    assert await lab.cloud.db.read(check_claims, 0) == []
     await lab.settle()
     assert await lab.cloud.db.read(find_leaks) == {}
     assert all(host.things == {} for host in lab.hosts.values())

@@ -55,6 +55,8 @@ LEAVE_S = 3600.0
 CONSUMER_TYPE = "MIGRATION"
 UNDER_WAY = ("accepted", "queued", "preparing", "pre-migrating", "running", "migrating", "post-migrating")
 """Statuses of migrations that have yet to come to an end."""
+CHANGED_OVER = (Stage.OVER, Stage.REVERTING)
+"""Stages in which a server has its new shape."""
 
 
 # ---- where to ------------------------------------------------------------------------------------------------------
@@ -252,12 +254,14 @@ def break_off(tx: Tx, saga_id: str, server: Server, now_us: int, reason: str, *,
         # Its source has been leaving from the beginning, and nobody else has anything of the server but its host.
         change_migration(tx, migration, now_us, status="failed", reason=reason)
         return
-    arrived = server.host_id == migration.target_host_id
+    stays = migration.source_host_id == migration.target_host_id
+    # On one host all the time, it has arrived once it has its new shape.
+    arrived = migration.stage in CHANGED_OVER if stays else server.host_id == migration.target_host_id
     if not arrived:
         swap_claims(tx, server.id, migration.uuid, now_us)
     other_id = migration.source_host_id if arrived else migration.target_host_id
     status = migration.status if migration.status not in UNDER_WAY else "cancelled"
-    if migration.source_host_id == migration.target_host_id:
+    if stays:
         release_claim(tx, migration.uuid, now_us)
         change_migration(tx, migration, now_us, stage=Stage.OVER, status=status, reason=reason)
     else:
