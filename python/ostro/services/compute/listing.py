@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as replaced
+from typing import NamedTuple
 
 from ostro.model.context import Context
 from ostro.model.errors import Forbidden
@@ -91,26 +92,40 @@ def list_with_details(tx: Tx, context: Context, query: ServerQuery, *, user_data
 
 def get_with_details(tx: Tx, context: Context, server_id: str, *, user_data: bool) -> tuple[Server, Details]:
     """One server and everything that it shows. Raises NotFound."""
+    asked = _ask(tx, [server_id], user_data)
     server = find_server(tx, context, server_id)
-    return server, load_details(tx, context, [server], user_data=user_data)
+    return server, _load(tx, context, [server], asked)
 
 
 def load_details(tx: Tx, context: Context, servers: Sequence[Server], *, user_data: bool) -> Details:
     """What these servers show beside their rows; a handful of statements whatever their number."""
     if not servers:
         return Details()
-    ids = [server.id for server in servers]
-    hosts = {server.host_id for server in servers if server.host_id} if context.is_admin else set()
-    asked_ports = ask_server_ports(tx, ids)
-    devices = ask_block_devices(tx, ids)
+    return _load(tx, context, servers, _ask(tx, [server.id for server in servers], user_data))
+
+
+class _Asked(NamedTuple):
+    """What is known by servers' ids alone, once it is looked at."""
+
+    ports: Callable[[], dict[str, list[PortView]]]
+    devices: Callable[[], dict[str, list[BlockDevice]]]
+    user_data: Callable[[], dict[str, str]]
+
+
+def _ask(tx: Tx, ids: Sequence[str], user_data: bool) -> _Asked:
     texts = ask_user_data(tx, ids) if user_data else dict
+    return _Asked(ask_server_ports(tx, ids), ask_block_devices(tx, ids), texts)
+
+
+def _load(tx: Tx, context: Context, servers: Sequence[Server], asked: _Asked) -> Details:
+    hosts = {server.host_id for server in servers if server.host_id} if context.is_admin else set()
     alive = ask_alive(tx, sorted(hosts), context.now_us - int(LEASE_S * 1e6))
-    ports = asked_ports()
+    ports = asked.ports()
     group_ids = {group for views in ports.values() for view in views for group in view.security_groups}
     return Details(
         ports=ports,
         group_names={id_: group.name for id_, group in map_groups(tx, sorted(group_ids)).items()},
-        devices=devices(),
-        user_data=texts(),
+        devices=asked.devices(),
+        user_data=asked.user_data(),
         hosts_up=frozenset(alive()),
     )
