@@ -44,6 +44,7 @@ PLANTED = {
         "UPDATE registered_limits SET default_limit = 0 WHERE resource_name = 'servers'",
     ),
     "a sum that is none": ("quotas", "UPDATE server_use SET vcpus = vcpus + 1"),
+    "ports that are not there": ("quotas", "UPDATE port_use SET ports = ports + 1"),
     "a saga that is overdue": (
         "sagas",
         "INSERT INTO sagas (id, kind, object_id, step, undoing, params, fault, deadline_us, due_us, epoch, created_at_us, updated_at_us)"

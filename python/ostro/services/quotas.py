@@ -1,4 +1,4 @@
-"""Limits enforced: what a project has is counted in the transaction that adds to it. Where that would take long, as with servers, the database adds up
+"""Limits enforced: what a project has is counted in the transaction that adds to it. Where that would take long, as with servers and ports, the database adds up
 itself whatever it stores, so there is no counter that could drift.
 
 A service says what a change asks for and how to count; ``find_over`` reads the limits and counts only what is limited. Two

@@ -5,7 +5,7 @@ whoever comes to ask one of them finds the answer here. So services read as if n
 
 An answer holds until the transaction itself changes what it was read from; others' changes are not seen in a transaction in any case. A change is known
 by its statement: of the table that it names, or of one part of it. A DELETE forgets all, because rows of other tables may go with it, and so does
-what isn't understood. What triggers write (``BY_TRIGGERS``) changes without being named, and can't be foreseen.
+what isn't understood. What a table's triggers write changes with it (``TRIGGERED``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,18 @@ from ostro.store.database import Params, Row
 
 Answer = Callable[[], list[Row]]
 _Key = tuple[str, tuple[object, ...]]
-BY_TRIGGERS = frozenset({"change_base", "changes", "server_use"})
+_FEED = frozenset({"changes"})
+TRIGGERED = {
+    "attachments": _FEED,
+    "block_devices": _FEED,
+    "image_members": _FEED,
+    "images": _FEED,
+    "ports": _FEED | {"port_use"},
+    "servers": _FEED | {"server_use"},
+    "snapshots": _FEED,
+    "volumes": _FEED,
+}
+"""What the triggers of each table write."""
 _SELECT = re.compile(r"\s*SELECT\b")
 _CHANGE = re.compile(r"\s*(?:INSERT INTO|UPDATE)\s+(\w+)")
 _SOURCE = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)")
@@ -53,7 +64,6 @@ class Foreseen:
         """Keep the answer to a query. One that joins tables can't be about a part."""
         sources = _sources(sql)
         assert sources and _changed(sql) is None, f"not a query of tables: {sql}"
-        assert not sources & BY_TRIGGERS, f"of what triggers write: {sql}"
         assert not part or len(sources) == 1, f"parts are of one table: {sql}"
         key = (sql, tuple(params))
         self._answers[key] = answer
@@ -78,7 +88,12 @@ class Foreseen:
             self._answers.clear()
             self._of.clear()
             return
-        stale = self._of.get(table or "")
+        self._forget(table or "", part)
+        for written in TRIGGERED.get(table or "", ()):
+            self._forget(written, "")
+
+    def _forget(self, table: str, part: str) -> None:
+        stale = self._of.get(table)
         if stale is None:
             return
         for key in [key for key, about in stale.items() if not part or not about or about == part]:

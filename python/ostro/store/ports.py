@@ -15,6 +15,7 @@ import msgspec
 from ostro.model.wishes import AddressPair, FixedIp
 from ostro.store.changes import TOPIC
 from ostro.store.database import Tx
+from ostro.store.limits import Scope
 from ostro.store.paging import Where
 from ostro.store.table import Table
 
@@ -103,6 +104,31 @@ def _insert(tx: Tx, rows: Sequence[Port]) -> set[str]:
         )
         added.update(row[0] for row in found)
     return added
+
+
+def sum_ports(tx: Tx, scope: Scope) -> int:
+    """How many ports a project has, or several: as the database has added them up (``port_use``)."""
+    row = tx.one(*_summing(scope))
+    assert row is not None
+    return int(row[0])
+
+
+def foresee_ports_sum(tx: Tx, scope: Scope) -> None:
+    """``sum_ports`` will be asked (``Tx.foresee``)."""
+    tx.foresee(*_summing(scope))
+
+
+def _summing(scope: Scope) -> tuple[str, tuple[str, ...]]:
+    return f"SELECT coalesce(sum(ports), 0) FROM port_use WHERE {scope.on('project_id')}", tuple(scope.params)
+
+
+def list_wrong_port_sums(tx: Tx) -> list[str]:
+    """Projects whose ports don't add up to what is noted of them: never any."""
+    rows = tx.all(
+        "SELECT project_id FROM (SELECT project_id, ports FROM port_use UNION ALL SELECT project_id, -1 FROM ports) AS both_ways"
+        " GROUP BY project_id HAVING sum(ports) <> 0 ORDER BY project_id"
+    )
+    return [row[0] for row in rows]
 
 
 def _insert_memberships(tx: Tx, pairs: Iterable[tuple[str, str]]) -> None:

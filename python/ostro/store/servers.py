@@ -144,16 +144,25 @@ def sum_servers(tx: Tx, scope: Scope) -> tuple[int, int, int, int]:
 
     While a server is being resized, and until that is confirmed or taken back, the larger of its two shapes counts.
     """
-    row = tx.one(
-        "SELECT coalesce(sum(servers), 0), coalesce(sum(vcpus), 0), coalesce(sum(ram_mb), 0), coalesce(sum(disk_gb), 0),"
-        " (SELECT count(*) FROM servers moving WHERE moving.deleted_at_us = 0 AND moving.migration_id <> ''"
-        f" AND {scope.on('moving.project_id')})"
-        f" FROM server_use WHERE {scope.on('server_use.project_id')}",
-        (*scope.params, *scope.params),
-    )
+    row = tx.one(*_summing(scope))
     assert row is not None
     more = sum_resizes(tx, scope) if row[4] else (0, 0, 0)
     return int(row[0]), int(row[1]) + more[0], int(row[2]) + more[1], int(row[3]) + more[2]
+
+
+def foresee_servers_sum(tx: Tx, scope: Scope) -> None:
+    """``sum_servers`` will be asked (``Tx.foresee``)."""
+    tx.foresee(*_summing(scope))
+
+
+def _summing(scope: Scope) -> tuple[str, tuple[str, ...]]:
+    sql = (
+        "SELECT coalesce(sum(servers), 0), coalesce(sum(vcpus), 0), coalesce(sum(ram_mb), 0), coalesce(sum(disk_gb), 0),"
+        " (SELECT count(*) FROM servers moving WHERE moving.deleted_at_us = 0 AND moving.migration_id <> ''"
+        f" AND {scope.on('moving.project_id')})"
+        f" FROM server_use WHERE {scope.on('server_use.project_id')}"
+    )
+    return sql, (*scope.params, *scope.params)
 
 
 def list_wrong_sums(tx: Tx) -> list[str]:

@@ -164,18 +164,11 @@ class Table(Generic[T]):
         assert row is not None
         return int(row[0])
 
-    def _counting(self, condition: str) -> str:
-        return f"SELECT count(*) FROM {self.name} WHERE {condition}"
-
     def count_where(self, tx: Tx, condition: str, params: Params = ()) -> int:
         """How many rows meet a condition that ``count`` can't say."""
-        row = tx.one(self._counting(condition), params)
+        row = tx.one(f"SELECT count(*) FROM {self.name} WHERE {condition}", params)
         assert row is not None
         return int(row[0])
-
-    def foresee_count(self, tx: Tx, condition: str, params: Params = ()) -> None:
-        """``count_where`` will be called (``Tx.foresee``)."""
-        tx.foresee(self._counting(condition), params)
 
     def row(self, item: T) -> List[Any]:  # noqa: UP006
         """The item's values as its columns store them, in order."""

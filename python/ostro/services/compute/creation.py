@@ -28,8 +28,7 @@ from ostro.saga.engine import start_saga
 from ostro.services.block.attachments import is_shared
 from ostro.services.compute.flavors import foresee_flavor, get_flavor
 from ostro.services.compute.instance_actions import finish, record_action
-from ostro.services.compute.quotas import SERVICE as COMPUTE
-from ostro.services.compute.quotas import check_items, check_members, check_servers
+from ostro.services.compute.quotas import check_items, check_members, check_servers, foresee_servers_quota
 from ostro.services.compute.server_groups import group_requests
 from ostro.services.compute.servers import add_new_wish
 from ostro.services.compute.volumes import VolumeSource, check_sources, needs_of, plug_at_start
@@ -37,13 +36,11 @@ from ostro.services.image.holds import foresee_hold, hold_found_image
 from ostro.services.image.images import find_visible_image, foresee_image
 from ostro.services.network.binding import RequestedNic, allocate_nics, resolve_auto_network, resolve_groups
 from ostro.services.network.ports import Sources
-from ostro.services.network.quotas import SERVICE as NETWORK
-from ostro.services.network.quotas import foresee_quota
+from ostro.services.network.quotas import foresee_port_quota
 from ostro.services.network.wishes import foresee_placing
 from ostro.services.placement.claims import Owner, claim_host
 from ostro.services.placement.engine import HostRequest, PlacementEngine
 from ostro.services.placement.names import DISABLED
-from ostro.services.quotas import foresee_limits
 from ostro.store.database import Tx
 from ostro.store.flavors import Flavor
 from ostro.store.hosts import HOSTS
@@ -119,8 +116,6 @@ def create_servers(tx: Tx, context: Context, engine: PlacementEngine, faults: Fa
     sources = _foresee(tx, context, spec)
     check_items(tx, context, spec.metadata)
     plan = _make_plan(tx, context, spec, sources)
-    if any(nic.network_id for nic in plan.nics):
-        foresee_quota(tx, context, context.project_id, "port")
     each = {VCPU: plan.flavor.vcpus, MEMORY_MB: plan.flavor.ram_mb, DISK_GB: plan.disk_gb}
     count = check_servers(tx, context, each, spec.min_count, spec.max_count)
     check_members(tx, context, spec.group_id, count)
@@ -145,12 +140,12 @@ def _foresee(tx: Tx, context: Context, spec: ServerSpec) -> Sources:
         foresee_image(tx, spec.image_id)
     if spec.key_name is not None:
         KEYPAIRS.foresee(tx, user_id=context.user_id, name=spec.key_name)
-    foresee_limits(tx, context, COMPUTE, context.project_id)
+    foresee_servers_quota(tx, context)
     sources = Sources(tx, context)
     networks = [nic.network_id for nic in spec.nics or () if nic.network_id]
     if networks:
         sources.ask(networks, context.project_id)
-        foresee_limits(tx, context, NETWORK, context.project_id)
+        foresee_port_quota(tx, context, context.project_id)
     return sources
 
 

@@ -27,6 +27,7 @@ from ostro.model.quotas import (
 from ostro.services.quotas import (
     check_project,
     find_over,
+    foresee_limits,
     get_class_limits,
     get_default_limits,
     get_limits,
@@ -38,7 +39,7 @@ from ostro.store.database import Tx
 from ostro.store.keypairs import KEYPAIRS
 from ostro.store.limits import Scope, of_project
 from ostro.store.server_groups import count_server_groups
-from ostro.store.servers import count_group_members, sum_servers
+from ostro.store.servers import count_group_members, foresee_servers_sum, sum_servers
 
 SERVICE = "compute"
 NAMES: Mapping[str, str] = {
@@ -91,6 +92,12 @@ def check_servers(tx: Tx, context: Context, each: Mapping[str, int], least: int,
         if _over_servers(tx, context, asked, count):
             raise exceeded(over)
     return count
+
+
+def foresee_servers_quota(tx: Tx, context: Context) -> None:
+    """``check_servers`` will be called (``Tx.foresee``)."""
+    foresee_limits(tx, context, SERVICE, context.project_id)
+    foresee_servers_sum(tx, of_project(context.project_id))
 
 
 def check_growth(tx: Tx, context: Context, project_id: str, more: Mapping[str, int]) -> None:

@@ -13,6 +13,7 @@ from ostro.services.network.access import owns, require_owner
 from ostro.services.network.errors import NetworkConflict
 from ostro.services.quotas import (
     find_over,
+    foresee_limits,
     get_default_limits,
     get_limits,
     list_limited_projects,
@@ -22,7 +23,7 @@ from ostro.services.quotas import (
 from ostro.store.database import Tx
 from ostro.store.limits import Scope, of_project
 from ostro.store.networks import NETWORKS
-from ostro.store.ports import PORTS
+from ostro.store.ports import PORTS, foresee_ports_sum, sum_ports
 from ostro.store.security_group_rules import SECURITY_GROUP_RULES
 from ostro.store.security_groups import SECURITY_GROUPS
 from ostro.store.subnets import SUBNETS
@@ -36,7 +37,7 @@ TABLES: dict[str, Table[Any]] = {
     "security_group": SECURITY_GROUPS,
     "security_group_rule": SECURITY_GROUP_RULES,
 }
-"""What is counted, by resource; each table has an index by project."""
+"""What is counted, by resource; each table has an index by project. Ports, of which there are most, are added up by the database."""
 RESOURCES = tuple(DEFAULTS[SERVICE])
 """What a quota shows. Of those that this service doesn't have, none is used."""
 
@@ -45,17 +46,22 @@ def check_quota(tx: Tx, context: Context, project_id: str, resource: str, more: 
     """Raise NetworkConflict, in Neutron's words, unless the project may have so many more."""
 
     def count(tx: Tx, scope: Scope) -> dict[str, int]:
-        return {resource: TABLES[resource].count_where(tx, scope.on("project_id"), scope.params)}
+        return {resource: _used(tx, resource, scope)}
 
     if find_over(tx, context, SERVICE, project_id, {resource: more}, count):
         raise NetworkConflict("OverQuota", f"Quota exceeded for resources: ['{resource}'].")
 
 
-def foresee_quota(tx: Tx, context: Context, project_id: str, resource: str) -> None:
-    """``check_quota`` will be called, the project's limits being known already (``Tx.foresee``): have counted what is limited."""
-    if get_limits(tx, context, SERVICE, project_id).get(resource, UNLIMITED) >= 0:
-        scope = of_project(project_id)
-        TABLES[resource].foresee_count(tx, scope.on("project_id"), scope.params)
+def _used(tx: Tx, resource: str, scope: Scope) -> int:
+    if resource == "port":
+        return sum_ports(tx, scope)
+    return TABLES[resource].count_where(tx, scope.on("project_id"), scope.params)
+
+
+def foresee_port_quota(tx: Tx, context: Context, project_id: str) -> None:
+    """``check_quota`` will be called for ports (``Tx.foresee``)."""
+    foresee_limits(tx, context, SERVICE, project_id)
+    foresee_ports_sum(tx, of_project(project_id))
 
 
 def check_quotas(tx: Tx, context: Context, project_ids: Iterable[str], resource: str) -> None:
@@ -99,7 +105,7 @@ def list_quotas(tx: Tx, context: Context) -> list[dict[str, Any]]:
 
 def _count(tx: Tx, project_id: str) -> dict[str, int]:
     scope = of_project(project_id)
-    used = {name: table.count_where(tx, scope.on("project_id"), scope.params) for name, table in TABLES.items()}
+    used = {name: _used(tx, name, scope) for name in TABLES}
     return {name: used.get(name, 0) for name in RESOURCES}
 
 

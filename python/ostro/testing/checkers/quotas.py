@@ -9,6 +9,7 @@ from ostro.services.identity.catalog import service_id
 from ostro.services.network.quotas import TABLES
 from ostro.store.database import Tx
 from ostro.store.limits import Scope, of_project, read_limits
+from ostro.store.ports import list_wrong_port_sums
 from ostro.store.projects import PROJECTS
 from ostro.store.servers import list_wrong_sums, sum_servers
 from ostro.store.volumes import VOLUMES
@@ -19,6 +20,7 @@ def check_quotas(tx: Tx, now_us: int) -> list[str]:
     complaints = [
         f"the servers of project {id_} are not what they are noted to add up to" for id_ in list_wrong_sums(tx)
     ]
+    complaints += [f"project {id_} has not as many ports as is noted" for id_ in list_wrong_port_sums(tx)]
     for project in PROJECTS.list(tx, is_domain=False, order="id"):
         limits: dict[str, dict[str, int]] = {}
         for service, name, used in _used(tx, project.id):
