@@ -212,6 +212,7 @@ VALUES: dict[str, Any] = {
     "os-retype": {"new_type": "x"},
     "os-volume_upload_image": {"image_name": "x"},
     "os-attach": {"mountpoint": "/dev/vdb", "instance_uuid": None},
+    "revert": {"snapshot_id": "x"},
     "os-set_bootable": {"bootable": True},
     "os-set_image_metadata": {"metadata": {}},
     "os-unset_image_metadata": {"key": "x"},

@@ -59,6 +59,8 @@ SCRIPTS = {
         volume snapshot unset --property a cmd-s2
         volume create --snapshot cmd-s2 --size 1 cmd-past
         ? volume show cmd-past -> available
+        --os-volume-api-version 3.40 volume revert cmd-s2
+        ? volume show cmd-v -> available
         volume snapshot delete cmd-s2
         ? volume snapshot list -> []
         volume delete cmd-v cmd-past
@@ -136,10 +138,9 @@ ABSENT = """
     volume host set
     volume message
     volume migrate
-    volume revert
     volume service set
 """
-"""Commands, or how they begin, that are not run here: there are no backups, groups, clusters, messages, moves by hand or reverts; attachments are
+"""Commands, or how they begin, that are not run here: there are no backups, groups, clusters, messages, or moves by hand; attachments are
 Compute's to make."""
 
 
@@ -161,7 +162,6 @@ def test_what_is_absent_says_so(shell: Shell) -> None:
     """Refused as something that there isn't, never as an error of ours."""
     for line in (
         "! volume backup create cmd-none",
-        "! --os-volume-api-version 3.40 volume revert cmd-none",
         "! --os-volume-api-version 3.13 volume group create --volume-group-type x --volume-type local",
         "! --os-volume-api-version 3.3 volume message list",
         "! consistency group list",

@@ -27,7 +27,7 @@ from ostro.agent.parts import libvirtd as parts
 from ostro.agent.parts.libvirtd import Listening
 from ostro.model.errors import Unavailable, Unsupported
 from ostro.model.volumes import CEPH, LOCAL
-from ostro.model.wishes import ImageWish, SnapshotWish, VolumeWish
+from ostro.model.wishes import ImageWish, RevertWish, SnapshotWish, VolumeWish
 from ostro.runtime.ceph.config import CephConfig, Pools, capabilities
 from ostro.runtime.world import World
 from ostro.testing.ceph import CephCluster, why_not
@@ -346,6 +346,29 @@ async def test_a_snapshot_holds_what_the_volume_held(
             found = await block.find_volume(id_)
             assert found is not None and read_disk(found, tmp_path)[:4096] == pattern * 4096
             await block.drop_volume(id_)
+        assert await block.contents() == EMPTY
+    assert leftovers(ceph, POOLS.volumes) <= {"ostro.flatten.one"}
+
+
+@pytest.mark.parametrize("home", [LOCAL, CEPH])
+async def test_a_volume_is_reverted_once(config: CephConfig, ceph: CephCluster, tmp_path: Path, home: str) -> None:
+    """Whoever tells its host of the same revert again, what was written since stays."""
+    async with both(config, tmp_path) as block:
+        volume = await block.make_volume(VolumeWish(VOLUME, 1, backend=home))
+        write_disk(volume, "0x55")
+        await block.make_snapshot(SnapshotWish(SNAPSHOT, VOLUME))
+        write_disk(volume, "0x66")
+        for revert_id, pattern in (("one", b"\x55"), ("one", b"\x77"), ("two", b"\x55")):
+            await block.revert_volume(VOLUME, RevertWish(revert_id, SNAPSHOT))
+            found = await block.find_volume(VOLUME)
+            assert found is not None and (found.reverted, found.size_bytes) == (revert_id, GIB)
+            assert read_disk(found, tmp_path)[:4096] == pattern * 4096
+            write_disk(found, "0x77")
+    async with both(config, tmp_path) as block:
+        found = await block.find_volume(VOLUME)
+        assert found is not None and found.reverted == "two", "it is known after a restart"
+        await block.drop_snapshot(SNAPSHOT)
+        await block.drop_volume(VOLUME)
         assert await block.contents() == EMPTY
     assert leftovers(ceph, POOLS.volumes) <= {"ostro.flatten.one"}
 

@@ -53,7 +53,7 @@ async def delete_everything(cloud: TestCloud, host: SimHost) -> None:
         await client_of(cloud).delete(f"{COMPUTE}/servers/{server['id']}")
     await converge(cloud, host)
     for volume in await list_volumes(cloud):
-        await client_of(cloud).delete(f"{VOLUMES}/{volume['id']}")
+        await client_of(cloud).delete(f"{VOLUMES}/{volume['id']}?cascade=true")
     await converge(cloud, host)
 
 
@@ -144,6 +144,24 @@ async def delete_images(cloud: TestCloud) -> None:
         assert (await client_of(cloud).delete(f"/image/v2/images/{image['id']}")).status == 204
 
 
+async def be_reverted(cloud: TestCloud, host: SimHost) -> None:
+    """Made, a snapshot made of it, reverted to that, and once more in vain; deleted."""
+    await make_volume(cloud)
+    await converge(cloud, host)
+    client = cloud.as_admin.with_headers(OpenStack_API_Version="volume 3.40")
+    for volume in await list_volumes(cloud):
+        made = await client.post("/volume/v3/snapshots", {"snapshot": {"volume_id": volume["id"]}})
+        await converge(cloud, host)
+        revert = {"revert": {"snapshot_id": made.json["snapshot"]["id"]}}
+        for reason in ("", "It is broken."):
+            if reason:
+                host.failing[volume["id"]] = reason
+            await client.post(f"{VOLUMES}/{volume['id']}/action", revert)
+            await converge(cloud, host)
+    host.failing.clear()
+    await delete_everything(cloud, host)
+
+
 LIVES: tuple[Life, ...] = (
     grow,
     come_to_nothing,
@@ -152,6 +170,7 @@ LIVES: tuple[Life, ...] = (
     carry_a_server,
     become_an_image,
     become_no_image,
+    be_reverted,
 )
 _LIFE = {"volume.create.committed", "saga.volume.create.committed", "volume.delete.committed"} | {
     f"saga.volume.delete.{step}" for step in ("wish", "forget", "committed")
@@ -164,6 +183,13 @@ EXPECTED = {
     "become_an_image": _LIFE
     | {"volume.upload.committed", "saga.volume.upload.wish", "saga.volume.upload.made", "saga.volume.upload.let_go"},
     "become_no_image": _LIFE | {"volume.upload.committed", "saga.volume.upload.wish.undone"},
+    "be_reverted": _LIFE
+    | {
+        "volume.revert.committed",
+        "saga.volume.revert.reverted",
+        "saga.volume.revert.done",
+        "saga.volume.revert.wish.undone",
+    },
     "carry_a_server": {"server.create.committed", "saga.server.delete.buried", "saga.volume.delete.forget"},
 }
 """Points that each life must at least pass, or the test tests less than it says."""

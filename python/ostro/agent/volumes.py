@@ -16,7 +16,7 @@ from ostro.agent.drivers.block import GIB, Stored
 from ostro.agent.drivers.hypervisor import Domain
 from ostro.agent.host import Host
 from ostro.agent.mirror import Held, Key
-from ostro.model.errors import Unavailable
+from ostro.model.errors import Invalid, NotFound, Unavailable
 from ostro.model.wishes import Noun, Phase, Power, Report, VolumeWish
 
 log = structlog.get_logger()
@@ -43,11 +43,16 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Revert:
+    """Make it what it was at a snapshot."""
+
+
+@dataclass(frozen=True)
 class Drop:
     """Delete it."""
 
 
-Step = Make | Grow | Limit | Drop
+Step = Make | Grow | Limit | Revert | Drop
 
 
 def plan(have: Stored | None, user: Domain | None, wish: VolumeWish | None, told_gb: int = 0) -> list[Step]:
@@ -56,7 +61,7 @@ def plan(have: Stored | None, user: Domain | None, wish: VolumeWish | None, told
     ``told_gb`` is the size that was last reported.
 
     Raises:
-        Unavailable: it can't be deleted or moved while it is plugged in.
+        Unavailable: it can't be deleted, moved or reverted while it is plugged in.
     """
     if wish is not None and wish.borrowed:
         return _plan_borrowed(have, user, wish, told_gb)
@@ -71,6 +76,10 @@ def plan(have: Stored | None, user: Domain | None, wish: VolumeWish | None, told
             raise Unavailable(f"The volume can't be moved while it is plugged into server {user.server_id}.")
         return [Make()]
     limit: list[Step] = [Limit()] if is_limited_otherwise(have, wish) else []
+    if is_to_revert(have, wish):
+        if user is not None:
+            raise Unavailable(f"The volume can't be reverted while it is plugged into server {user.server_id}.")
+        limit.append(Revert())
     if have.size_bytes >= wish.size_gb * GIB:
         return limit
     runs = user is not None and user.power in (Power.ON, Power.PAUSED)
@@ -88,6 +97,11 @@ def _plan_borrowed(have: Stored | None, user: Domain | None, wish: VolumeWish, t
 def is_elsewhere(have: Stored, wish: VolumeWish) -> bool:
     """Whether the volume is in another kind of storage than it shall be."""
     return bool(wish.backend) and have.backend != wish.backend
+
+
+def is_to_revert(have: Stored, wish: VolumeWish) -> bool:
+    """Whether the volume has yet to become what it was at a snapshot."""
+    return wish.revert is not None and have.reverted != wish.revert.id
 
 
 def is_limited_otherwise(have: Stored, wish: VolumeWish) -> bool:
@@ -144,7 +158,12 @@ class Volumes:
         have = await host.block.find_volume(id_)
         settled = wish is not None and (
             have is None
-            or (have.size_bytes >= wish.size_gb * GIB and not is_elsewhere(have, wish) and not wish.borrowed)
+            or (
+                have.size_bytes >= wish.size_gb * GIB
+                and not is_elsewhere(have, wish)
+                and not wish.borrowed
+                and not is_to_revert(have, wish)
+            )
         )
         last = host.reports.find(Noun.VOLUME, id_)
         steps = plan(have, None if settled else await self._user_of(id_), wish, last.size_gb if last else 0)
@@ -183,6 +202,12 @@ class Volumes:
             case Limit():
                 assert wish is not None, "nothing limits an absence"
                 await self._host.block.limit_volume(id_, wish.limits)
+            case Revert():
+                assert wish is not None and wish.revert is not None, "somebody wishes it"
+                try:
+                    await self._host.block.revert_volume(id_, wish.revert)
+                except NotFound as error:
+                    raise Invalid("The snapshot to revert to is not there.") from error
             case Grow(server_id):
                 assert wish is not None, "nothing grows for an absence"
                 if server_id:

@@ -33,6 +33,7 @@ class VolumeStatus(StrEnum):
     EXTENDING = "extending"
     RETYPING = "retyping"
     UPLOADING = "uploading"
+    REVERTING = "reverting"
     AWAITING_TRANSFER = "awaiting-transfer"
     DELETING = "deleting"
     ERROR = "error"
@@ -45,6 +46,7 @@ class SnapshotStatus(StrEnum):
 
     CREATING = "creating"
     AVAILABLE = "available"
+    RESTORING = "restoring"
     DELETING = "deleting"
     ERROR = "error"
     ERROR_DELETING = "error_deleting"
@@ -73,6 +75,7 @@ class VolumeFacts:
     growing: bool
     moving: bool
     faulty: bool
+    reverting: bool = False
     uploading: bool = False
     offered: bool = False
     attachments: Collection[AttachmentStatus] = ()
@@ -90,6 +93,8 @@ def volume_status(facts: VolumeFacts) -> VolumeStatus:
         return VolumeStatus.ERROR
     if facts.moving:
         return VolumeStatus.RETYPING
+    if facts.reverting:
+        return VolumeStatus.REVERTING
     if facts.uploading:
         return VolumeStatus.UPLOADING
     if facts.offered:
@@ -105,10 +110,12 @@ def volume_status(facts: VolumeFacts) -> VolumeStatus:
     return VolumeStatus.RESERVED if facts.reserved else VolumeStatus.AVAILABLE
 
 
-def snapshot_status(*, built: bool, deleting: bool, faulty: bool) -> SnapshotStatus:
+def snapshot_status(*, built: bool, deleting: bool, faulty: bool, restoring: bool = False) -> SnapshotStatus:
     """The one status that the facts add up to."""
     if deleting:
         return SnapshotStatus.ERROR_DELETING if faulty else SnapshotStatus.DELETING
     if faulty:
         return SnapshotStatus.ERROR
-    return SnapshotStatus.AVAILABLE if built else SnapshotStatus.CREATING
+    if not built:
+        return SnapshotStatus.CREATING
+    return SnapshotStatus.RESTORING if restoring else SnapshotStatus.AVAILABLE

@@ -214,6 +214,13 @@ class EncryptionWish(msgspec.Struct, frozen=True):
     key_bits: int
 
 
+class RevertWish(msgspec.Struct, frozen=True):
+    """A volume shall hold again what it held at its snapshot, and that once: ``id`` is a new one each time."""
+
+    id: str
+    snapshot_id: str
+
+
 class VolumeWish(msgspec.Struct, frozen=True):
     """A volume kept by this host. ``image_id`` is what it starts from, empty for blank.
 
@@ -221,6 +228,7 @@ class VolumeWish(msgspec.Struct, frozen=True):
     that hosts share and another host looks after it: this one may plug it into servers, and never makes, moves, grows or deletes it.
     With a ``source_snapshot_id`` it starts as the source volume was then. What is copied of a volume is encrypted as that was.
     ``limits`` is what the storage shall hold it to, by upstream's names (``total_iops_sec``), where it can.
+    While there is a ``revert`` nobody has the volume plugged in.
     """
 
     id: str
@@ -232,6 +240,7 @@ class VolumeWish(msgspec.Struct, frozen=True):
     source_snapshot_id: str = ""
     encryption: EncryptionWish | None = None
     limits: dict[str, int] = {}
+    revert: RevertWish | None = None
 
 
 class SnapshotWish(msgspec.Struct, frozen=True):

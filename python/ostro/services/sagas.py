@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ostro.saga.engine import Saga
+from ostro.services.block.reverts import revert_saga
 from ostro.services.block.sagas import block_sagas
 from ostro.services.block.snapshots import snapshot_sagas
 from ostro.services.block.uploads import upload_saga
@@ -25,4 +26,5 @@ def make_sagas(cloud: Cloud) -> tuple[Saga, ...]:
         *block_sagas(cloud.placement),
         *snapshot_sagas(cloud.placement),
         upload_saga(),
+        revert_saga(),
     )

@@ -19,6 +19,8 @@ class Volume(msgspec.Struct, frozen=True):
 
     ``limits`` is what the storage holds it to, by the names of `ostro.model.qos`.
 
+    ``reverting_to`` is the snapshot that it is to be what it was at, ``revert_id`` tells one such time from another.
+
     ``host_id`` is empty while (or because) no host has room. ``status`` is written by ``refresh_status`` alone.
     """
 
@@ -48,6 +50,8 @@ class Volume(msgspec.Struct, frozen=True):
     wished_backend: str
     snapshot_id: str
     limits: dict[str, int] = {}
+    reverting_to: str = ""
+    revert_id: str = ""
 
 
 VOLUMES = Table("volumes", Volume, rings=TOPIC)

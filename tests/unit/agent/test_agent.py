@@ -14,10 +14,22 @@ from ostro.agent.drivers.hypervisor import Disk, DomainSpec, Memo
 from ostro.agent.main import switch_off
 from ostro.agent.opening import SERVERS_AT_ONCE
 from ostro.model.errors import Bug, Unavailable
-from ostro.model.wishes import AskWish, AttachmentWish, EncryptionWish, Noun, Phase, PortWish, Power, VolumeWish
+from ostro.model.wishes import (
+    AskWish,
+    AttachmentWish,
+    EncryptionWish,
+    Noun,
+    Phase,
+    PortWish,
+    Power,
+    RevertWish,
+    SnapshotWish,
+    VolumeWish,
+)
 from ostro.runtime.faults import Crash, CrashAt, RecordFaults
 from ostro.testing.host import IMAGE, NETWORK, PORT, SERVER, VOLUME, SimulatedHost, open_host
 
+SNAPSHOT = "50000000-0000-4000-8000-000000000001"
 ATTACHED = [AttachmentWish("attachment", VOLUME, "vdb")]
 
 
@@ -177,6 +189,29 @@ async def test_an_encrypted_volume_has_its_key_at_hand_while_it_is_plugged_in(
         generation = host.rewish_server(attachments=[])
         await host.server_reported(generation=generation)
         assert host.hypervisor.keys == set()
+
+
+async def test_a_volume_is_reverted_when_nobody_has_it(host: SimulatedHost, clock: MockClock) -> None:
+    async with host.agent():
+        control, wish = host.control, VolumeWish(VOLUME, 1, revert=RevertWish("one", SNAPSHOT))
+        control.wish(Noun.VOLUME, VOLUME, msgspec.structs.replace(wish, revert=None))
+        await control.reported(Noun.VOLUME, VOLUME, Phase.READY)
+        generation = control.wish(Noun.VOLUME, VOLUME, wish)
+        report = await control.reported(Noun.VOLUME, VOLUME, Phase.FAILED, generation)
+        assert "snapshot" in report.reason
+        control.wish(Noun.SNAPSHOT, SNAPSHOT, SnapshotWish(SNAPSHOT, VOLUME))
+        await control.reported(Noun.SNAPSHOT, SNAPSHOT, Phase.READY)
+        generation = control.wish(
+            Noun.VOLUME, VOLUME, msgspec.structs.replace(wish, revert=RevertWish("two", SNAPSHOT))
+        )
+        await control.reported(Noun.VOLUME, VOLUME, Phase.READY, generation)
+        found = await host.block.find_volume(VOLUME)
+        assert found is not None and found.reverted == "two"
+        host.wish_server(attachments=ATTACHED)
+        assert (await host.server_reported()).attached == [VOLUME]
+        generation = control.wish(Noun.VOLUME, VOLUME, wish)
+        report = await control.reported(Noun.VOLUME, VOLUME, Phase.WORKING, generation)
+        assert SERVER in report.reason, "it is plugged in"
 
 
 async def test_a_full_disk_fails_the_volume_and_what_waits_for_it(host: SimulatedHost, clock: MockClock) -> None:

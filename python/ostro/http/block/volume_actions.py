@@ -11,11 +11,11 @@ from ostro.http.policy import Rule
 from ostro.http.request import Reply, Request
 from ostro.http.schema import STRING, nullable, strict
 from ostro.http.targets import authorize
-from ostro.model.errors import Invalid, Unsupported
+from ostro.model.errors import Invalid, NotFound, Unsupported
 from ostro.model.images import CONTAINER_FORMATS, Visibility
 from ostro.model.times import iso_micro
 from ostro.model.volumes import CEPH
-from ostro.services.block import attachments, metadata, volumes
+from ostro.services.block import attachments, metadata, reverts, volumes
 from ostro.services.block.uploads import DISK_FORMATS, Upload, UploadDraft, upload_volume
 
 Action = Callable[[Request, str, Any], Awaitable[Reply]]
@@ -31,7 +31,6 @@ NOT_DONE = frozenset(
         "os-unmanage",
         "os-reimage",
         "os-extend_volume_completion",
-        "revert",
         "os-update_readonly_flag",
     )
 )
@@ -133,6 +132,14 @@ async def _detach(req: Request, volume_id: str, given: Any) -> Reply:
     return ACCEPTED
 
 
+async def _revert(req: Request, volume_id: str, given: Any) -> Reply:
+    if not req.at_least(3, 40):
+        raise NotFound("action", "revert", "Volumes are reverted from microversion 3.40 on.")
+    await req.run(reverts.revert_volume, volume_id, given["snapshot_id"])
+    req.cloud.world.faults.hit("volume.revert.committed")
+    return ACCEPTED
+
+
 async def _set_bootable(req: Request, volume_id: str, given: Any) -> Reply:
     await req.run(volumes.update_volume, volume_id, {"bootable": is_true(given["bootable"])})
     return Reply(status=200)
@@ -202,6 +209,12 @@ _ACTIONS: dict[str, tuple[Action, Rule, str, dict[str, Any]]] = {
         Rule.MEMBER,
         "volume_extension:volume_actions:detach",
         {"anyOf": [strict({"attachment_id": nullable(STRING)}), {"type": "null"}]},
+    ),
+    "revert": (
+        _revert,
+        Rule.MEMBER,
+        "volume:revert_to_snapshot",
+        strict({"snapshot_id": {"type": "string", "minLength": 1, "maxLength": 255}}, ("snapshot_id",)),
     ),
     "os-set_bootable": (_set_bootable, Rule.MEMBER, "volume:set_bootable", strict({"bootable": FLAG}, ("bootable",))),
     "os-set_image_metadata": (

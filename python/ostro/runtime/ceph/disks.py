@@ -39,6 +39,8 @@ FEATURES = (
 OWNER_KEY = "ostro.owner"
 FORMAT_KEY = "ostro.format"
 """What the disk's bytes are, where they aren't just a guest's."""
+REVERTED_KEY = "ostro.reverted"
+"""What the disk was reverted by last."""
 SETTING = "conf_"
 """What librbd's own settings of a disk begin with."""
 QOS = "rbd_qos_"
@@ -269,6 +271,13 @@ def find_snapshot(cluster: Any, disk: Disk, name: str) -> int | None:
             return int(image.size())
     except rbd.ImageNotFound:
         return None
+
+
+def revert(cluster: Any, disk: Disk, name: str, revert_id: str) -> None:
+    """Make a disk what it was at its snapshot, and then note that. Raises rbd.ImageNotFound. Takes long."""
+    with opened(cluster, disk) as image:
+        image.rollback_to_snap(name)
+        image.metadata_set(REVERTED_KEY, revert_id)
 
 
 def _drop_snapshot(cluster: Any, disk: Disk, name: str) -> None:

@@ -156,6 +156,8 @@ def delete_snapshot(tx: Tx, context: Context, snapshot_id: str, *, force: bool =
             "Invalid snapshot: Snapshot status must be available or error or error_deleting, "
             f"but current status is {snapshot.status}."
         )
+    if _is_restoring(tx, snapshot):
+        raise Invalid(f"Invalid snapshot: volume {snapshot.volume_id} is being reverted to snapshot {snapshot_id}.")
     if VOLUMES.count(tx, snapshot_id=snapshot_id, built=False, fault=""):
         raise Invalid(f"Invalid snapshot: a volume is being made from snapshot {snapshot_id}.")
     if not snapshot.host_id:
@@ -192,9 +194,16 @@ def refresh_snapshot(tx: Tx, snapshot_id: str, now_us: int) -> None:
     found = SNAPSHOTS.find(tx, id=snapshot_id)
     if found is None:
         return
-    status = snapshot_status(built=found.built, deleting=found.deleting, faulty=bool(found.fault))
+    restoring = _is_restoring(tx, found)
+    status = snapshot_status(built=found.built, deleting=found.deleting, faulty=bool(found.fault), restoring=restoring)
     if status is not found.status:
         SNAPSHOTS.update(tx, snapshot_id, status=status, updated_at_us=now_us)
+
+
+def _is_restoring(tx: Tx, snapshot: Snapshot) -> bool:
+    """Whether its volume is being reverted to it."""
+    volume = VOLUMES.find(tx, id=snapshot.volume_id)
+    return volume is not None and volume.reverting_to == snapshot.id
 
 
 def settle_snapshot(tx: Tx, host_id: str, report: Report, now_us: int) -> None:

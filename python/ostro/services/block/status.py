@@ -24,6 +24,7 @@ def status_of(
             growing=volume.wished_size_gb > volume.size_gb,
             moving=bool(volume.backend) and volume.backend != volume.wished_backend,
             faulty=bool(volume.fault),
+            reverting=bool(volume.reverting_to),
             uploading=uploading,
             offered=offered,
             attachments={attachment.status for attachment in attachments},

@@ -14,6 +14,7 @@ from ostro.saga.engine import start_saga
 from ostro.services.block.attachments import get_own_volume, is_shared
 from ostro.services.block.encryptions import check_source, find_key, give_key
 from ostro.services.block.quotas import check_extension, check_new_volume, check_retype
+from ostro.services.block.reverts import forget_revert
 from ostro.services.block.sagas import forget_volume
 from ostro.services.block.snapshots import delete_snapshots_of, get_snapshot
 from ostro.services.block.status import refresh_status, status_of
@@ -443,6 +444,7 @@ def reset_status(tx: Tx, context: Context, volume_id: str, status: str) -> None:
             less = {"DISK_GB": volume.wished_size_gb - volume.size_gb}
             shrink_claim(tx, volume_id, volume.host_id, less, context.now_us)
         _give_up_uploads(tx, volume_id)
+        forget_revert(tx, volume, context.now_us)
         wish_volume(tx, VOLUMES.get(tx, volume_id))
     else:
         raise Invalid(f"Invalid input received: volume {volume_id} is {volume.status} and can't be set to {status}.")

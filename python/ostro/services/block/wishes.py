@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostro.model.wishes import EncryptionWish, Noun, VolumeWish
+from ostro.model.wishes import EncryptionWish, Noun, RevertWish, VolumeWish
 from ostro.store.attachments import ATTACHMENTS
 from ostro.store.database import Tx
 from ostro.store.volume_keys import VOLUME_KEYS, VolumeKey
@@ -22,6 +22,7 @@ def wish_volume(tx: Tx, volume: Volume) -> None:
         source_snapshot_id=volume.snapshot_id,
         encryption=_encryption(key),
         limits=volume.limits,
+        revert=RevertWish(volume.revert_id, volume.reverting_to) if volume.reverting_to else None,
     )
     set_wish(tx, volume.host_id, Noun.VOLUME, volume.id, wish)
     for attachment in ATTACHMENTS.list(tx, volume_id=volume.id):

@@ -10,7 +10,7 @@ import pytest
 
 from ostro.agent.drivers.block import GIB, Block, Contents
 from ostro.model.errors import Invalid, NoCapacity, NotFound, Unsupported
-from ostro.model.wishes import EncryptionWish, ImageWish, SnapshotWish, UploadWish, VolumeWish
+from ostro.model.wishes import EncryptionWish, ImageWish, RevertWish, SnapshotWish, UploadWish, VolumeWish
 
 IMAGE = "1a000000-0000-4000-8000-000000000001"
 SERVER = "5e000000-0000-4000-8000-000000000001"
@@ -179,6 +179,29 @@ class BlockContract:
         for volume_id in (VOLUME, COPY):
             await block.drop_volume(volume_id)
         assert await block.contents() == EMPTY
+
+    @pytest.mark.parametrize("encryption", [None, LUKS_WISH])
+    async def test_a_volume_is_reverted_to_a_snapshot(self, block: Block, encryption: EncryptionWish | None) -> None:
+        revert = RevertWish("one", SNAPSHOT)
+        with pytest.raises(NotFound):
+            await block.revert_volume(VOLUME, revert)
+        made = await block.make_volume(VolumeWish(VOLUME, 1, encryption=encryption), PASSPHRASE)
+        with pytest.raises(NotFound):
+            await block.revert_volume(VOLUME, revert)
+        assert await block.find_volume(VOLUME) == made
+        await block.make_snapshot(SnapshotWish(SNAPSHOT, VOLUME))
+        snapshot = await block.find_snapshot(SNAPSHOT)
+        for wish in (revert, revert, RevertWish("two", SNAPSHOT)):
+            await block.revert_volume(VOLUME, wish)
+            assert await block.find_volume(VOLUME) == msgspec.structs.replace(made, reverted=wish.id)
+        assert await block.find_snapshot(SNAPSHOT) == snapshot
+        await block.drop_snapshot(SNAPSHOT)
+        await block.revert_volume(VOLUME, wish)
+        await block.drop_volume(VOLUME)
+        assert await block.contents() == EMPTY
+        assert (await block.make_volume(VolumeWish(VOLUME, 1))).reverted == "", "it is another one"
+        again = await block.find_volume(VOLUME)
+        assert again is not None and again.reverted == ""
 
     async def test_a_volume_may_go_before_its_snapshots(self, block: Block) -> None:
         await block.make_volume(VolumeWish(VOLUME, 1))

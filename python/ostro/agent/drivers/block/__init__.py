@@ -20,7 +20,7 @@ from typing import Protocol
 import msgspec
 
 from ostro.model.volumes import LOCAL
-from ostro.model.wishes import ImageWish, SnapshotWish, UploadWish, VolumeWish
+from ostro.model.wishes import ImageWish, RevertWish, SnapshotWish, UploadWish, VolumeWish
 
 GIB = 1 << 30
 
@@ -46,6 +46,7 @@ class Stored(msgspec.Struct, frozen=True):
 
     ``path`` is a file's or, with ``ceph``, ``rbd:POOL/IMAGE``. ``backend`` is the kind of storage that it is in. ``format`` is qcow2, raw or luks: the last
     is raw behind a LUKS header, and opened with the volume's passphrase. ``limits`` is what the storage holds it to, None where it can't.
+    ``reverted`` is the id of the revert that it has been through last.
     """
 
     path: str
@@ -54,6 +55,7 @@ class Stored(msgspec.Struct, frozen=True):
     ceph: CephAccess | None = None
     backend: str = LOCAL
     limits: dict[str, int] | None = None
+    reverted: str = ""
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -194,6 +196,14 @@ class Block(Protocol):
 
         Raises:
             NotFound: the volume isn't kept here.
+        """
+        ...
+
+    async def revert_volume(self, volume_id: str, revert: RevertWish) -> None:
+        """Make a volume that nobody has plugged in what it was at its snapshot, which is of its size, unless it has been through this revert.
+
+        Raises:
+            NotFound: the volume or the snapshot isn't kept here.
         """
         ...
 

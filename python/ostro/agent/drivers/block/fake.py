@@ -28,7 +28,7 @@ from ostro.agent.drivers.block import (
 from ostro.agent.drivers.block.files import check_backend, export_format, volume_format
 from ostro.model.errors import Invalid, NoCapacity, NotFound, Unsupported
 from ostro.model.volumes import CEPH, LOCAL
-from ostro.model.wishes import ImageWish, SnapshotWish, UploadWish, VolumeWish
+from ostro.model.wishes import ImageWish, RevertWish, SnapshotWish, UploadWish, VolumeWish
 from ostro.runtime.world import World
 
 FAKE_BYTES = bytes(512)
@@ -212,6 +212,17 @@ class FakeBlock:
         if found is None:
             raise NotFound("volume", volume_id)
         self._change(VOLUME_KEY + volume_id, msgspec.structs.replace(found, limits=dict(limits)))
+
+    async def revert_volume(self, volume_id: str, revert: RevertWish) -> None:
+        await trio.lowlevel.checkpoint()
+        found = self._find(VOLUME_KEY + volume_id)
+        if found is None:
+            raise NotFound("volume", volume_id)
+        if found.reverted == revert.id:
+            return
+        if self._find(SNAPSHOT_KEY + revert.snapshot_id) is None:
+            raise NotFound("snapshot", revert.snapshot_id)
+        self._change(VOLUME_KEY + volume_id, msgspec.structs.replace(found, reverted=revert.id))
 
     async def drop_volume(self, volume_id: str) -> None:
         await trio.lowlevel.checkpoint()

@@ -6,6 +6,7 @@
     servers/ID/base             a hard link to the base image that the root disk stands on
     servers/ID/root.qcow2       what the server has written
     volumes/ID.raw, ID.luks     a volume, sparse; behind a LUKS header if it is encrypted
+    volumes/ID.reverted         the id of the revert that the volume has been through last
     snapshots/ID.raw, ID.luks   what a volume held at one moment, sparse
     unfinished/                 whatever is being made; emptied at opening
 
@@ -48,7 +49,7 @@ from ostro.agent.drivers.block.files import (
 from ostro.agent.drivers.block.qcow2 import HEADER_BYTES, overlay, read_header
 from ostro.model.errors import Invalid, NoCapacity, NotFound
 from ostro.model.volumes import LUKS
-from ostro.model.wishes import ImageWish, SnapshotWish, UploadWish, VolumeWish
+from ostro.model.wishes import ImageWish, RevertWish, SnapshotWish, UploadWish, VolumeWish
 from ostro.runtime.world import World
 
 WORKERS = 4
@@ -222,8 +223,27 @@ class LocalBlock:
         if await self.find_volume(volume_id) is None:
             raise NotFound("volume", volume_id)
 
+    async def revert_volume(self, volume_id: str, revert: RevertWish) -> None:
+        volume, snapshot = await self.find_volume(volume_id), await self.find_snapshot(revert.snapshot_id)
+        if volume is None:
+            raise NotFound("volume", volume_id)
+        if volume.reverted == revert.id:
+            return
+        if snapshot is None:
+            raise NotFound("snapshot", revert.snapshot_id)
+        part, note = (self._unfinished / f"{what}-{volume_id}" for what in ("revert", "reverted"))
+        try:
+            await copy_disk(snapshot, str(part))
+            await self._call(_finish, part, Path(volume.path))
+            # In this order: after a crash in between it is done once more, while still nobody has the volume.
+            await self._call(note.write_text, revert.id)
+            await self._call(_finish, note, _note(self._volumes, volume_id))
+        finally:
+            part.unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
+
     async def drop_volume(self, volume_id: str) -> None:
-        await self._call(_unlink, *_paths(self._volumes, volume_id).values())
+        await self._call(_unlink, _note(self._volumes, volume_id), *_paths(self._volumes, volume_id).values())
 
     async def make_snapshot(self, snapshot: SnapshotWish) -> None:
         if await self.find_snapshot(snapshot.id) is not None:
@@ -358,10 +378,16 @@ def _paths(directory: Path, id_: str) -> dict[str, Path]:
     return {"raw": directory / f"{id_}.raw", LUKS: directory / f"{id_}.luks"}
 
 
+def _note(directory: Path, id_: str) -> Path:
+    """Where it is noted what a volume was reverted by."""
+    return directory / f"{id_}.reverted"
+
+
 def _find(directory: Path, id_: str) -> Stored | None:
     for format_, path in _paths(directory, id_).items():
         with suppress(FileNotFoundError):
-            return Stored(str(path), format_, guest_size(path, format_))
+            size_bytes, note = guest_size(path, format_), _note(directory, id_)
+            return Stored(str(path), format_, size_bytes, reverted=note.read_text() if note.exists() else "")
     return None
 
 

@@ -49,8 +49,9 @@ from ostro.agent.drivers.block.rbd_host import Clone, RbdConfig, RbdHost
 from ostro.model.errors import Invalid, NotFound, Unsupported
 from ostro.model.qos import to_rbd_limits
 from ostro.model.volumes import LUKS
-from ostro.model.wishes import ImageWish, SnapshotWish, UploadWish, VolumeWish
+from ostro.model.wishes import ImageWish, RevertWish, SnapshotWish, UploadWish, VolumeWish
 from ostro.runtime.ceph import disks
+from ostro.runtime.ceph.connection import LONG_DEADLINE_S
 from ostro.runtime.ceph.connection import open_ as open_ceph
 from ostro.runtime.ceph.disks import BASE, Disk
 from ostro.runtime.ceph.new_disks import NewDisk, make_blank, make_clone, make_copy
@@ -243,6 +244,17 @@ class RbdBlock(RbdHost):
             await self._call(disk.name, disks.set_limits, disk, to_rbd_limits(limits))
         except NotFound as error:
             raise NotFound("volume", volume_id) from error
+
+    async def revert_volume(self, volume_id: str, revert: RevertWish) -> None:
+        disk, mark = self._volume(volume_id), _snapshot_name(revert.snapshot_id)
+        found = await self._find(disk)
+        if found is None:
+            raise NotFound("volume", volume_id)
+        if found.reverted == revert.id:
+            return
+        if await self._call(disk.name, disks.find_snapshot, disk, mark) is None:
+            raise NotFound("snapshot", revert.snapshot_id)
+        await self._call(disk.name, disks.revert, disk, mark, revert.id, deadline_s=LONG_DEADLINE_S)
 
     async def drop_volume(self, volume_id: str) -> None:
         await self._drop(self._volume(volume_id))

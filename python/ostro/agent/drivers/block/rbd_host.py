@@ -200,7 +200,9 @@ class RbdHost:
 
     async def _find(self, disk: Disk) -> Stored | None:
         found = await self._call(disk.name, disks.look, disk)
-        return None if found is None else self._looked(disk, found)
+        if found is None:
+            return None
+        return msgspec.structs.replace(self._looked(disk, found), reverted=found.notes.get(disks.REVERTED_KEY, ""))
 
     def _looked(self, disk: Disk, found: disks.Look) -> Stored:
         format_ = found.notes.get(disks.FORMAT_KEY, "raw")

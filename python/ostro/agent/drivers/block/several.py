@@ -21,7 +21,7 @@ from ostro.agent.drivers.block.rbd import RbdBlock
 from ostro.agent.drivers.block.rbd_host import RbdConfig
 from ostro.model.errors import NotFound, Unavailable, Unsupported
 from ostro.model.volumes import CEPH, LOCAL
-from ostro.model.wishes import ImageWish, SnapshotWish, UploadWish, VolumeWish
+from ostro.model.wishes import ImageWish, RevertWish, SnapshotWish, UploadWish, VolumeWish
 from ostro.runtime.world import World
 
 
@@ -133,6 +133,9 @@ class SeveralBlocks:
 
     async def limit_volume(self, volume_id: str, limits: Mapping[str, int]) -> None:
         await (await self._home_of(volume_id)).limit_volume(volume_id, limits)
+
+    async def revert_volume(self, volume_id: str, revert: RevertWish) -> None:
+        await (await self._home_of(volume_id)).revert_volume(volume_id, revert)
 
     async def drop_volume(self, volume_id: str) -> None:
         await (await self._home_of(volume_id)).drop_volume(volume_id)
