@@ -161,7 +161,7 @@ class Processes:
 
     def __init__(self, engines: Sequence[Database]) -> None:
         self.doorbell = engines[0].doorbell
-        self.shared = engines[0].shared
+        self.shared, self.room = engines[0].shared, engines[0].room
         self._first = engines[0]
         self._engines = cycle(engines)
 

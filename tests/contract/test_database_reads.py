@@ -9,9 +9,10 @@ import psycopg
 import pytest
 import trio
 
+from ostro.runtime.strands import in_strand, wait
 from ostro.runtime.world import World
-from ostro.store import sqlite
-from ostro.store.database import Database, Tx
+from ostro.store import postgres, sqlite
+from ostro.store.database import Database, Row, Tx
 from ostro.testing.settings import find_setting, put_setting
 
 
@@ -81,3 +82,79 @@ async def test_a_read_that_is_stopped_lets_go_of_its_snapshot(
                 assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0, "somebody still reads"
             nursery.cancel_scope.cancel()
     database.close()
+
+
+def count_rows(tx: Tx, count: int, where: list[bool]) -> int:
+    """Get so many, and note whether it does so on the trio thread."""
+    where.append(in_strand())
+    sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT i FROM n"
+    return len(tx.all(sql, (count,)))
+
+
+@pytest.mark.parametrize("engine_name", ["postgres"], indirect=True)
+async def test_a_read_that_gets_many_rows_begins_again_in_a_worker(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made of them would hold up everybody on the trio thread."""
+    monkeypatch.setattr(postgres, "ROWS_MOST", 10)
+    where: list[bool] = []
+    for count, places in ((10, [True]), (11, [True, False])):
+        where.clear()
+        assert await db.read(count_rows, count, where) == count
+        assert where == places
+
+
+@pytest.mark.parametrize("engine_name", ["postgres"], indirect=True)
+async def test_a_read_that_nobody_waits_for_any_more_takes_nobody_with_it(db: Database) -> None:
+    """Its connection has an answer to come, so it is closed; the others are as good as before."""
+    pids = [row[0] for row in await read_at_once(db, 3)]
+    assert len(set(pids)) == 3
+    with trio.move_on_after(0.05) as given_up:
+        await db.read(lambda tx: tx.one("SELECT pg_sleep(1)"))
+    assert given_up.cancelled_caught
+    later = [row[0] for row in await read_at_once(db, 3)]
+    assert len(set(later)) == 3 and len(set(pids) & set(later)) == 2
+    assert db.room is not None and db.room.waiting == 0
+
+
+async def read_at_once(db: Database, count: int) -> list[Row]:
+    """So many reads, each under way with the others."""
+    here: list[Row] = []
+    all_here = trio.Event()
+
+    def read(tx: Tx) -> None:
+        row = tx.one("SELECT pg_backend_pid()")
+        assert row is not None
+        here.append(row)
+        if len(here) == count:
+            all_here.set()
+        wait(all_here.wait)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(db.read, read)
+    return here
+
+
+async def test_large_values_go_to_and_fro(db: Database) -> None:
+    """More than fits into the sockets between: who only sent, or only listened, would wait for ever."""
+    value = "x" * 20_000_000
+    with trio.fail_after(60):
+        assert (
+            await db.read(lambda tx: tx.all("SELECT CAST(? AS TEXT) UNION ALL SELECT CAST(? AS TEXT)", (value, value)))
+            == [(value,)] * 2
+        )
+
+
+async def test_more_reads_than_there_is_room_for(db: Database) -> None:
+    await db.run(put_setting, "a", "1")
+    found: list[str | None] = []
+
+    async def look() -> None:
+        found.append(await db.read(find_setting, "a"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(look)
+    assert found == ["1"] * 100
+    assert db.room is None or (db.room.left == postgres.READS_MOST and db.room.waiting == 0)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Iterator
 
 import pytest
 import trio
 
 from ostro.model.errors import Invalid, Unavailable
+from ostro.runtime.strands import wait
 from ostro.runtime.world import World
 from ostro.store.database import Tx
 from ostro.store.migrate import migrate
@@ -70,14 +70,18 @@ async def test_a_read_does_not_mind_connections_that_died_while_nobody_used_them
 ) -> None:
     name = postgres.create_database(postgres_template)
     here, there = (PostgresDatabase(World(random=random.Random(i)), postgres.dsn(name)) for i in (1, 2))
-    both = threading.Barrier(2)
 
     def count_with_another(tx: Tx) -> int:
-        both.wait(30)
+        # Each has a connection by then.
+        here_now.append(1)
+        if len(here_now) == 2:
+            both.set()
+        wait(both.wait)
         return count(tx)
 
     with trio.fail_after(60):
         for _ in range(3):
+            here_now, both = list[int](), trio.Event()
             async with trio.open_nursery() as nursery:
                 for _ in range(2):
                     nursery.start_soon(here.read, count_with_another)

@@ -36,7 +36,6 @@ EXEMPT = {
     "http/wire.py:": ONE_REQUEST,
     "runtime/ceph/connection.py:Ceph._let_go": ONE_CALL,
     "runtime/ceph/connection.py:Ceph._look_often": "compares two times: nothing waits and nothing fails",
-    "runtime/crew.py:Crew.call": ONE_CALL,
     "runtime/reconciler.py:Reconciler.run": "a reconciler has figures of its own",
     "runtime/web.py:": ONE_REQUEST,
     "store/postgres_writer.py:Writer.serve": "what it begins is noted by `_settle`",

@@ -316,6 +316,7 @@ async def test_the_loop_wakes_at_a_start_and_survives_a_database_that_does_not_a
     class Flaky:
         doorbell = db.doorbell
         shared = False
+        room = db.room
 
         async def read(self, *args: Any, **kwargs: Any) -> Any:
             nonlocal troubles

@@ -8,8 +8,7 @@ import pytest
 import trio
 
 from ostro.model.errors import Invalid, Unavailable
-from ostro.runtime.crew import Crew
-from ostro.runtime.threads import InlineThreads, Pool, Threads, Workers, WorkerThreads
+from ostro.runtime.threads import InlineThreads, Pool, Threads, WorkerThreads
 
 
 @pytest.fixture(params=[WorkerThreads, InlineThreads])
@@ -19,32 +18,20 @@ def threads(request: pytest.FixtureRequest) -> Threads:
     return made
 
 
-@pytest.fixture(params=[Pool, Crew])
-def pool(request: pytest.FixtureRequest) -> Workers:
-    """Each kind, with one worker."""
-    return Pool("slow", 1) if request.param is Pool else Crew("slow", few=1, most=1, slow_s=0.01)
-
-
-async def idle(pool: Workers) -> None:
-    """Wait until nothing runs: a worker looks for another call after it has told of the last one."""
-    with trio.fail_after(60):
-        while pool.busy:
-            await trio.lowlevel.checkpoint()
-
-
 def refuse() -> None:
     raise Invalid("no")
 
 
-async def test_results_and_errors_come_through(threads: Threads, pool: Workers) -> None:
+async def test_results_and_errors_come_through(threads: Threads) -> None:
+    pool = Pool("p", 1)
     assert await threads.run(pool, lambda a, b: a + b, 1, 2) == 3
     with pytest.raises(Invalid, match="no"):
         await threads.run(pool, refuse)
-    await idle(pool)
+    assert pool.busy == 0
 
 
-async def test_a_call_past_its_deadline_is_abandoned_and_keeps_its_place(pool: Workers) -> None:
-    release = threading.Event()
+async def test_a_call_past_its_deadline_is_abandoned_and_keeps_its_place() -> None:
+    pool, release = Pool("slow", 1), threading.Event()
     threads = WorkerThreads()
     with pytest.raises(Unavailable, match="slow"):
         await threads.run(pool, release.wait, deadline_s=0.01)
@@ -53,7 +40,7 @@ async def test_a_call_past_its_deadline_is_abandoned_and_keeps_its_place(pool: W
         await threads.run(pool, int, deadline_s=0.01)
     release.set()
     assert await threads.run(pool, int) == 0
-    await idle(pool)
+    assert pool.busy == 0
 
 
 async def test_no_more_than_the_pool_allows_run_at_once() -> None:
@@ -76,8 +63,9 @@ async def test_no_more_than_the_pool_allows_run_at_once() -> None:
     assert most == 3
 
 
-async def test_cancelling_lets_go_at_once(pool: Workers) -> None:
+async def test_cancelling_lets_go_at_once() -> None:
     release = threading.Event()
+    pool = Pool("held", 1)
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(WorkerThreads().run, pool, release.wait)

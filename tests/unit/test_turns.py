@@ -7,10 +7,11 @@ from collections import Counter
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ostro.http.turns import BUSY, Lines, Turns
 from ostro.model.errors import TooManyRequests
+from ostro.runtime.room import Room
 
 ROUND = 4
 
@@ -166,3 +167,35 @@ def test_lines() -> None:
     lines.remove("z", 0)
     assert [lines.next() for _ in range(len(lines))] == [1, 3]
     assert not lines
+
+
+async def test_no_more_begin_than_there_is_room_for_what_they_need() -> None:
+    """What has begun doesn't wait in a line behind others that have begun; and nobody spins meanwhile."""
+    room, rounds = Room(2), Rounds()
+    turns = Turns(waiting_most=1000, waiting_most_s=10, round_most=ROUND, room=room)
+    most_in_line, answered, leave = 0, 0, trio.Event()
+
+    async def ask() -> None:
+        nonlocal most_in_line, answered
+        if not turns.begin():
+            await turns.wait("a")
+        async with room:
+            most_in_line = max(most_in_line, room.waiting)
+            await leave.wait()
+        answered += 1
+
+    trio.lowlevel.add_instrument(rounds)
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        for _ in range(20):
+            nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        before = rounds.count
+        await wait_all_tasks_blocked(0.01)
+        assert turns.waiting == 20 and rounds.count - before <= 3
+        leave.set()
+    trio.lowlevel.remove_instrument(rounds)
+    assert answered == 22 and turns.waiting == 0 and room.left == 2
+    assert most_in_line <= 2

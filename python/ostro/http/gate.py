@@ -41,7 +41,7 @@ class Gate:
         self._cloud = cloud
         self._services = (*services, make_docs(services))
         self._router: Router[Endpoint] = Router()
-        self.shedder = Shedder(cloud.shedding)
+        self.shedder = Shedder(cloud.shedding, cloud.db.room)
         self.shedder.watch(cloud.world.metrics)
         declare_policies(cloud.policies, self._services)
         for name in cloud.policies.unknown():

@@ -29,6 +29,7 @@ from ostro.http.tls import HANDSHAKE_MOST_S
 from ostro.http.turns import BUSY, ROUND_MOST, Lines, Refusing, Turns
 from ostro.model.errors import TooManyRequests
 from ostro.runtime.metrics import Metrics
+from ostro.runtime.room import Room
 
 if TYPE_CHECKING:
     from ostro.services.shedding import Shedding
@@ -224,8 +225,9 @@ class HeldStream:
 class Shedder:
     """The bounds of one process."""
 
-    def __init__(self, settings: Shedding) -> None:
-        self.turns = Turns(max(settings.queue_most, ROUND_MOST), settings.queue_most_s)
+    def __init__(self, settings: Shedding, room: Room | None = None) -> None:
+        """``room`` is what most requests need soon after they have begun."""
+        self.turns = Turns(max(settings.queue_most, ROUND_MOST), settings.queue_most_s, room=room)
         self.handshakes = Turns(HANDSHAKES_WAITING_MOST, HANDSHAKE_MOST_S, HANDSHAKES_ROUND_MOST)
         bounds = (settings.active_most, settings.queue_most, settings.queue_most_s)
         self.queue = Queue(*bounds)

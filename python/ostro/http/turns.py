@@ -15,6 +15,7 @@ import outcome
 import trio
 
 from ostro.model.errors import TooManyRequests
+from ostro.runtime.room import Room
 
 T = TypeVar("T")
 
@@ -96,16 +97,19 @@ class Lines(Generic[T]):
 
 
 class Turns(Refusing):
-    """At most ``round_most`` requests begin in one round of the loop; at most ``waiting_most`` wait for a later one.
+    """At most ``round_most`` requests begin in one round of the loop, and no more than there is ``room`` for; at most ``waiting_most`` wait for a later one.
 
-    No task and no timer stands behind it: the loop itself calls at the beginning of a round, and only while somebody waits.
+    No task and no timer stands behind it: the loop itself calls at the beginning of a round, and only while somebody waits; or who makes room does.
     """
 
-    def __init__(self, waiting_most: int, waiting_most_s: float, round_most: int = ROUND_MOST) -> None:
+    def __init__(
+        self, waiting_most: int, waiting_most_s: float, round_most: int = ROUND_MOST, room: Room | None = None
+    ) -> None:
         super().__init__()
         self._waiting_most = waiting_most
         self._waiting_most_s = waiting_most_s
         self._round_most = round_most
+        self._room = room
         self._lines: Lines[tuple[trio.lowlevel.Task, float]] = Lines()
         self._begun = 0
 
@@ -116,7 +120,7 @@ class Turns(Refusing):
 
     def begin(self) -> bool:
         """Whether a request may begin at once; else it has to ``wait``."""
-        if self._begun >= self._round_most or self._lines:
+        if self._lines or self._begun >= self._round_most or (self._room is not None and self._room.left <= 0):
             return False
         self._begun += 1
         return True
@@ -133,7 +137,7 @@ class Turns(Refusing):
                 raise self.refusal()
             trio.lowlevel.reschedule(displaced[0], outcome.Value(False))
         if not lines:
-            trio.lowlevel.current_trio_token().run_sync_soon(self._begin_round, idempotent=True)
+            self._call_next_round()
         waiter = (trio.lowlevel.current_task(), trio.current_time())
         lines.add(key, waiter)
 
@@ -149,9 +153,16 @@ class Turns(Refusing):
         lines = self._lines
         oldest_s = trio.current_time() - self._waiting_most_s
         self._begun = 0
-        while lines and self._begun < self._round_most:
+        most = self._round_most if self._room is None else min(self._round_most, self._room.left)
+        while lines and self._begun < most:
             task, since_s = lines.next()
             self._begun += 1
             trio.lowlevel.reschedule(task, outcome.Value(since_s >= oldest_s))
         if lines:
+            self._call_next_round()
+
+    def _call_next_round(self) -> None:
+        if self._room is not None and self._room.left <= 0:
+            self._room.tell(self._call_next_round)
+        else:
             trio.lowlevel.current_trio_token().run_sync_soon(self._begin_round, idempotent=True)

@@ -62,5 +62,5 @@ class World:
         pools, show = self.threads.pools.values(), self.metrics.set
         show("ostro_pool_busy", "Calls running in worker threads", {p.name: p.busy for p in pools})
         show("ostro_pool_waiting", "Calls waiting for one", {p.name: p.waiting for p in pools})
-        show("ostro_pool_size", "Calls that may run at once", {p.name: p.size for p in pools})
+        show("ostro_pool_size", "Calls that may run at once", {p.name: p.limiter.total_tokens for p in pools})
         return self.metrics.page()

@@ -19,6 +19,7 @@ import trio
 
 from ostro.model.errors import Conflict
 from ostro.runtime.doorbell import Doorbell
+from ostro.runtime.room import Room
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -86,6 +87,8 @@ class Database(Protocol):
     doorbell: Doorbell
     shared: bool
     """Whether other processes may use the same rows."""
+    room: Room | None
+    """Of reads, where those that have begun wait for somebody: whoever could begin later finds out here when."""
 
     async def run(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn(tx, ...)`` and commit; what it raises rolls everything back and is raised here.

@@ -1,7 +1,9 @@
 """PostgreSQL: the engine of many processes. SERIALIZABLE; NOTIFY only as a doorbell.
 
-psycopg 3 runs synchronously in worker threads, one connection a worker. Changes of this process share transactions (``postgres_writer.py``); reads have
-few workers, which take one after another (``runtime/crew.py``).
+Changes of this process share transactions (``postgres_writer.py``), in a worker thread. Reads run on the trio thread, which serves others while one of
+them waits for the server (``runtime/strands.py``): handed to workers, a short one took as much of the processor again for the taking turns with the interpreter, and the more
+of them the more. A read that gets many rows begins again in a worker, for what is made of them takes long.
+
 Topics rung by a transaction are gathered for a few milliseconds and sent by one NOTIFY on a connection of its own, never inside a business
 transaction (a NOTIFY there takes a global lock at commit). A listener connection brings the other processes' rings in; this process's own bells
 ring at once.
@@ -12,7 +14,9 @@ after any lost reply. Only a read is tried once more before that, on a fresh con
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import psycopg
@@ -21,32 +25,41 @@ import trio
 
 from ostro.model.errors import Unavailable
 from ostro.runtime.backoff import Backoff
-from ostro.runtime.crew import Crew
 from ostro.runtime.doorbell import Doorbell
+from ostro.runtime.room import Room
+from ostro.runtime.strands import run_strand
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 from ostro.store.database import Tx
 from ostro.store.postgres_servers import Servers
-from ostro.store.postgres_session import SNAPSHOT, Connection, Sessions
-from ostro.store.postgres_writer import DEADLINE_S, PostgresTx, Writer, translate
+from ostro.store.postgres_session import SNAPSHOT, Connection, Session, Sessions, TooManyRows
+from ostro.store.postgres_writer import DEADLINE_S, LATE, PostgresTx, Writer, translate
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
-READERS = 2
-"""Each takes the interpreter from the trio thread three times a read. So few keep two cores busy, with the server that they wait for: on such a machine a third
-took a third of the rate away from 128 clients."""
-READERS_MOST = 16
-SLOW_READ_S = 0.02
-READ_TRIES = 2
+READS_MOST = 16
+"""At once on the trio thread, each on a connection of its own."""
+ROWS_MOST = 256
+"""What makes more of the server's answers would hold up all others on the trio thread for more than some ten milliseconds."""
+READERS = 4
+CONNECTING_MOST = 4
 DEBOUNCE_S = 0.002
 CHANNEL = "ostro"
 TOPICS_SEPARATOR = "\n"
 PAYLOAD_MOST_BYTES = 7900
 """NOTIFY takes 8000."""
 ALL_TOPICS = "*"
+
+
+class _Lost(Exception):
+    """The connection was dead. ``error`` is what a caller is told."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class PostgresDatabase:
@@ -59,7 +72,10 @@ class PostgresDatabase:
         self.doorbell = Doorbell()
         self._sessions = Sessions(Servers(dsn).connect)
         self._writer = Writer(world, self._sessions, self._ring)
-        self._readers = Crew("postgres", READERS, READERS_MOST, SLOW_READ_S)
+        self._places = Room(READS_MOST)
+        self.room: Room | None = self._places
+        self._connecting = Pool("postgres-connect", CONNECTING_MOST)
+        self._readers = Pool("postgres-reader", READERS)
         self._aside = Pool("postgres-doorbell", 2)
         self._outbox: set[str] = set()
         self._outbox_bell = trio.Event()
@@ -67,7 +83,9 @@ class PostgresDatabase:
         self._publishing = world.metrics.loop("doorbell: publish")
         self._publishing.pending = lambda: len(self._outbox)
         self._listening = world.metrics.loop("doorbell: listen")
-        world.metrics.watch("ostro_database_waiting", "Transactions that wait", "writer", lambda: self._writer.waiting)
+        waiting = {"writer": lambda: self._writer.waiting, "reads": lambda: self._places.waiting}
+        for name, count in waiting.items():
+            world.metrics.watch("ostro_database_waiting", "Transactions that wait", name, count)
         work = {
             "statements": lambda: self._sessions.statements,
             "round_trips": lambda: self._sessions.round_trips,
@@ -88,25 +106,45 @@ class PostgresDatabase:
         self._publishing.due()
 
     async def read(self, fn: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._world.threads.run(
-            self._readers, self._read, lambda tx: fn(tx, *args, **kwargs), deadline_s=DEADLINE_S
-        )
+        """What finds its connection dead is tried once more: it has changed nothing, and the next connection is a fresh one."""
 
-    def _read(self, call: Callable[[Tx], T]) -> T:
-        """In a worker. What finds its connection dead is tried once more: it has changed nothing, and the next connection is a fresh one."""
-        for tries in range(1, READ_TRIES + 1):
+        def call(tx: Tx) -> T:
+            return fn(tx, *args, **kwargs)
+
+        with trio.move_on_after(DEADLINE_S):
             try:
-                with self._sessions.use() as session:
-                    session.begin(SNAPSHOT)
-                    result = call(PostgresTx(session))
-                    session.settle()
-                    return result
-            except psycopg.OperationalError as error:
-                if session.is_well or tries == READ_TRIES:
-                    raise translate(error) from error
+                return await self._read(call)
+            except _Lost:
+                try:
+                    return await self._read(call)
+                except _Lost as lost:
+                    raise lost.error from lost.__cause__
+        raise Unavailable(LATE, retry_after_s=5)
+
+    async def _read(self, call: Callable[[Tx], T]) -> T:
+        async with self._places:
+            session = self._sessions.take_idle()
+            if session is None:
+                session = await self._world.threads.run(self._connecting, self._sessions.open)
+            try:
+                return await run_strand(partial(self._snapshot, call, session, ROWS_MOST))
+            except TooManyRows:
+                # It holds up nobody's any more.
+                pass
+        return await self._world.threads.run(self._readers, self._snapshot, call, deadline_s=math.inf)
+
+    def _snapshot(self, call: Callable[[Tx], T], session: Session | None = None, rows_most: float = math.inf) -> T:
+        """In a strand or a worker. Raises _Lost, and TooManyRows when there are more."""
+        with self._sessions.use(session) as session:
+            try:
+                session.begin(SNAPSHOT, rows_most)
+                result = call(PostgresTx(session))
+                session.settle()
             except psycopg.Error as error:
+                if session.is_lost:
+                    raise _Lost(translate(error)) from error
                 raise translate(error) from error
-        raise AssertionError("unreachable")
+            return result
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:

@@ -11,8 +11,9 @@ for, turning values into Python's, is done by the same code of psycopg's, in C.
 
 from __future__ import annotations
 
+import math
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,10 +21,12 @@ from queue import Empty, LifoQueue
 from typing import Any, cast
 
 import psycopg
+import trio
 from psycopg import errors, pq
 from psycopg.adapt import Loader, Transformer
 
 from ostro.model.errors import Unavailable
+from ostro.runtime.strands import in_strand, wait
 from ostro.store.database import Params, Row
 
 PREPARED_MOST = 500
@@ -110,6 +113,10 @@ class TailFailed(BaseException):
         self.error = error
 
 
+class TooManyRows(BaseException):
+    """A transaction gets more rows than it said it would. Not an Exception, because whoever asked for them has nothing to do with it."""
+
+
 class Session:
     """One connection, for one transaction after another. Methods raise psycopg's errors."""
 
@@ -130,13 +137,20 @@ class Session:
         self._names = 0
         self._open = False
         self._lost = False
+        self._left_off = False
+        self._rows_left = math.inf
         self.statements = 0
         self.round_trips = 0
 
     @property
     def is_well(self) -> bool:
         """Whether the connection can be used for another transaction."""
-        return not self._lost
+        return not self._lost and not self._left_off
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the server has gone, or takes no changes any more."""
+        return self._lost
 
     def send(self, sql: str, params: Params = (), missing: Exception | None = None) -> None:
         """A statement whose outcome nobody waits for. With ``missing``, that is raised when it has changed no row."""
@@ -195,10 +209,10 @@ class Session:
     def _must_judge(self) -> bool:
         return any(item.missing is not None for item in self._sent[self._left :])
 
-    def begin(self, how: str) -> None:
-        """Begin a transaction; its snapshot is taken by its first statement."""
+    def begin(self, how: str, rows_most: float = math.inf) -> None:
+        """Begin a transaction; its snapshot is taken by its first statement. TooManyRows is raised where it would get more rows."""
         self.send(how)
-        self._open = True
+        self._open, self._rows_left = True, rows_most
 
     def commit(self) -> None:
         """Commit. Raises when the transaction had failed and was rolled back instead."""
@@ -237,6 +251,9 @@ class Session:
         """The rows of a result, or the first of them."""
         self._transformer.set_pgresult(result)
         count = result.ntuples if most is None else min(most, result.ntuples)
+        self._rows_left -= count
+        if self._rows_left < 0:
+            raise TooManyRows
         return self._transformer.load_rows(0, count, tuple)
 
     def close(self) -> None:
@@ -297,6 +314,10 @@ class Session:
         except psycopg.OperationalError:
             self._lost = True
             raise
+        except BaseException:
+            # Whoever waited was cancelled. The answers of a later question would come after these.
+            self._left_off = True
+            raise
         if tail.error is not None:
             raise TailFailed(tail.error)
         if error is not None:
@@ -312,17 +333,38 @@ class Session:
     def _wait(self) -> None:
         """Wait until something has come from the server, sending meanwhile what has not fitted into the socket's buffer: large values don't."""
         if not self._pg.flush():
-            self._poll.poll()
+            if in_strand():
+                wait(self._until_readable)
+            else:
+                self._poll.poll()
+            self._pg.consume_input()
+            return
+        if in_strand():
+            wait(self._until_ready)
+            # The server reads no further while nobody takes its answers. Where there are none, this does nothing.
             self._pg.consume_input()
             return
         self._poll.modify(self._pg.socket, select.POLLIN | select.POLLOUT)
         try:
             for _fd, events in self._poll.poll():
-                # The server reads no further while nobody takes its answers.
                 if events != select.POLLOUT:
                     self._pg.consume_input()
         finally:
             self._poll.modify(self._pg.socket, select.POLLIN)
+
+    async def _until_readable(self) -> None:
+        await trio.lowlevel.wait_readable(self._pg.socket)
+
+    async def _until_ready(self) -> None:
+        """Wait until the socket takes more, or has something."""
+        async with trio.open_nursery() as nursery:
+
+            async def until(ready: Callable[[int], Awaitable[None]]) -> None:
+                await ready(self._pg.socket)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(until, trio.lowlevel.wait_readable)
+            nursery.start_soon(until, trio.lowlevel.wait_writable)
 
     def _look_at(self, item: _Sent, result: pq.abc.PGresult | None) -> Exception | None:
         """The error that a result is, if it is one."""
@@ -371,7 +413,7 @@ def _wire(params: Params) -> tuple[list[bytes | None], tuple[int, ...], list[int
 
 
 class Sessions:
-    """The connections of one process, as ``connect`` makes them. Used from workers."""
+    """The connections of one process, as ``connect`` makes them. Used from workers, and from the trio thread but for ``open``."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self.connect = connect
@@ -380,9 +422,9 @@ class Sessions:
         self._ended = [0, 0]
 
     @contextmanager
-    def use(self) -> Iterator[Session]:
-        """A session for one use, after which it is rolled back. Raises Unavailable when there is no server."""
-        session = self._take()
+    def use(self, session: Session | None = None) -> Iterator[Session]:
+        """A session for one use, after which it is rolled back and is nobody's: this one, or whichever there is. Raises Unavailable when there is no server."""
+        session = session or self.take_idle() or self.open()
         try:
             yield session
         finally:
@@ -390,11 +432,14 @@ class Sessions:
                 session.rollback()
             self._give_back(session)
 
-    def _take(self) -> Session:
-        try:
+    def take_idle(self) -> Session | None:
+        """A session that nobody uses, if there is one."""
+        with suppress(Empty):
             return self._idle.get_nowait()
-        except Empty:
-            pass
+        return None
+
+    def open(self) -> Session:
+        """Another session: blocks. Raises Unavailable when there is no server."""
         try:
             session = Session(self.connect())
         except psycopg.OperationalError as error:
@@ -422,14 +467,13 @@ class Sessions:
         if session.is_well:
             self._idle.put(session)
             return
+        lost = session.is_lost
         self._end(session)
-        # One connection broke, so the server may have restarted: the others are most likely dead too.
-        self.close()
+        if lost:
+            # One connection broke, so the server may have restarted: the others are most likely dead too.
+            self.close()
 
     def close(self) -> None:
         """Close what is idle."""
-        while True:
-            try:
-                self._end(self._idle.get_nowait())
-            except Empty:
-                return
+        while (session := self.take_idle()) is not None:
+            self._end(session)

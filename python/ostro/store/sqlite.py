@@ -26,6 +26,7 @@ import trio
 from ostro.model.errors import Bug, Conflict, Full, Invalid, Unavailable
 from ostro.runtime.doorbell import Doorbell
 from ostro.runtime.log import REQUEST_ID
+from ostro.runtime.room import Room
 from ostro.runtime.threads import Pool
 from ostro.runtime.world import World
 from ostro.store.database import FULL_RETRY_S, NO_ROOM, UNSTORABLE, Duplicate, Effects, Params, Row, Tx
@@ -145,6 +146,7 @@ class SqliteDatabase:
     """
 
     shared = False
+    room: Room | None = None
 
     def __init__(self, world: World, path: str, *, durable: bool = True) -> None:
         self._world = world
