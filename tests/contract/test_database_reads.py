@@ -92,16 +92,14 @@ def count_rows(tx: Tx, count: int, where: list[bool]) -> int:
 
 
 @pytest.mark.parametrize("engine_name", ["postgres"], indirect=True)
-async def test_a_read_that_gets_many_rows_begins_again_in_a_worker(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_read_that_gets_many_rows_goes_to_a_worker(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is made of them would hold up everybody on the trio thread."""
     monkeypatch.setattr(postgres, "ROWS_MOST", 10)
     where: list[bool] = []
-    for count, places in ((10, [True]), (11, [True, False])):
+    for count, places in ((10, [True]), (11, [True, False]), (11, [False]), (10, [False]), (10, [True])):
         where.clear()
         assert await db.read(count_rows, count, where) == count
-        assert where == places
+        assert where == places, "the next time it begins where it ended"
 
 
 @pytest.mark.parametrize("engine_name", ["postgres"], indirect=True)

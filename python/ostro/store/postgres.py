@@ -76,6 +76,8 @@ class PostgresDatabase:
         self.room: Room | None = self._places
         self._connecting = Pool("postgres-connect", CONNECTING_MOST)
         self._readers = Pool("postgres-reader", READERS)
+        self._long: set[object] = set()
+        """The code of reads that got many rows when they ran last."""
         self._aside = Pool("postgres-doorbell", 2)
         self._outbox: set[str] = set()
         self._outbox_bell = trio.Event()
@@ -111,30 +113,38 @@ class PostgresDatabase:
         def call(tx: Tx) -> T:
             return fn(tx, *args, **kwargs)
 
+        code = getattr(fn, "__code__", type(fn))
         with trio.move_on_after(DEADLINE_S):
             try:
-                return await self._read(call)
+                return await self._read(call, code)
             except _Lost:
                 try:
-                    return await self._read(call)
+                    return await self._read(call, code)
                 except _Lost as lost:
                     raise lost.error from lost.__cause__
         raise Unavailable(LATE, retry_after_s=5)
 
-    async def _read(self, call: Callable[[Tx], T]) -> T:
-        async with self._places:
-            session = self._sessions.take_idle()
-            if session is None:
-                session = await self._world.threads.run(self._connecting, self._sessions.open)
+    async def _read(self, call: Callable[[Tx], T], code: object) -> T:
+        """On the trio thread, unless ``code`` got many rows when it ran last."""
+        if code not in self._long:
             try:
-                return await run_strand(partial(self._snapshot, call, session, ROWS_MOST))
+                async with self._places:
+                    session = self._sessions.take_idle()
+                    if session is None:
+                        session = await self._world.threads.run(self._connecting, self._sessions.open)
+                    result, rows = await run_strand(partial(self._snapshot, call, session, ROWS_MOST))
+                    return result
             except TooManyRows:
-                # It holds up nobody's any more.
-                pass
-        return await self._world.threads.run(self._readers, self._snapshot, call, deadline_s=math.inf)
+                self._long.add(code)
+        result, rows = await self._world.threads.run(self._readers, self._snapshot, call, deadline_s=math.inf)
+        if rows <= ROWS_MOST:
+            self._long.discard(code)
+        return result
 
-    def _snapshot(self, call: Callable[[Tx], T], session: Session | None = None, rows_most: float = math.inf) -> T:
-        """In a strand or a worker. Raises _Lost, and TooManyRows when there are more."""
+    def _snapshot(
+        self, call: Callable[[Tx], T], session: Session | None = None, rows_most: float = math.inf
+    ) -> tuple[T, int]:
+        """In a strand or a worker: the result, and how many rows it took. Raises _Lost, and TooManyRows when there are more."""
         with self._sessions.use(session) as session:
             try:
                 session.begin(SNAPSHOT, rows_most)
@@ -144,7 +154,7 @@ class PostgresDatabase:
                 if session.is_lost:
                     raise _Lost(translate(error)) from error
                 raise translate(error) from error
-            return result
+            return result, session.rows_got
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:

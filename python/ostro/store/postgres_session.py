@@ -138,7 +138,9 @@ class Session:
         self._open = False
         self._lost = False
         self._left_off = False
-        self._rows_left = math.inf
+        self._rows_most = math.inf
+        self.rows_got = 0
+        """In this transaction, or the last one."""
         self.statements = 0
         self.round_trips = 0
 
@@ -212,7 +214,7 @@ class Session:
     def begin(self, how: str, rows_most: float = math.inf) -> None:
         """Begin a transaction; its snapshot is taken by its first statement. TooManyRows is raised where it would get more rows."""
         self.send(how)
-        self._open, self._rows_left = True, rows_most
+        self._open, self.rows_got, self._rows_most = True, 0, rows_most
 
     def commit(self) -> None:
         """Commit. Raises when the transaction had failed and was rolled back instead."""
@@ -251,8 +253,8 @@ class Session:
         """The rows of a result, or the first of them."""
         self._transformer.set_pgresult(result)
         count = result.ntuples if most is None else min(most, result.ntuples)
-        self._rows_left -= count
-        if self._rows_left < 0:
+        self.rows_got += count
+        if self.rows_got > self._rows_most:
             raise TooManyRows
         return self._transformer.load_rows(0, count, tuple)
 
