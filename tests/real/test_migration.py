@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import trio
 
-from ostro.agent.drivers.hypervisor import Disk, DomainSpec, Memo
+from ostro.agent.drivers.hypervisor import Disk, DomainSpec, Memo, libvirt
 from ostro.agent.drivers.hypervisor.domain_xml import Landing
 from ostro.agent.drivers.hypervisor.libvirt import LibvirtHypervisor, open_
 from ostro.agent.identity import Identity
@@ -27,6 +27,7 @@ from ostro.testing.contracts.hypervisor import CLOUD, ID, MEMO, Changes, Migrati
 from ostro.testing.libvirt import GUEST_WAIT_S, LOOK_EVERY_S, TestLibvirtd, console_says, root_disk, serve_libvirtd
 
 ADDRESS = "127.0.0.1"
+NEVER = 1_000_000_000
 
 
 def free_port() -> int:
@@ -183,6 +184,23 @@ class TestLibvirtMigration(MigrationContract):
         await pair.here.stop(ID, 120)
         said = await pair.here.console_log(ID, -1)
         assert said.count("guest: ready") == 1 and "guest: power button" in said
+
+    @pytest.mark.parametrize("since", [0, NEVER])
+    async def test_a_guest_stands_still_meanwhile_where_qemu_forgets_what_it_writes(
+        self, pair: Pair, spec: DomainSpec, since: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(libvirt, "TCG_MOVES_LIVE_FROM", since)
+        stands = pair.here.facts.acceleration == "tcg" and since == NEVER
+        async with trio.open_nursery() as nursery:
+            await send_slowly(pair, spec, nursery)
+            found = await pair.here.find(ID)
+            assert found is not None and found.moving
+            assert found.power is (Power.PAUSED if stands else Power.ON)
+            await pair.here.force_migration(ID)
+        found = await pair.there.find(ID)
+        assert found is not None and (found.power, found.moving) == (Power.ON, False)
+        await pair.there.stop(ID, 120)
+        assert "guest: power button" in await pair.there.console_log(ID, -1), "it goes on"
 
     async def test_one_under_way_is_forced_to_its_end(self, pair: Pair, spec: DomainSpec) -> None:
         async with trio.open_nursery() as nursery:

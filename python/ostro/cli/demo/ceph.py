@@ -17,6 +17,7 @@ from ostro.cli.ceph import check_ceph
 from ostro.cli.demo.ceph_moves import move_live
 from ostro.cli.demo.ceph_steps import CephDemo, run_steps
 from ostro.cli.demo.command import DemoCloud, find_image, images_option, tear_down
+from ostro.cli.demo.logs import keep_logs
 from ostro.cli.demo.runner import Runner, StepFailed
 from ostro.cli.findings import Verdict
 from ostro.cli.state import Usage
@@ -71,6 +72,7 @@ async def _use_one_host(image: Path, state: Path, cluster: CephCluster, run: Run
         await run_steps(CephDemo(run, cluster, config, image, cloud.log))
     except OstroError:
         click.echo(f"\nThe cloud's last log lines:\n{cloud.log_tail()}\n", err=True)
+        keep_logs(state.parent)
     finally:
         tear_down(run, cloud, state)
 
@@ -94,6 +96,7 @@ def demo_ceph(images: Path) -> None:
             trio.run(_run, image, state, cluster, run, lab)
     except OstroError as error:
         click.echo(error.message, err=True)
+        keep_logs(folder)
     finally:
         shutil.rmtree(folder)
     sys.exit(0 if run.print_table() else 1)

@@ -13,6 +13,7 @@ import click
 import trio
 
 from ostro.cli.demo.leftovers import Owned, find_traces
+from ostro.cli.demo.logs import keep_logs
 from ostro.cli.demo.runner import Runner, StepFailed, run_ostro
 from ostro.cli.demo.steps import run_steps
 from ostro.cli.up import check_user
@@ -84,6 +85,7 @@ async def _run(image: Path, state: Path) -> bool:
         await run_steps(run, image)
     except OstroError:
         click.echo(f"\nThe cloud's last log lines:\n{cloud.log_tail()}\n", err=True)
+        keep_logs(state.parent)
     finally:
         tear_down(run, cloud, state)
     return run.print_table()

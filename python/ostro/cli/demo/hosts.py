@@ -25,6 +25,7 @@ from ostro.cli.demo.hosts_steps import (
     migrate_live,
 )
 from ostro.cli.demo.leftovers import find_processes
+from ostro.cli.demo.logs import keep_logs
 from ostro.cli.demo.runner import Runner, StepFailed
 from ostro.cli.up import check_user
 from ostro.model.errors import OstroError
@@ -53,6 +54,7 @@ async def _use(run: Runner, lab: Lab, roles: Roles, image: Path, *, brief: bool)
         for log in sorted(roles.root.glob("*.log")):
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
             click.echo(f"\nThe last lines of {log.name}:\n{tail}", err=True)
+        keep_logs(lab.folder)
 
 
 async def _run_steps(demo: HostsDemo, *, brief: bool) -> None:

@@ -170,7 +170,7 @@ def _make_plan(tx: Tx, context: Context, spec: ServerSpec, sources: Sources) -> 
     group_ids: Sequence[str] = ()
     if any(nic.network_id for nic in nics):
         # An unknown group is refused before a host is sought.
-        group_ids = resolve_groups(tx, sources, context.project_id, spec.security_groups)
+        group_ids = resolve_groups(sources, context.project_id, spec.security_groups)
     disk_gb = 0 if root else _disk_gb(flavor, image)
     return _Plan(
         spec=spec,

@@ -28,7 +28,6 @@ from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS
 from ostro.store.networks import NETWORKS, Network, list_project_networks
 from ostro.store.ports import COMPUTE_OWNER, PORTS, Port, ask_named_ports, list_device_ports
-from ostro.store.security_groups import SECURITY_GROUPS
 from ostro.store.subnets import list_network_subnets
 
 MIGRATING_TO = "migrating_to"
@@ -71,7 +70,7 @@ def resolve_auto_network(tx: Tx, context: Context) -> str | None:
     return networks[0].id if networks else None
 
 
-def resolve_groups(tx: Tx, sources: Sources, project_id: str, names: Sequence[str]) -> list[str]:
+def resolve_groups(sources: Sources, project_id: str, names: Sequence[str]) -> list[str]:
     """Ids of security groups given by name or id; the project's default group for none.
 
     Raises Invalid for one that isn't there, Conflict for a name that several have.
@@ -83,8 +82,7 @@ def resolve_groups(tx: Tx, sources: Sources, project_id: str, names: Sequence[st
         if name == DEFAULT_NAME:
             ids.append(sources.default_group(project_id))
             continue
-        by_id = SECURITY_GROUPS.find(tx, id=name, project_id=project_id)
-        found = [by_id] if by_id else SECURITY_GROUPS.list(tx, project_id=project_id, name=name)
+        found = sources.groups_named(project_id, name)
         if not found:
             raise Invalid(f"Security group {name} not found for project {project_id}.")
         if len(found) > 1:
@@ -116,7 +114,7 @@ def allocate_nics(
     sources = sources or Sources(tx, context)
     # Without any, a port gets the project's default group by itself.
     named = bool(security_groups) and any(nic.network_id for nic in nics)
-    group_ids = resolve_groups(tx, sources, project_id, security_groups) if named else None
+    group_ids = resolve_groups(sources, project_id, security_groups) if named else None
     host_name = sources.host(host_id).name if host_id else ""
     ports: list[Port] = []
     for index, nic in enumerate(nics):

@@ -72,6 +72,7 @@ class Sources:
         self._networks: dict[str, Callable[[], Network]] = {}
         self._subnets: dict[str, Callable[[], list[Subnet]]] = {}
         self._default_groups: dict[str, str] = {}
+        self._named_groups: dict[tuple[str, str], list[SecurityGroup]] = {}
         self._host_ids: dict[str, str] = {"": ""}
         self._hosts: dict[str, Host] = {}
         self._default_asked: Callable[[], list[SecurityGroup]] = list
@@ -102,6 +103,16 @@ class Sources:
             group_id = asked[0] if asked else ensure_default_group(self._tx, self._context, project_id).id
             self._default_groups[project_id] = group_id
         return self._default_groups[project_id]
+
+    def groups_named(self, project_id: str, name: str) -> list[SecurityGroup]:
+        """The project's groups of which this is the id, or else the name."""
+        key = project_id, name
+        if key not in self._named_groups:
+            by_id = SECURITY_GROUPS.find(self._tx, id=name, project_id=project_id)
+            self._named_groups[key] = (
+                [by_id] if by_id else SECURITY_GROUPS.list(self._tx, project_id=project_id, name=name)
+            )
+        return self._named_groups[key]
 
     def host_id(self, name: str) -> str:
         """The host of that name; empty if there is none."""

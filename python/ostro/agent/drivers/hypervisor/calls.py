@@ -318,12 +318,13 @@ def note(connection: libvirt.virConnect, cloud_id: str, server_id: str, memo: Me
 
 
 def migrate(
-    connection: libvirt.virConnect, cloud_id: str, server_id: str, landing: Landing, uri: str, *, copy: bool
+    connection: libvirt.virConnect, cloud_id: str, server_id: str, landing: Landing, uri: str, *, copy: bool, live: bool
 ) -> None:
-    """Send the domain, from libvirt to libvirt. Blocks until it has gone, or doesn't."""
+    """Send the domain, from libvirt to libvirt. Blocks until it has gone, or doesn't. Unless ``live`` it stands still while its memory is sent."""
     handle = _get_ours(connection, cloud_id, server_id)
-    flags = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_PERSIST_DEST
-    flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE
+    flags = libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_PERSIST_DEST
+    if live:
+        flags |= libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_AUTO_CONVERGE
     parameters: dict[str, Any] = {
         libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://{landing.address}",
         libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS: landing.address,
