@@ -5,6 +5,8 @@ A subclass gives the fixture ``store``, empty, and says how to damage a chunk.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import trio
 
@@ -111,6 +113,31 @@ class ChunkStoreContract:
         await self.damage(store, name)
         with pytest.raises(ChunkDamaged):
             await store.read(name, len(DATA), len(DATA) - 10, len(DATA))
+
+    @pytest.mark.parametrize("part", [(0, 1), (0, len(DATA)), (len(DATA) - 1, len(DATA))])
+    async def test_damage_is_told_of_a_chunk_that_was_read_well_before(
+        self, store: ChunkStore, part: tuple[int, int]
+    ) -> None:
+        name = await keep(store, DATA)
+        for _twice in range(2):
+            assert b"".join(await store.read(name, len(DATA), 0, len(DATA))) == DATA
+        await self.damage(store, name)
+        with pytest.raises(ChunkDamaged):
+            await store.read(name, len(DATA), *part)
+
+    async def test_damage_of_a_small_chunk_that_was_read_well_before(self, store: ChunkStore) -> None:
+        name = await keep(store, DATA[:1000])
+        assert b"".join(await store.read(name, 1000, 0, 1000)) == DATA[:1000]
+        await self.damage(store, name)
+        with pytest.raises(ChunkDamaged):
+            await store.read(name, 1000, 0, 1000)
+
+    async def test_a_part_that_was_read_well_before_is_never_served_wrong(self, store: ChunkStore) -> None:
+        name = await keep(store, DATA)
+        assert b"".join(await store.read(name, len(DATA), 0, 5)) == DATA[:5]
+        await self.damage(store, name)
+        with suppress(ChunkDamaged):  # It may be in memory still.
+            assert b"".join(await store.read(name, len(DATA), 0, 5)) == DATA[:5]
 
     async def test_nothing_is_half_written(self, store: ChunkStore) -> None:
         await keep(store, DATA)

@@ -49,7 +49,7 @@ class ChunkStore(Protocol):
     async def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> list[bytes]:
         """Bytes ``start`` up to ``end`` of a chunk that has ``size_bytes``, in pieces.
 
-        Raises ChunkMissing, and ChunkDamaged when the chunk isn't what its name says (looked at no later than ``VERIFIED_S`` ago).
+        Raises ChunkMissing, and ChunkDamaged when the chunk isn't what its name says, however often it was before.
         """
         ...
 
@@ -72,10 +72,6 @@ class ChunkStore(Protocol):
     async def discard_drafts(self) -> int:
         """Remove what an earlier process had half written; how much there was."""
         ...
-
-
-VERIFIED_S = 600.0
-"""A chunk that was read whole and found right so long ago is not hashed again for every read."""
 
 
 def is_chunk_id(name: str) -> bool:

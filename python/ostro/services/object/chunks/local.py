@@ -1,7 +1,8 @@
 """Chunks as files: ``ab/cd/abcd...`` below one directory, drafts in ``drafts/``.
 
 A draft is flushed and then renamed to its name, and the directory is flushed, so a file under a chunk's name is whole even after a crash.
-A file that is found damaged is set aside as ``<name>.damaged``.
+A file that is found damaged is set aside as ``<name>.damaged``. What is read whole is hashed each time; for a part of a large chunk the file is hashed
+unless it was a moment ago and is unchanged.
 
 Any number of processes may share the directory, also by a network file system that has ``flock`` and one clock within hours. Giving a chunk its
 name, using it again and deleting it happen under the lock of its first two digits, a file in ``locks/``. Using it again gives it another time, which
@@ -185,7 +186,7 @@ class LocalChunks:
         try:
             if start == 0 and end == size_bytes and size_bytes <= READ_BYTES:
                 return self._read_whole(file, chunk_id, size_bytes)
-            if chunk_id not in self._verified:
+            if not self._verified.knows(chunk_id, os.fstat(file)):
                 self._verify(file, chunk_id)
             data = os.pread(file, end - start, start)
         finally:
@@ -196,21 +197,22 @@ class LocalChunks:
 
     def _read_whole(self, file: int, chunk_id: str, size_bytes: int) -> bytes:
         """One read for both purposes."""
+        stat = os.fstat(file)
         data = os.pread(file, size_bytes + 1, 0)
-        if chunk_id not in self._verified or len(data) != size_bytes:
-            self._judge(file, chunk_id, name_of(data))
+        self._judge(file, chunk_id, name_of(data), stat)
         return data
 
     def _verify(self, file: int, chunk_id: str) -> None:
+        stat = os.fstat(file)
         hasher = Hasher("blake3")
         offset = 0
         while data := os.pread(file, READ_BYTES, offset):
             hasher.update(data)
             offset += len(data)
-        self._judge(file, chunk_id, hasher.hexdigest("blake3"))
+        self._judge(file, chunk_id, hasher.hexdigest("blake3"), stat)
 
-    def _judge(self, file: int, chunk_id: str, name: str) -> None:
-        if not self._verified.judge(chunk_id, name):
+    def _judge(self, file: int, chunk_id: str, name: str, stat: os.stat_result) -> None:
+        if not self._verified.judge(chunk_id, name, stat):
             # Out of the way, so that writing the same bytes again heals every object that has them.
             self._set_aside(file, chunk_id)
             raise ChunkDamaged("A part of the object is damaged.", detail=f"{chunk_id} has other bytes")

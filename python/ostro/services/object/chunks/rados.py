@@ -4,8 +4,8 @@ A chunk is one RADOS object, created exclusively by one operation, so it is ther
 Writing one that is there *touches* it, which raises its version: the collector deletes by version, so it can't take a chunk that was re-used since it
 looked, by whatever process. RADOS never uses a version twice, also not for an object that was deleted and made anew.
 
-Reading is by asynchronous operations. A chunk that isn't known to be good is fetched whole and hashed before a byte of it is served; ``hint``
-begins to fetch the next ones while this one is being sent. A chunk that turns out damaged is fetched once more (it may have been damaged on the way;
+Reading is by asynchronous operations. A chunk is fetched whole and hashed before a byte of it is served, each time, also for a part of it; chunks that
+were read in part are kept in memory for a while, for the next part. ``hint`` begins to fetch the next ones while this one is being sent. A chunk that turns out damaged is fetched once more (it may have been damaged on the way;
 what a disk returns wrong, the OSD itself notices and reads from a replica) and is then an error; the next writing of the same bytes replaces it.
 """
 
@@ -21,7 +21,7 @@ from ostro.runtime.ceph.connection import Ceph
 from ostro.runtime.ceph.objects import Objects, Reading
 from ostro.runtime.threads import Pool
 from ostro.services.object.chunks import ChunkDamaged, ChunkMissing, Mark, is_chunk_id
-from ostro.services.object.chunks.verified import Verified, name_of
+from ostro.services.object.chunks.verified import name_of
 from ostro.services.object.limits import CHUNK_BYTES, PIECE_BYTES
 
 log = structlog.get_logger()
@@ -29,6 +29,8 @@ log = structlog.get_logger()
 HASHES = Pool("chunk-verify", 4)
 AHEAD_MOST_BYTES = 32 << 20
 """What is being fetched because of hints, all readers together."""
+PARTS_MOST_BYTES = 16 << 20
+"""Of chunks that were read in part, all together."""
 INLINE_HASH_BYTES = 64 << 10
 """Hashing less than this takes less time than a hop to a worker thread."""
 
@@ -42,7 +44,7 @@ class RadosChunks:
     def __init__(self, ceph: Ceph) -> None:
         self._ceph = ceph
         self.objects = Objects(ceph, ceph.config.pools.objects)
-        self._verified = Verified()
+        self._parts: OrderedDict[str, bytes] = OrderedDict()
         self._damaged: set[str] = set()
         self._ahead: OrderedDict[str, list[Reading]] = OrderedDict()
 
@@ -57,21 +59,29 @@ class RadosChunks:
 
     async def read(self, chunk_id: str, size_bytes: int, start: int, end: int) -> list[bytes]:
         ahead = self._ahead.pop(chunk_id, None)
-        if ahead is None and chunk_id in self._verified:
-            pieces = await self._fetch(chunk_id, self._begin(chunk_id, start, end))
-            if sum(map(len, pieces)) == end - start:
-                return pieces
-            self._verified.forget(chunk_id)
-        pieces = await self._fetch(chunk_id, ahead or self._begin(chunk_id, 0, size_bytes))
+        known = self._parts.get(chunk_id)
+        if known is not None:
+            self._parts.move_to_end(chunk_id)
+            return [known[start:end]]
+        pieces = await self._fetch(chunk_id, ahead or self._begin(chunk_id, size_bytes))
         if not await self._is_right(chunk_id, pieces):
             log.error(
                 "a chunk was read damaged, reading it again", chunk=chunk_id, pool=self._ceph.config.pools.objects
             )
-            pieces = await self._fetch(chunk_id, self._begin(chunk_id, 0, size_bytes))
+            pieces = await self._fetch(chunk_id, self._begin(chunk_id, size_bytes))
             if not await self._is_right(chunk_id, pieces):
                 self._damaged.add(chunk_id)
                 raise ChunkDamaged("A part of the object is damaged.", detail=f"{chunk_id} has other bytes")
-        return pieces if end - start == size_bytes else [b"".join(pieces)[start:end]]
+        if end - start == size_bytes:
+            return pieces
+        whole = b"".join(pieces)
+        self._keep_for_parts(chunk_id, whole)
+        return [whole[start:end]]
+
+    def _keep_for_parts(self, chunk_id: str, whole: bytes) -> None:
+        self._parts[chunk_id] = whole
+        while sum(map(len, self._parts.values())) > PARTS_MOST_BYTES:
+            self._parts.popitem(last=False)
 
     def hint(self, chunk_id: str, size_bytes: int, start: int, end: int, ahead: int = 1) -> None:
         if start or end != size_bytes or chunk_id in self._ahead:
@@ -81,17 +91,17 @@ class RadosChunks:
                 return
             # The oldest was hinted at for a reader that has gone away, or a slow one.
             self._ahead.popitem(last=False)
-        self._ahead[chunk_id] = self._begin(chunk_id, 0, size_bytes)
+        self._ahead[chunk_id] = self._begin(chunk_id, size_bytes)
 
     @property
     def _ahead_bytes(self) -> int:
         return sum(reading.length for readings in self._ahead.values() for reading in readings)
 
-    def _begin(self, chunk_id: str, start: int, end: int) -> list[Reading]:
+    def _begin(self, chunk_id: str, size_bytes: int) -> list[Reading]:
         """Begin to read, by the piece: at once where that can be done without waiting."""
         return [
-            self.objects.begin_read(chunk_id, min(PIECE_BYTES, end - offset), offset)
-            for offset in range(start, end, PIECE_BYTES)
+            self.objects.begin_read(chunk_id, min(PIECE_BYTES, size_bytes - offset), offset)
+            for offset in range(0, size_bytes, PIECE_BYTES)
         ]
 
     async def _fetch(self, chunk_id: str, readings: list[Reading]) -> list[bytes]:
@@ -102,17 +112,15 @@ class RadosChunks:
 
     async def _is_right(self, chunk_id: str, pieces: list[bytes]) -> bool:
         if len(pieces) == 1 and len(pieces[0]) <= INLINE_HASH_BYTES:
-            name = name_of(*pieces)
-        else:
-            name = await self._ceph.world.threads.run(HASHES, name_of, *pieces)
-        return self._verified.judge(chunk_id, name)
+            return name_of(*pieces) == chunk_id
+        return await self._ceph.world.threads.run(HASHES, name_of, *pieces) == chunk_id
 
     async def mark(self, chunk_id: str) -> Mark | None:
         found = await self.objects.stat(chunk_id)
         return None if found is None else Mark(found.version, found.age_s)
 
     async def delete(self, chunk_id: str, mark: Mark) -> bool:
-        self._verified.forget(chunk_id)
+        self._parts.pop(chunk_id, None)
         self._damaged.discard(chunk_id)
         return await self.objects.remove_version(chunk_id, mark.version)
 
