@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import psycopg
@@ -113,6 +114,45 @@ async def test_a_read_that_nobody_waits_for_any_more_takes_nobody_with_it(db: Da
     later = [row[0] for row in await read_at_once(db, 3)]
     assert len(set(later)) == 3 and len(set(pids) & set(later)) == 2
     assert db.room is not None and db.room.waiting == 0
+
+
+@pytest.mark.parametrize("engine_name", ["postgres"], indirect=True)
+async def test_a_connection_that_nobody_waits_for_any_more_is_the_next_ones(
+    world: World, migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it left open for nobody, each of those who gave up while the server was slow would take one from all others for good."""
+    database = postgres.PostgresDatabase(world, migrated_url)
+    sessions, may_connect, asked = database._sessions, threading.Event(), threading.Event()
+    connect = sessions.connect
+
+    def connect_late() -> psycopg.Connection[Row]:
+        asked.set()
+        assert may_connect.wait(60)
+        return connect()
+
+    monkeypatch.setattr(sessions, "connect", connect_late)
+
+    async def give_up_once_asked(scope: trio.CancelScope) -> None:
+        while not asked.is_set():
+            await trio.lowlevel.checkpoint()
+        scope.cancel()
+
+    def find_pid(tx: Tx) -> Row | None:
+        return tx.one("SELECT pg_backend_pid()")
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                nursery.start_soon(give_up_once_asked, scope)
+                await database.read(find_pid)
+            assert scope.cancelled_caught
+        may_connect.set()
+        while not sessions._idle.qsize():
+            await trio.lowlevel.checkpoint()
+        assert await database.read(find_pid) == await database.read(find_pid)
+    assert len(sessions._open) == 1
+    database.close()
+    assert not sessions._open
 
 
 async def read_at_once(db: Database, count: int) -> list[Row]:

@@ -129,9 +129,9 @@ class PostgresDatabase:
         if code not in self._long:
             try:
                 async with self._places:
-                    session = self._sessions.take_idle()
-                    if session is None:
-                        session = await self._world.threads.run(self._connecting, self._sessions.open)
+                    while (session := self._sessions.take_idle()) is None:
+                        # Nobody may wait for it any more once it is open, so it isn't handed over but laid to the others.
+                        await self._world.threads.run(self._connecting, self._sessions.open_idle)
                     result, rows = await run_strand(partial(self._snapshot, call, session, ROWS_MOST))
                     return result
             except TooManyRows:

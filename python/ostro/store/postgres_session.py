@@ -415,7 +415,7 @@ def _wire(params: Params) -> tuple[list[bytes | None], tuple[int, ...], list[int
 
 
 class Sessions:
-    """The connections of one process, as ``connect`` makes them. Used from workers, and from the trio thread but for ``open``."""
+    """The connections of one process, as ``connect`` makes them. Used from workers, and from the trio thread but for ``open`` and ``open_idle``."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self.connect = connect
@@ -448,6 +448,10 @@ class Sessions:
             raise Unavailable("The database does not answer.", retry_after_s=2, detail=str(error)) from error
         self._open.append(session)
         return session
+
+    def open_idle(self) -> None:
+        """Another session, for whoever takes it first: blocks. Raises Unavailable when there is no server."""
+        self._idle.put(self.open())
 
     def _end(self, session: Session) -> None:
         session.close()
