@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 from collections.abc import Mapping
+from ipaddress import ip_address
 
 import click
 import structlog
@@ -13,9 +14,11 @@ import trio
 
 from ostro.agent import main as agent_main
 from ostro.agent.config import AgentConfig
+from ostro.agent.drivers.network.openvswitch import default_address
+from ostro.agent.identity import Identity
 from ostro.agent.metrics import serve_metrics
 from ostro.cli.ceph import ceph_options
-from ostro.cli.join import read_joined
+from ostro.cli.join import Joined, read_joined
 from ostro.cli.physical import parse_physical, physical_option
 from ostro.cli.state import Lock, StateDir, Usage
 from ostro.cli.up import DEFAULT_STATE, check_user
@@ -29,6 +32,7 @@ log = structlog.get_logger()
 LOCK_WAIT_S = 20.0
 """An agent whose parent has just died may still be finishing."""
 PR_SET_PDEATHSIG = 1
+NOWHERE = "none"
 
 
 def end_with(parent: int) -> None:
@@ -73,6 +77,15 @@ async def _listen(address: str) -> list[trio.SocketListener]:
         raise Usage(f"Can't listen on {address}: {error}. Choose another address with --metrics.") from error
 
 
+def own_landing(state: StateDir, joined: Joined, hypervisor: str) -> str:
+    """Where servers come in on a host that nothing was said about: where its tunnels do, if all that comes is encrypted. Empty for nowhere."""
+    identity = Identity(state.host, joined.name)
+    if hypervisor != "libvirt" or not identity.is_there or not identity.lay_out():
+        return ""
+    address = default_address()
+    return "" if ip_address(address).is_loopback else address
+
+
 async def _stop_on_signal(scope: trio.CancelScope) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
@@ -97,8 +110,8 @@ async def _stop_on_signal(scope: trio.CancelScope) -> None:
     "--migrate-on",
     metavar="ADDRESS[:PORT]",
     default="",
-    help="Where other hosts send servers to; none come without it. Hosts that have joined do so encrypted; with --url, give an address in a "
-    "network that hosts alone are in.",
+    help="Where other hosts send servers to, encrypted; `none` to let none come. With --url nothing is encrypted: give an address in a network that "
+    "hosts alone are in.  [default: the address of this host's tunnels, where it has joined; else none]",
 )
 @ceph_options
 @physical_option
@@ -120,8 +133,12 @@ def agent(
     directory = StateDir.make(state)
     if ceph is not None:
         directory.keep_ceph(ceph)
+    joined = None if url else read_joined(directory)
+    if joined is not None and not migrate_on:
+        migrate_on = own_landing(directory, joined, hypervisor or joined.hypervisor)
+    migrate_on = "" if migrate_on == NOWHERE else migrate_on
     address, _, port = migrate_on.rpartition(":") if ":" in migrate_on else (migrate_on, "", "")
-    if url:
+    if joined is None:
         config = AgentConfig(
             migrate_address=address,
             migrate_port=int(port) if port.isdigit() else AgentConfig.migrate_port,
@@ -133,7 +150,6 @@ def agent(
             physical=physical,
         )
     else:
-        joined = read_joined(directory)
         config = AgentConfig(
             migrate_address=address,
             migrate_port=int(port) if port.isdigit() else AgentConfig.migrate_port,
