@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from ostro.model.volumes import CEPH, LOCAL, storage_trait
 from ostro.model.wishes import Noun
+from ostro.services.block.types import ensure_ceph_type
 from ostro.services.image.uploads import free_deleted_images, sweep_images
 from ostro.testing.cloud import ApiClient, TestCloud
 from ostro.testing.crashes import Life, Sites, crash_at_every_point, each_point_once
@@ -162,6 +164,36 @@ async def be_reverted(cloud: TestCloud, host: SimHost) -> None:
     await delete_everything(cloud, host)
 
 
+async def change_storage(cloud: TestCloud, host: SimHost) -> None:
+    """Made in files, moved to Ceph, and back in vain; deleted."""
+    await cloud.db.run(ensure_ceph_type, 1)
+    await host.register(traits=[storage_trait(CEPH), storage_trait(LOCAL)])
+    await make_volume(cloud, volume_type=LOCAL)
+    await converge(cloud, host)
+    for volume in await list_volumes(cloud):
+        for name, reason in ((CEPH, ""), (LOCAL, "No room.")):
+            if reason:
+                host.failing[volume["id"]] = reason
+            retype = {"os-retype": {"new_type": name, "migration_policy": "on-demand"}}
+            await client_of(cloud).post(f"{VOLUMES}/{volume['id']}/action", retype)
+            await host.sync()
+            host.failing.clear()
+            await converge(cloud, host)
+    await delete_everything(cloud, host)
+
+
+async def be_no_snapshot(cloud: TestCloud, host: SimHost) -> None:
+    """Made, a snapshot of it made in vain, deleted with that."""
+    await make_volume(cloud)
+    await converge(cloud, host)
+    for volume in await list_volumes(cloud):
+        made = await client_of(cloud).post("/volume/v3/snapshots", {"snapshot": {"volume_id": volume["id"]}})
+        host.failing[made.json["snapshot"]["id"]] = "No room."
+        await converge(cloud, host)
+    host.failing.clear()
+    await delete_everything(cloud, host)
+
+
 LIVES: tuple[Life, ...] = (
     grow,
     come_to_nothing,
@@ -171,6 +203,8 @@ LIVES: tuple[Life, ...] = (
     become_an_image,
     become_no_image,
     be_reverted,
+    be_no_snapshot,
+    change_storage,
 )
 _LIFE = {"volume.create.committed", "saga.volume.create.committed", "volume.delete.committed"} | {
     f"saga.volume.delete.{step}" for step in ("wish", "forget", "committed")
@@ -186,10 +220,14 @@ EXPECTED = {
     "be_reverted": _LIFE
     | {
         "volume.revert.committed",
+        "saga.snapshot.create.wish",
+        "saga.snapshot.delete.forget",
         "saga.volume.revert.reverted",
         "saga.volume.revert.done",
         "saga.volume.revert.wish.undone",
     },
+    "be_no_snapshot": _LIFE | {"saga.snapshot.create.wish.undone", "saga.snapshot.delete.forget"},
+    "change_storage": _LIFE | {"volume.retype.committed", "saga.volume.retype.wish", "saga.volume.retype.wish.undone"},
     "carry_a_server": {"server.create.committed", "saga.server.delete.buried", "saga.volume.delete.forget"},
 }
 """Points that each life must at least pass, or the test tests less than it says."""

@@ -60,6 +60,7 @@ async def _reset_status(req: Request, volume_id: str, given: Any) -> Reply:
 async def _retype(req: Request, volume_id: str, given: Any) -> Reply:
     may_move = given.get("migration_policy", "never") == "on-demand"
     await req.run(volumes.retype_volume, volume_id, given["new_type"], may_move=may_move)
+    req.cloud.world.faults.hit("volume.retype.committed")
     return ACCEPTED
 
 
