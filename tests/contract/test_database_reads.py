@@ -184,6 +184,16 @@ async def test_large_values_go_to_and_fro(db: Database) -> None:
         )
 
 
+@pytest.mark.parametrize("engine_name", ["postgres"], indirect=True)
+async def test_metrics_show_the_reads_under_way(db: Database, world: World) -> None:
+    pages: list[bytes] = []
+    await db.read(lambda _tx: pages.append(world.metrics_page()))
+    pages.append(world.metrics_page())
+    for page, count in zip(pages, (1, 0), strict=True):
+        assert f'ostro_database_active{{of="reads"}} {count}.0' in page.decode()
+        assert 'ostro_database_waiting{of="reads"} 0.0' in page.decode()
+
+
 async def test_more_reads_than_there_is_room_for(db: Database) -> None:
     await db.run(put_setting, "a", "1")
     found: list[str | None] = []

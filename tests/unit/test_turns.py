@@ -199,3 +199,18 @@ async def test_no_more_begin_than_there_is_room_for_what_they_need() -> None:
     trio.lowlevel.remove_instrument(rounds)
     assert answered == 22 and turns.waiting == 0 and room.left == 2
     assert most_in_line <= 2
+
+
+async def test_nobody_waits_for_room_longer_than_for_a_turn(autojump_clock: MockClock) -> None:
+    """The database may be silent; whoever waits for it without having begun is told to come again."""
+    room = Room(1)
+    turns = Turns(waiting_most=10, waiting_most_s=5, round_most=ROUND, room=room)
+    began_s = trio.current_time()
+    async with room:
+        assert not turns.begin()
+        with pytest.raises(TooManyRequests) as refused:
+            await turns.wait("a")
+    assert refused.value.retry_after_s and trio.current_time() - began_s == 5
+    assert turns.waiting == 0 and turns.refused == 1
+    await trio.testing.wait_all_tasks_blocked()
+    assert turns.begin(), "who gave up has left nothing behind"

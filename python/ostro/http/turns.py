@@ -8,7 +8,7 @@ short, so hosts, watches and the process's own loops, which take no turns, come 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Generic, TypeVar
 
 import outcome
@@ -99,7 +99,7 @@ class Lines(Generic[T]):
 class Turns(Refusing):
     """At most ``round_most`` requests begin in one round of the loop, and no more than there is ``room`` for; at most ``waiting_most`` wait for a later one.
 
-    No task and no timer stands behind it: the loop itself calls at the beginning of a round, and only while somebody waits; or who makes room does.
+    No task stands behind it, and no timer but where there may be no room: the loop itself calls at the beginning of a round, and only while somebody waits; or who makes room does.
     """
 
     def __init__(
@@ -128,7 +128,8 @@ class Turns(Refusing):
     async def wait(self, key: str) -> None:
         """Return when it is one's turn. A checkpoint.
 
-        Raises TooManyRequests when too many wait: for the newest of the longest line; and when the turn comes after more than ``waiting_most_s``.
+        Raises TooManyRequests when too many wait: for the newest of the longest line; and when the turn comes after more than ``waiting_most_s``, or not
+        at all because there is no room.
         """
         lines = self._lines
         if len(lines) >= self._waiting_most:
@@ -145,7 +146,11 @@ class Turns(Refusing):
             lines.remove(key, waiter)
             return trio.lowlevel.Abort.SUCCEEDED
 
-        if not await trio.lowlevel.wait_task_rescheduled(abort):
+        granted = False
+        # The loop always comes round; but there may be no room for as long as somebody else doesn't answer.
+        with nullcontext() if self._room is None else trio.move_on_after(self._waiting_most_s):
+            granted = await trio.lowlevel.wait_task_rescheduled(abort)
+        if not granted:
             raise self.refusal()
 
     def _begin_round(self) -> None:

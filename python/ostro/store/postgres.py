@@ -88,6 +88,9 @@ class PostgresDatabase:
         waiting = {"writer": lambda: self._writer.waiting, "reads": lambda: self._places.waiting}
         for name, count in waiting.items():
             world.metrics.watch("ostro_database_waiting", "Transactions that wait", name, count)
+        world.metrics.watch(
+            "ostro_database_active", "Reads on the trio thread", "reads", lambda: READS_MOST - self._places.left
+        )
         work = {
             "statements": lambda: self._sessions.statements,
             "round_trips": lambda: self._sessions.round_trips,
