@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from click.testing import CliRunner
 
 from ostro.cli.ceph import check_ceph
+from ostro.cli.doctor import doctor
 from ostro.cli.findings import Verdict
 from ostro.model.errors import NotFound, Unavailable
-from ostro.runtime.ceph.config import CephConfig, Pools, capabilities
+from ostro.runtime.ceph.config import CephConfig, Pools, capabilities, caps_command
 from ostro.runtime.world import World
 from ostro.testing.ceph import CephCluster, CephOptions, why_not
 
@@ -185,6 +187,38 @@ def test_the_doctor_says_what_to_make_and_to_grant(config: CephConfig, ceph: Cep
     nobody = CephConfig(config.conf, "nobody", POOLS)
     wrong = [finding for finding in check_ceph(nobody) if finding.verdict is Verdict.WRONG]
     assert "ceph auth get-or-create client.nobody mon 'profile rbd'" in wrong[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("service", "caps", "wrong"),
+    [
+        ("osd", "allow rw pool=t-images, profile rbd pool=t-volumes, allow rw pool=t-objects", ["pool t-images"]),
+        ("osd", "profile rbd pool=t-images, profile rbd pool=t-volumes, allow r pool=t-objects", ["pool t-objects"]),
+        ("mon", "allow r", ["Ceph's monitor"]),
+    ],
+)
+def test_the_doctor_finds_what_is_not_granted(
+    config: CephConfig, ceph: CephCluster, service: str, caps: str, wrong: list[str]
+) -> None:
+    """Reading and writing alone make no disk, and reading the monitor's maps fences nobody."""
+    user = f"lacks-{service}-{wrong[0].split()[-1]}"
+    ceph.add_user(user, {**capabilities(POOLS), service: caps})
+    lacking = CephConfig(config.conf, user, POOLS)
+    found = [finding for finding in check_ceph(lacking) if finding.verdict is Verdict.WRONG]
+    assert [finding.what for finding in found] == wrong
+    assert found[0].remedy == caps_command(lacking)
+
+
+def test_the_doctor_reads_which_ceph_in_the_settings(config: CephConfig, tmp_path: Path) -> None:
+    (tmp_path / "ostro.toml").write_text(
+        f'ceph_conf = "{config.conf}"\nceph_user = "{config.user}"\nceph_pools = "{config.pools}"\n'
+    )
+    said = CliRunner().invoke(doctor, ["--state", str(tmp_path)]).output
+    assert f"{config.entity} may read and write" in said
+    other = CliRunner().invoke(
+        doctor, ["--state", str(tmp_path), "--ceph", str(config.conf), "--pools", "volumes=t-none"]
+    )
+    assert "ceph osd pool create t-none" in other.output
 
 
 async def test_a_cluster_that_is_not_there_is_unavailable_at_once(tmp_path: Path) -> None:

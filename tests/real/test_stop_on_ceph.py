@@ -25,12 +25,14 @@ def test_it_ends_while_uploads_hang_and_starts_again(tmp_path: Path) -> None:
             cluster.create_pool(name)
         cluster.create_pool(config.pools.objects, "ostro")
         cluster.add_user(config.user, capabilities(config.pools))
-        options = ("--ceph", str(config.conf), "--ceph-user", config.user)
-        with Up(tmp_path / "state", options=options) as up:
+        (tmp_path / "state").mkdir()
+        (tmp_path / "state/ostro.toml").write_text(f'ceph_conf = "{config.conf}"\nceph_user = "{config.user}"\n')
+        with Up(tmp_path / "state") as up:
             up.start()
             store = up.connect().object_store
             store.create_container(name="box")
             store.upload_object(container="box", name="kept", data=DATA)
+            assert cluster.objects(config.pools.objects), "the settings name this Ceph"
 
             def put(name: str) -> None:
                 with contextlib.suppress(Exception):  # It is cut off.

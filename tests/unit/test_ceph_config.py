@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ostro.cli.state import StateDir
+from ostro.cli.settings import read_ceph
+from ostro.cli.state import StateDir, Usage
 from ostro.model.errors import Invalid
 from ostro.runtime.ceph.config import CephConfig, Pools, auth_command, capabilities, pool_commands
 
@@ -27,11 +28,11 @@ def test_other_words_are_refused(text: str) -> None:
 def test_the_least_privilege() -> None:
     assert capabilities(Pools("i", "v", "o")) == {
         "mon": "profile rbd",
-        "osd": "profile rbd pool=i, profile rbd pool=v, allow rwx pool=o",
+        "osd": "profile rbd pool=i, profile rbd pool=v, allow rw pool=o",
         "mgr": "profile rbd",
     }
     assert auth_command(CephConfig(Path("/etc/ceph/ceph.conf"), "ostro", Pools("v", "v", "o"))) == (
-        "ceph auth get-or-create client.ostro mon 'profile rbd' osd 'profile rbd pool=v, allow rwx pool=o'"
+        "ceph auth get-or-create client.ostro mon 'profile rbd' osd 'profile rbd pool=v, allow rw pool=o'"
         " mgr 'profile rbd' -o /etc/ceph/ceph.client.ostro.keyring"
     )
 
@@ -43,6 +44,19 @@ def test_pools_are_marked_for_what_they_hold() -> None:
         "ceph osd pool create o",
         "ceph osd pool application enable o ostro",
     ]
+
+
+def test_the_settings_need_not_say_more_than_which_ceph(tmp_path: Path) -> None:
+    state, conf = StateDir(tmp_path), tmp_path / "lab.conf"
+    assert read_ceph(state) is None
+    (tmp_path / "ostro.toml").write_text(f'ceph_conf = "{conf}"\nceph_user = "lab"\nceph_pools = "objects=big"\n')
+    with pytest.raises(Usage, match="is not there"):
+        read_ceph(state)
+    conf.touch()
+    assert read_ceph(state) == CephConfig(conf, "lab", Pools(objects="big"))
+    (tmp_path / "ostro.toml").write_text(f'ceph_config = "{conf}"\n')
+    with pytest.raises(Usage, match="ceph_config"):
+        read_ceph(state)
 
 
 def test_the_choice_is_remembered(tmp_path: Path) -> None:

@@ -46,7 +46,12 @@ def ceph_options(command: Callable[..., T]) -> Callable[..., T]:
     )
     @click.option("--ceph-user", default=DEFAULT_USER, show_default=True, help="The user of Ceph, without `client.`.")
     @click.option(
-        "--ceph-pools", default=str(Pools()), show_default=True, help="The pools; what isn't named keeps its default."
+        "--ceph-pools",
+        "--pools",
+        "ceph_pools",
+        default=str(Pools()),
+        show_default=True,
+        help="The pools; what isn't named keeps its default.",
     )
     @wraps(command)
     def wrapped(*args: object, ceph_conf: Path | None, ceph_user: str, ceph_pools: str, **kwargs: object) -> T:
@@ -98,7 +103,7 @@ def _check_software() -> Iterator[Finding]:
 def _check_pools(config: CephConfig, inquiry: Inquiry) -> Iterator[Finding]:
     pools = config.pools
     for name in dict.fromkeys((pools.images, pools.volumes, pools.objects)):
-        code = inquiry.try_pool(name)
+        code = inquiry.try_pool(name, disks=name in (pools.images, pools.volumes))
         title = f"pool {name}"
         if code == 0:
             yield Finding(title, Verdict.FINE, f"{config.entity} may read and write")
@@ -111,3 +116,8 @@ def _check_pools(config: CephConfig, inquiry: Inquiry) -> Iterator[Finding]:
             yield Finding(
                 title, Verdict.WRONG, f"does not answer ({errno.errorcode.get(code, code)})", "ceph -s tells why"
             )
+    if code := inquiry.try_fencing():
+        found = f"{config.entity} may not shut out who has died with a disk ({errno.errorcode.get(code, code)})"
+        yield Finding("Ceph's monitor", Verdict.WRONG, found, caps_command(config))
+    else:
+        yield Finding("Ceph's monitor", Verdict.FINE, f"{config.entity} may shut out who has died with a disk")

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from ostro.cli.ceph import ceph_options, check_ceph
 from ostro.cli.findings import Finding, Verdict
+from ostro.cli.settings import read_ceph
 from ostro.cli.state import StateDir
 from ostro.cli.up import DEFAULT_STATE
 from ostro.runtime.ceph.config import CephConfig
@@ -169,7 +170,8 @@ COLOURS = {Verdict.FINE: "green", Verdict.NOTE: "yellow", Verdict.WRONG: "red"}
 @ceph_options
 def doctor(state: Path, ceph: CephConfig | None) -> None:
     """Say what is missing or wrong on this machine, each with its remedy."""
-    findings = examine(state, ceph or StateDir(state).ceph)
+    directory = StateDir(state)
+    findings = examine(state, ceph or read_ceph(directory) or directory.ceph)
     table = Table(box=None, pad_edge=False)
     for column in ("check", "", "found", "remedy"):
         table.add_column(column)

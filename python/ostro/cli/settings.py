@@ -80,7 +80,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Which Ceph, if any."""
         if not self.ceph_conf:
             return None
-        return CephConfig(Path(self.ceph_conf), self.ceph_user, Pools.parse(self.ceph_pools))
+        return CephConfig(Path(self.ceph_conf).absolute(), self.ceph_user, Pools.parse(self.ceph_pools))
 
 
 def settings_path(state: StateDir) -> Path:
@@ -97,6 +97,21 @@ def read_settings(state: StateDir) -> Settings:
         raise Usage(f"There is no {path}. `ostro init` makes it, or copy it from another controller.") from error
     except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise Usage(f"{path} can't be read: {error}") from error
+
+
+def read_ceph(state: StateDir) -> CephConfig | None:
+    """The Ceph that the settings name, which need say nothing else; None where they name none, or there are none. Raises Usage."""
+    path = settings_path(state)
+    if not path.exists():
+        return None
+    try:
+        found = {"database": "", "secret": "", **tomllib.loads(path.read_text())}
+        ceph = msgspec.convert(found, Settings).ceph
+    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise Usage(f"{path} can't be read: {error}") from error
+    if ceph is not None and not ceph.conf.exists():
+        raise Usage(f"{path} names {ceph.conf}, which is not there.")
+    return ceph
 
 
 def write_settings(state: StateDir, settings: Settings) -> None:

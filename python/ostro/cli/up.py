@@ -21,6 +21,7 @@ import trio
 from ostro.cli.ceph import ceph_options
 from ostro.cli.control import ControlConfig, endpoint_of, listen, run_control
 from ostro.cli.physical import physical_option, physical_words
+from ostro.cli.settings import read_ceph
 from ostro.cli.state import StateDir, Usage
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.ceph.config import CephConfig
@@ -187,5 +188,7 @@ def up(
     """Run a whole cloud on this machine, in the foreground."""
     configure_logging(log_level)
     check_user(hypervisor)
-    config = UpConfig(StateDir.make(state), listen_, hypervisor, database, region, log_level, ceph, physical)
+    directory = StateDir.make(state)
+    ceph = ceph or read_ceph(directory)
+    config = UpConfig(directory, listen_, hypervisor, database, region, log_level, ceph, physical)
     trio.run(run_up, config)

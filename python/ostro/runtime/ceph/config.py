@@ -56,7 +56,7 @@ def capabilities(pools: Pools) -> dict[str, str]:
     ``profile rbd`` for the monitor also lets a client fence one that died with an image's lock in its hands.
     """
     rbd = ", ".join(f"profile rbd pool={name}" for name in dict.fromkeys((pools.images, pools.volumes)))
-    return {"mon": "profile rbd", "osd": f"{rbd}, allow rwx pool={pools.objects}", "mgr": "profile rbd"}
+    return {"mon": "profile rbd", "osd": f"{rbd}, allow rw pool={pools.objects}", "mgr": "profile rbd"}
 
 
 def auth_command(config: CephConfig, keyring: str = "") -> str:
