@@ -84,7 +84,7 @@ class RadosChunks:
             self._parts.popitem(last=False)
 
     def hint(self, chunk_id: str, size_bytes: int, start: int, end: int, ahead: int = 1) -> None:
-        if start or end != size_bytes or chunk_id in self._ahead:
+        if start or end != size_bytes or chunk_id in self._ahead or chunk_id in self._parts:
             return
         while self._ahead and self._ahead_bytes + size_bytes > AHEAD_MOST_BYTES:
             if ahead > 1:
