@@ -110,6 +110,62 @@ async def test_a_read_whose_connection_dies_each_time_says_so(postgres: Postgres
     postgres.drop_database(name)
 
 
+async def test_changes_do_not_mind_connections_that_died_while_nobody_used_them(
+    postgres: PostgresServer, postgres_template: str
+) -> None:
+    """One alone, and a batch."""
+    name = postgres.create_database(postgres_template)
+    here, there = (PostgresDatabase(World(random=random.Random(i)), postgres.dsn(name)) for i in (1, 2))
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(here.serve)
+            await here.run(put, "first")
+            assert await there.read(end_others) >= 1
+            await here.run(put, "second")
+            assert await there.read(end_others) >= 1
+            async with trio.open_nursery() as batch:
+                for number in range(5):
+                    batch.start_soon(here.run, put, f"batch {number}")
+            assert await here.read(count) == 7
+            nursery.cancel_scope.cancel()
+    here.close()
+    there.close()
+    postgres.drop_database(name)
+
+
+DIE = "SELECT pg_terminate_backend(pg_backend_pid())"
+
+
+async def test_a_change_whose_connection_dies_says_so_and_is_not_made_again_when_it_may_have_been(
+    postgres: PostgresServer, postgres_template: str
+) -> None:
+    name = postgres.create_database(postgres_template)
+    database = PostgresDatabase(World(random=random.Random(1)), postgres.dsn(name))
+    tries: list[str] = []
+
+    def die_before_the_commit(tx: Tx) -> None:
+        tries.append("before")
+        put(tx, "never")
+        tx.one(DIE)
+
+    def die_with_the_commit(tx: Tx) -> None:
+        tries.append("with")
+        put(tx, "perhaps")
+        tx.send(DIE)  # It goes to the server with the commit.
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(database.serve)
+            for die in (die_before_the_commit, die_with_the_commit):
+                with pytest.raises(Unavailable):
+                    await database.run(die)
+            assert tries == ["before", "before", "with"]
+            assert await database.read(count) == 0
+            nursery.cancel_scope.cancel()
+    database.close()
+    postgres.drop_database(name)
+
+
 async def test_rings_reach_other_processes(postgres: PostgresServer, postgres_template: str) -> None:
     name = postgres.create_database(postgres_template)
     here, there = (PostgresDatabase(World(random=random.Random(i)), postgres.dsn(name)) for i in (1, 2))

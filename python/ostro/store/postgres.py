@@ -9,7 +9,8 @@ transaction (a NOTIFY there takes a global lock at commit). A listener connectio
 ring at once.
 
 A connection that breaks is thrown away and the caller told ``Unavailable``; nothing was committed, or it can't be known, exactly as
-after any lost reply. Only a read is tried once more before that, on a fresh connection: most have broken while nobody used them. So it is with one to a server that has become another's standby; which server is asked next says `postgres_servers`. The listener comes back by itself, and then rings every bell: a wake-up missed is worse than one too many.
+after any lost reply. But what is sure to have committed nothing, reads above all, is tried once more before that, on a fresh connection: most have broken while nobody used them. So it is
+with one to a server that has become another's standby; which server is asked next says `postgres_servers`. The listener comes back by itself, and then rings every bell: a wake-up missed is worse than one too many.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ostro.runtime.world import World
 from ostro.store.database import Tx
 from ostro.store.postgres_servers import Servers
 from ostro.store.postgres_session import SNAPSHOT, Connection, Session, Sessions, TooManyRows
-from ostro.store.postgres_writer import DEADLINE_S, LATE, PostgresTx, Writer, translate
+from ostro.store.postgres_writer import DEADLINE_S, LATE, Lost, PostgresTx, Writer, translate
 
 log = structlog.get_logger()
 
@@ -52,14 +53,6 @@ TOPICS_SEPARATOR = "\n"
 PAYLOAD_MOST_BYTES = 7900
 """NOTIFY takes 8000."""
 ALL_TOPICS = "*"
-
-
-class _Lost(Exception):
-    """The connection was dead. ``error`` is what a caller is told."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 class PostgresDatabase:
@@ -120,10 +113,10 @@ class PostgresDatabase:
         with trio.move_on_after(DEADLINE_S):
             try:
                 return await self._read(call, code)
-            except _Lost:
+            except Lost:
                 try:
                     return await self._read(call, code)
-                except _Lost as lost:
+                except Lost as lost:
                     raise lost.error from lost.__cause__
         raise Unavailable(LATE, retry_after_s=5)
 
@@ -147,7 +140,7 @@ class PostgresDatabase:
     def _snapshot(
         self, call: Callable[[Tx], T], session: Session | None = None, rows_most: float = math.inf
     ) -> tuple[T, int]:
-        """In a strand or a worker: the result, and how many rows it took. Raises _Lost, and TooManyRows when there are more."""
+        """In a strand or a worker: the result, and how many rows it took. Raises Lost, and TooManyRows when there are more."""
         with self._sessions.use(session) as session:
             try:
                 session.begin(SNAPSHOT, rows_most)
@@ -155,7 +148,7 @@ class PostgresDatabase:
                 session.settle()
             except psycopg.Error as error:
                 if session.is_lost:
-                    raise _Lost(translate(error)) from error
+                    raise Lost(translate(error)) from error
                 raise translate(error) from error
             return result, session.rows_got
 

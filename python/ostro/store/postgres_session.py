@@ -138,6 +138,8 @@ class Session:
         self._open = False
         self._lost = False
         self._left_off = False
+        self.may_have_committed = False
+        """Whether the server has been told to commit the transaction, so that it may have, though its answer never came."""
         self._rows_most = math.inf
         self.rows_got = 0
         """In this transaction, or the last one."""
@@ -214,13 +216,14 @@ class Session:
     def begin(self, how: str, rows_most: float = math.inf) -> None:
         """Begin a transaction; its snapshot is taken by its first statement. TooManyRows is raised where it would get more rows."""
         self.send(how)
-        self._open, self.rows_got, self._rows_most = True, 0, rows_most
+        self._open, self.may_have_committed, self.rows_got, self._rows_most = True, False, 0, rows_most
 
     def commit(self) -> None:
         """Commit. Raises when the transaction had failed and was rolled back instead."""
         if self._must_judge:
             # Whether a row was changed is judged here, so it must be known before the server commits.
             self.settle()
+        self.may_have_committed = True
         if self.run("COMMIT").command_status == b"ROLLBACK":
             raise errors.InFailedSqlTransaction("a statement had failed, and the transaction was not ended")
         self._open = False

@@ -151,6 +151,14 @@ class _Contended(Exception):
     """Others were in the way each time."""
 
 
+class Lost(Exception):
+    """The connection was dead, and nothing was committed. ``error`` is what a caller is told."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Writer:
     """All the changes of one process."""
 
@@ -277,12 +285,19 @@ class Writer:
             change.done.set()
 
     async def _attempts(self, batch: _Batch) -> int:
-        """Try until others are not in the way; how many of the changes, from the first on, are settled. Raises _Contended."""
-        backoff = Backoff(first_s=0.004, most_s=0.25)
+        """Try until others are not in the way; how many of the changes, from the first on, are settled. Raises _Contended.
+
+        What finds its connection dead before the server was told to commit is tried once more: most have died while nobody used them.
+        """
+        backoff, was_lost = Backoff(first_s=0.004, most_s=0.25), False
         most = ATTEMPTS_IN_TURN if batch.in_turn else ATTEMPTS_ASIDE
         for attempt in range(1, most + 1):
             try:
                 return await self._world.threads.run(self._pool, self._attempt, batch, deadline_s=math.inf)
+            except Lost as lost:
+                if was_lost or attempt == most:
+                    raise lost.error from lost.__cause__
+                was_lost = True
             except IN_THE_WAY as error:
                 if attempt == most:
                     raise _Contended(str(error)) from error
@@ -298,6 +313,8 @@ class Writer:
         except IN_THE_WAY:
             raise
         except psycopg.Error as error:
+            if session.is_lost and not session.may_have_committed:
+                raise Lost(translate(error)) from error
             raise translate(error) from error
 
 
