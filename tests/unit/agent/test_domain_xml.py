@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 
 from ostro.agent.drivers.hypervisor import Disk, DomainSpec, Memo, Nic
-from ostro.agent.drivers.hypervisor.domain_xml import disk_xml, domain_xml, read_disks, read_tag
+from ostro.agent.drivers.hypervisor.domain_xml import (
+    Landing,
+    disk_xml,
+    domain_xml,
+    has_odd_ram,
+    moved_xml,
+    read_disks,
+    read_tag,
+)
 
 MEMO = Memo(7, 2, "boot")
 DISKS = [Disk("vda", "/d/root", "qcow2"), Disk("vdb", "/d/volume", "raw", "volume-1")]
@@ -55,3 +64,15 @@ def test_acceleration() -> None:
 
 def test_a_title_has_no_control_characters() -> None:
     assert made().findtext("title") == 'a <b> & "c"'
+
+
+def test_memory_of_an_odd_size_is_no_multiple_of_64_pages_and_stays_so_on_another_host() -> None:
+    assert not has_odd_ram(domain_xml(SPEC, MEMO, "cloud-1", "tcg", "/log"))
+    xml = domain_xml(SPEC, MEMO, "cloud-1", "tcg", "/log", odd_ram=True)
+    words = [element.get("value", "") for element in ET.fromstring(xml)[-1]]
+    sizes = {int(size) for word in words for size in re.findall(r"size=(\d+)k", word)}
+    assert len(sizes) == 1 and len(words) == 6, words
+    (size_kib,) = sizes
+    assert size_kib % 8 == 0 and size_kib % (64 * 4) != 0 and 0 < 96 * 1024 - size_kib < 64 * 4
+    landing = Landing("192.0.2.1", 1, False, DISKS, "/other/log", Memo(0, 0, "", "m"))
+    assert has_odd_ram(xml) and has_odd_ram(moved_xml(xml, landing))

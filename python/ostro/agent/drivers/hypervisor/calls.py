@@ -18,6 +18,7 @@ from ostro.agent.drivers.hypervisor.domain_xml import (
     Landing,
     disk_xml,
     domain_name,
+    has_odd_ram,
     moved_xml,
     nic_xml,
     read_disks,
@@ -318,12 +319,22 @@ def note(connection: libvirt.virConnect, cloud_id: str, server_id: str, memo: Me
 
 
 def migrate(
-    connection: libvirt.virConnect, cloud_id: str, server_id: str, landing: Landing, uri: str, *, copy: bool, live: bool
+    connection: libvirt.virConnect,
+    cloud_id: str,
+    server_id: str,
+    landing: Landing,
+    uri: str,
+    *,
+    copy: bool,
+    sees_writes: bool,
 ) -> None:
-    """Send the domain, from libvirt to libvirt. Blocks until it has gone, or doesn't. Unless ``live`` it stands still while its memory is sent."""
+    """Send the domain, from libvirt to libvirt. Blocks until it has gone, or doesn't.
+
+    It stands still while its memory is sent if QEMU may not see what it writes meanwhile.
+    """
     handle = _get_ours(connection, cloud_id, server_id)
     flags = libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_PERSIST_DEST
-    if live:
+    if sees_writes or has_odd_ram(handle.XMLDesc()):
         flags |= libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_AUTO_CONVERGE
     parameters: dict[str, Any] = {
         libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://{landing.address}",

@@ -18,6 +18,10 @@ from ostro.model.volumes import LUKS
 
 TAG_URI = "urn:ostro:domain:1"
 TAG_NAME = "ostro"
+QEMU_URI = "http://libvirt.org/schemas/domain/qemu/1.0"
+ODD_RAM = "ostro.ram"
+ODD_RAM_LESS_KIB = 8
+"""QEMU takes memory in steps of as much."""
 RBD = "rbd:"
 MAX_PCI_DEVICES = 26
 """Root ports: the boot disk, cards and the random source take some, the rest is for hot-plugging."""
@@ -47,6 +51,7 @@ class Landing(msgspec.Struct, frozen=True):
 
 
 ET.register_namespace(TAG_NAME, TAG_URI)
+ET.register_namespace("qemu", QEMU_URI)
 
 
 def domain_name(server_id: str) -> str:
@@ -54,8 +59,10 @@ def domain_name(server_id: str) -> str:
     return f"ostro-{server_id}"
 
 
-def domain_xml(spec: DomainSpec, memo: Memo, cloud_id: str, acceleration: str, console_log: str) -> str:
-    """The whole definition. ``acceleration`` is kvm or tcg; ``console_log`` is the file that serial output is appended to."""
+def domain_xml(
+    spec: DomainSpec, memo: Memo, cloud_id: str, acceleration: str, console_log: str, *, odd_ram: bool = False
+) -> str:
+    """The whole definition. ``acceleration`` is kvm or tcg; ``console_log`` is the file that serial output is appended to; ``odd_ram`` see `has_odd_ram`."""
     domain = ET.Element("domain", type="kvm" if acceleration == "kvm" else "qemu")
     _text(domain, "name", domain_name(spec.server_id))
     _text(domain, "uuid", spec.server_id)
@@ -89,7 +96,30 @@ def domain_xml(spec: DomainSpec, memo: Memo, cloud_id: str, acceleration: str, c
     ET.SubElement(serial, "log", file=console_log, append="on")
     ET.SubElement(ET.SubElement(devices, "rng", model="virtio"), "backend", model="random").text = "/dev/urandom"
     ET.SubElement(devices, "memballoon", model="none")
+    if odd_ram:
+        domain.append(_odd_ram(spec.ram_mb))
     return ET.tostring(domain, encoding="unicode")
+
+
+def has_odd_ram(domain_xml_: str) -> bool:
+    """Whether the domain's memory is of a size that no QEMU is mistaken about while it sends it.
+
+    Before 9.0, one that emulates looks through memory by 64 pages at a time for what the guest has written, and then forgets to have the emulated processor tell of what it
+    writes there next ("physmem: Fix migration dirty bitmap coherency with TCG memory access"). Memory whose size is no multiple of 64 pages it looks through page by page, and rightly.
+    """
+    arguments = ET.fromstring(domain_xml_).iterfind(f"{{{QEMU_URI}}}commandline/{{{QEMU_URI}}}arg")
+    return any(argument.get("value") == f"memory-backend={ODD_RAM}" for argument in arguments)
+
+
+def _odd_ram(ram_mb: int) -> ET.Element:
+    """libvirt takes memory by the MiB only, so what it says of it is taken back."""
+    ram_kib = ram_mb * 1024 - ODD_RAM_LESS_KIB
+    element = ET.Element(f"{{{QEMU_URI}}}commandline")
+    backend = f"memory-backend-ram,id={ODD_RAM},size={ram_kib}k"
+    for name, value in (("object", backend), ("machine", f"memory-backend={ODD_RAM}"), ("m", f"size={ram_kib}k")):
+        ET.SubElement(element, f"{{{QEMU_URI}}}arg", value=f"-{name}")
+        ET.SubElement(element, f"{{{QEMU_URI}}}arg", value=value)
+    return element
 
 
 def tag_xml(memo: Memo, cloud_id: str, project_id: str) -> str:

@@ -37,9 +37,8 @@ log = structlog.get_logger()
 PRESS_AGAIN_S = 5.0
 """A guest that hasn't loaded its ACPI driver yet misses the power button, so it is pressed again."""
 
-TCG_MOVES_LIVE_FROM = 9_000_000
-"""QEMU 9.0. One before that, where it emulates the processor, forgets to see what a guest writes into memory that it has just looked through ("physmem: Fix migration dirty
-bitmap coherency with TCG memory access"), so the guest would go on elsewhere with some of its memory as it was before: one in some ten died of it. KVM sees it all."""
+SEES_WRITES_FROM = 9_000_000
+"""QEMU 9.0. Before that, where it emulates, a guest that runs while it is sent goes on with some of its memory as it was before, unless that is of an odd size (`has_odd_ram`)."""
 LET_GO_S = 10.0
 LOOK_AGAIN_S = 1.0
 BOUND_LOGS_EVERY_S = 5.0
@@ -142,7 +141,12 @@ class LibvirtHypervisor:
 
     async def define(self, spec: DomainSpec, memo: Memo) -> None:
         xml = domain_xml(
-            spec, memo, self._cloud_id, self._config.choice.acceleration, str(self._config.console(spec.server_id))
+            spec,
+            memo,
+            self._cloud_id,
+            self._config.choice.acceleration,
+            str(self._config.console(spec.server_id)),
+            odd_ram=not self._sees_writes,
         )
         await self.connection.act(calls.define, self._cloud_id, spec.server_id, xml)
 
@@ -214,21 +218,21 @@ class LibvirtHypervisor:
             there = msgspec.json.decode(landing, type=Landing)
         except msgspec.MsgspecError as error:
             raise Invalid("The other host's hypervisor is of another kind.", detail=str(error)) from error
-        uri, live = self._uri_of(there), self._may_run_on
+        uri, sees_writes = self._uri_of(there), self._sees_writes
         self._sending.add(server_id)
         try:
             await self.connection.send(
                 lambda connection: calls.migrate(
-                    connection, self._cloud_id, server_id, there, uri, copy=copy, live=live
+                    connection, self._cloud_id, server_id, there, uri, copy=copy, sees_writes=sees_writes
                 )
             )
         finally:
             self._sending.discard(server_id)
 
     @property
-    def _may_run_on(self) -> bool:
-        """Whether a guest may run while its memory is sent."""
-        return self.facts.acceleration == "kvm" or self.facts.hypervisor_version >= TCG_MOVES_LIVE_FROM
+    def _sees_writes(self) -> bool:
+        """Whether QEMU sees all that any guest writes while it is sent."""
+        return self.facts.acceleration == "kvm" or self.facts.hypervisor_version >= SEES_WRITES_FROM
 
     def _uri_of(self, landing: Landing) -> str:
         listen = self._config.listen
