@@ -174,6 +174,24 @@ def test_a_database_is_one_clouds(roles: Roles, tmp_path: Path) -> None:
         "\n".join([*text, "certificate_s = 1.0"]).replace("certificate_s = 2592000.0", "")
     )
     assert "certificate_s" in roles.ostro("api", "--state", str(roles.state), check=False).stderr
+    (state / "ostro.toml").write_text(
+        "\n".join('database = "host=/nowhere"' if x.startswith("database") else x for x in text)
+    )
+    gone = roles.ostro("token", "create", "--state", str(state), check=False)
+    assert gone.returncode == 1 and "can't be reached" in gone.stderr, gone.stderr
+
+
+@pytest.mark.parametrize(
+    ("database", "says"),
+    [("postgresql://127.0.0.1:1/x", "can't be reached"), ("mysql://db/x", "can't be read")],
+)
+def test_a_database_that_is_not_there_is_told_at_once(tmp_path: Path, database: str, says: str) -> None:
+    """And nothing is kept, so that the next attempt may name another."""
+    state = tmp_path / "state"
+    words = [sys.executable, "-m", "ostro", "init", "--database", database, "--state", str(state)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1 and says in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert not (state / "ostro.toml").exists()
 
 
 def test_an_api_of_several_processes(roles: Roles) -> None:

@@ -51,7 +51,7 @@ from ostro.services.image.uploads import tell_uploads
 from ostro.services.sagas import make_sagas
 from ostro.services.sweeps import run_sweeps
 from ostro.store.migrate import migrate
-from ostro.store.postgres import PostgresDatabase
+from ostro.store.postgres import PostgresDatabase, check_server
 
 log = structlog.get_logger()
 
@@ -230,10 +230,13 @@ def init(
             f"--fence must be 0 or at least {FENCE_LEAST_S:g} s, in which a host that is well surely has contact."
         )
     directory = StateDir.make(state)
-    if settings_path(directory).exists():
-        settings = read_settings(directory)
-        if settings.database != database:
-            raise Usage(f"{settings_path(directory)} is of a cloud in another database. Use another --state.")
+    known = read_settings(directory) if settings_path(directory).exists() else None
+    if known is not None and known.database != database:
+        raise Usage(f"{settings_path(directory)} is of a cloud in another database. Use another --state.")
+    # Before anything is kept: the address may be wrong.
+    check_server(database)
+    if known is not None:
+        settings = known
     else:
         settings = Settings(
             database=database,

@@ -20,6 +20,7 @@ from ostro.services.agents.hosts import list_urls
 from ostro.services.agents.joining import create_token, list_tokens, new_secret, revoke_token
 from ostro.services.cloud import Cloud
 from ostro.store.database import Tx
+from ostro.store.postgres import check_server
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 DURATION = re.compile(r"(\d{1,9})([smhd])")
@@ -36,10 +37,13 @@ def parse_duration_s(text: str) -> int:
 def _with_cloud(state: str, act: Callable[[Cloud, Tx, Context], list[str]]) -> list[str]:
     """One transaction on the cloud's store."""
 
+    directory = StateDir.make(state)
+    settings = read_settings(directory)
+    check_server(settings.database)
+
     async def run() -> list[str]:
         world = World()
-        directory = StateDir.make(state)
-        async with open_parts(directory, read_settings(directory), world) as cloud:
+        async with open_parts(directory, settings, world) as cloud:
 
             def work(tx: Tx) -> list[str]:
                 return act(cloud, tx, Context(NOBODY, "req-cli", world.now_us(), world.random))

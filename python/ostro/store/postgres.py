@@ -24,7 +24,7 @@ import psycopg
 import structlog
 import trio
 
-from ostro.model.errors import Unavailable
+from ostro.model.errors import Invalid, Unavailable
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.doorbell import Doorbell
 from ostro.runtime.room import Room
@@ -238,6 +238,18 @@ class PostgresDatabase:
 
     def close(self) -> None:
         self._sessions.close()
+
+
+def check_server(dsn: str) -> None:
+    """Connect once: for who can't wait until a server comes. Raises Invalid for what is no address, Unavailable with what is wrong."""
+    try:
+        servers = Servers(dsn)
+    except psycopg.Error as error:
+        raise Invalid(f"The database's address can't be read: {str(error).strip()}") from error
+    try:
+        servers.connect().close()
+    except psycopg.Error as error:
+        raise Unavailable(f"The database can't be reached: {str(error).strip()}") from error
 
 
 def payloads(topics: set[str]) -> list[str]:
