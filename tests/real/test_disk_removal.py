@@ -22,7 +22,7 @@ if reason := why_not():
 
 import rbd
 
-from ostro.runtime.ceph import disks
+from ostro.runtime.ceph import disks, held
 from ostro.runtime.ceph.connection import open_
 from ostro.runtime.ceph.disks import Disk
 from ostro.runtime.ceph.handles import connect, open_ioctx
@@ -30,6 +30,8 @@ from ostro.runtime.ceph.new_disks import NewDisk, make_blank, make_copy
 
 POOL = "removal"
 ROUNDS, THREADS, DEATHS = 4, 4, 8
+HANGS_S = 240.0
+"""Who takes so long is taken to hang."""
 PRELUDE = """
 import os, random, signal, sys, threading, time
 from pathlib import Path
@@ -102,6 +104,41 @@ print("all changed", flush=True)
 os._exit(0)
 """
 )
+SIBLINGS = (
+    PRELUDE
+    + """
+def remove(disk):
+    while True:
+        try:
+            return disks.remove(cluster, disk)
+        except rbd.ImageBusy:
+            pass
+
+def work(thread):
+    for number in range(rounds):
+        parent = Disk(pool, f"parent-{thread}-{number}")
+        disks.create(cluster, parent, 16 << 20)
+        clones = [NewDisk(Disk(pool, f"clone-{thread}-{number}-{at}"), "x", "x", 16 << 20, {}) for at in range(6)]
+        for clone in clones:
+            make_copy(cluster, clone, parent)
+        disks.remove(cluster, parent)
+        removers = [threading.Thread(target=remove, args=(clone.disk,)) for clone in clones]
+        for remover in removers:
+            remover.start()
+        for remover in removers:
+            remover.join()
+
+workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+while rbd.RBD().list(ioctx) or list(rbd.RBD().trash_list(ioctx)):
+    disks.empty_trash(cluster, pool)
+print("all gone", flush=True)
+os._exit(0)
+"""
+)
 DYING = (
     PRELUDE
     + """
@@ -150,6 +187,34 @@ def test_threads_that_change_one_disk_do_not_end_their_process(config: CephConfi
     changer = start(CHANGER, config.conf)
     out, complaint = changer.communicate()
     assert (changer.returncode, out.strip()) == (0, "all changed"), complaint[-4000:]
+
+
+def test_clones_of_what_lies_in_the_trash_are_removed_at_once(config: CephConfig) -> None:
+    """librbd opens that for each of them, and two of it may wait for each other for ever."""
+    siblings = start(SIBLINGS, config.conf)
+    try:
+        out, complaint = siblings.communicate(timeout=HANGS_S)
+    finally:
+        siblings.kill()
+    assert (siblings.returncode, out.strip()) == (0, "all gone"), complaint[-4000:]
+
+
+def test_clones_of_what_lies_in_the_trash_take_turns(config: CephConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held, "TURN_S", 0.01)
+    cluster = connect(config)
+    parent, clone = (NewDisk(Disk(POOL, name), "x", "x", 1 << 20, {}) for name in ("parent", "clone"))
+    make_blank(cluster, parent)
+    make_copy(cluster, clone, parent.disk)
+    disks.remove(cluster, parent.disk)
+    with open_ioctx(cluster, POOL) as ioctx:
+        (there,) = rbd.RBD().trash_list(ioctx)
+        with held.HELD.turn(cluster, POOL, there["id"]):
+            for act in (disks.remove, disks.flatten):
+                with pytest.raises(rbd.ImageBusy):
+                    act(cluster, clone.disk)
+        assert disks.remove(cluster, clone.disk) is None
+        assert list(rbd.RBD().trash_list(ioctx)) == [] and rbd.RBD().list(ioctx) == []
+    cluster.shutdown()
 
 
 async def test_a_process_has_a_disk_open_once(config: CephConfig) -> None:

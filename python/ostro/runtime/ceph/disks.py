@@ -302,7 +302,8 @@ def flatten(cluster: Any, disk: Disk) -> Parent | None:
         with opened(cluster, disk) as image:
             stood_on = _parent(image)
             if stood_on is not None:
-                image.flatten()
+                with HELD.turn(cluster, stood_on.pool, stood_on.image_id):
+                    image.flatten()
     except rbd.ImageNotFound:
         return None
     return reap(cluster, stood_on)
@@ -342,7 +343,8 @@ def _remove(cluster: Any, disk: Disk) -> Parent | None:
             # Half deleted before, perhaps: what is left of it goes below.
             stood_on = None
         try:
-            rbd.RBD().remove(ioctx, disk.name)
+            with _turn(cluster, stood_on):
+                rbd.RBD().remove(ioctx, disk.name)
         except rbd.ImageNotFound:
             return None
         except rbd.ImageHasSnapshots:
@@ -367,6 +369,25 @@ def _parent(image: Any) -> Parent | None:
         return None
 
 
+@contextmanager
+def _turn(cluster: Any, stood_on: Parent | None) -> Iterator[None]:
+    """Delete what stands on that as the only one here, if librbd has to open that by itself: when it lies in the trash. Raises rbd.ImageBusy."""
+    if stood_on is None or not _is_in_trash(cluster, stood_on):
+        yield
+        return
+    with HELD.turn(cluster, stood_on.pool, stood_on.image_id):
+        yield
+
+
+def _is_in_trash(cluster: Any, image: Parent) -> bool:
+    with open_ioctx(cluster, image.pool) as ioctx:
+        try:
+            rbd.RBD().trash_get(ioctx, image.image_id)
+        except rbd.ImageNotFound:
+            return False
+    return True
+
+
 def reap(cluster: Any, candidate: Parent | None) -> Parent | None:
     """Delete what a disk stood on if it is in the trash and nothing else stands on it; then what that stood on.
 
@@ -375,12 +396,15 @@ def reap(cluster: Any, candidate: Parent | None) -> Parent | None:
     for _depth in range(MOST_DEPTH):
         if candidate is None:
             return None
+        if not _is_in_trash(cluster, candidate):
+            return None
         with open_ioctx(cluster, candidate.pool) as ioctx:
             try:
-                rbd.RBD().trash_get(ioctx, candidate.image_id)
-                with rbd.Image(ioctx, image_id=candidate.image_id, read_only=True) as image:
-                    below = _parent(image)
-                rbd.RBD().trash_remove(ioctx, candidate.image_id)
+                with HELD.turn(cluster, candidate.pool, candidate.image_id):
+                    with rbd.Image(ioctx, image_id=candidate.image_id, read_only=True) as image:
+                        below = _parent(image)
+                    with _turn(cluster, below):
+                        rbd.RBD().trash_remove(ioctx, candidate.image_id)
             except (rbd.ImageNotFound, rbd.ImageHasSnapshots):
                 # Not in the trash, reaped by somebody else, or still stood on.
                 return None

@@ -5,7 +5,8 @@ made known, librbd frees what shall answer and then finds that it is in use, whi
 ceph_assert(m_pending_ops == 0)``). Threads of one process are others to each other, and are on one disk at once all the time: a copy of a volume is
 flattened, and its mark dropped, while the volume is deleted. So all of them use the same handle, which none needs to ask and which the last of them closes.
 
-To delete a disk, librbd opens it by itself; so nobody here has it open meanwhile.
+To delete a disk, librbd opens it by itself; so nobody here has it open meanwhile. To delete or flatten a clone, it also opens what that stands on, if that lies
+in the trash; two that do so at once may wait for each other for ever, so in this process they take turns.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any
 import rbd
 
 from ostro.runtime.ceph.handles import open_ioctx
+
+TURN_S = 5.0
 
 
 @dataclass
@@ -37,6 +40,7 @@ class Held:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._held: dict[tuple[Any, str, str], _Held] = {}
+        self._turns: set[tuple[Any, str, str]] = set()
 
     @contextmanager
     def shared(self, cluster: Any, pool: str, name: str) -> Iterator[Any]:
@@ -62,6 +66,21 @@ class Held:
             yield
         finally:
             self._forget(key)
+
+    @contextmanager
+    def turn(self, cluster: Any, pool: str, image_id: str) -> Iterator[None]:
+        """Nobody else here does anything to what stands on that image meanwhile. Raises rbd.ImageBusy when it takes too long."""
+        key = (cluster, pool, image_id)
+        with self._changed:
+            if not self._changed.wait_for(lambda: key not in self._turns, TURN_S):
+                raise rbd.ImageBusy(f"what stands on {image_id} is being changed", errno=errno.EBUSY)
+            self._turns.add(key)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._turns.discard(key)
+                self._changed.notify_all()
 
     def _enter(self, key: tuple[Any, str, str]) -> _Held:
         with self._changed:
