@@ -73,3 +73,15 @@ def test_they_are_written_below_a_prefix(tmp_path: Path) -> None:
         paths = [str(tmp_path / "etc/systemd/system" / unit) for unit in units]
         done_ = subprocess.run([verify, "verify", *paths], capture_output=True, text=True, check=False)
         assert (done_.returncode, done_.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_is_to_be_done_next(tmp_path: Path, role: str) -> None:
+    """A host has no user of ours, so nothing can be given to it."""
+    words = ["install", "--role", role, "--prefix", str(tmp_path), "--state", "/srv/o s"]
+    done = CliRunner().invoke(main, words)
+    steps = done.stderr.strip().removeprefix("Then: ").split("; ")
+    assert steps[-2:] == ["systemctl daemon-reload", f"systemctl enable --now ostro-{role}"]
+    mine = ["systemd-sysusers", "chown -R ostro: '/srv/o s'"]
+    assert steps[:-2] == (mine if role in ("api", "controller") else [])
+    assert (tmp_path / "usr/lib/sysusers.d/ostro.conf").exists() is bool(steps[:-2])

@@ -8,6 +8,7 @@ use, each with its reason in the unit. What it starts must outlive it: systemd e
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -128,7 +129,10 @@ def install(roles: tuple[str, ...], prefix: str, state: str) -> None:
     program = (sys.executable, "-m", "ostro")
     written = [Path(prefix) / f"etc/systemd/system/ostro-{role}.service" for role in roles]
     texts = [make_unit(role, program, os.path.abspath(state)) for role in roles]
+    steps = ["systemctl daemon-reload", "systemctl enable --now " + " ".join(f"ostro-{role}" for role in roles)]
     if any(ROLES[role][3] is CONTROL for role in roles):
+        # Only these have a user of their own.
+        steps = ["systemd-sysusers", f"chown -R {USER}: {shlex.quote(os.path.abspath(state))}", *steps]
         written.append(Path(prefix) / "usr/lib/sysusers.d/ostro.conf")
         texts.append(SYSUSERS.format(state=os.path.abspath(state)))
     try:
@@ -138,8 +142,4 @@ def install(roles: tuple[str, ...], prefix: str, state: str) -> None:
             click.echo(path)
     except OSError as error:
         raise Usage(f"Can't write below {prefix}: {error}. Run this as root, or with --prefix.") from error
-    names = " ".join(f"ostro-{role}" for role in roles)
-    click.echo(
-        f"Then: systemd-sysusers; chown -R {USER}: {state}; systemctl daemon-reload; systemctl enable --now {names}",
-        err=True,
-    )
+    click.echo(f"Then: {'; '.join(steps)}", err=True)
