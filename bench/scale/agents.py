@@ -25,7 +25,8 @@ from ostro.cli.settings import Settings, read_settings
 from ostro.cli.state import StateDir
 from ostro.model.errors import OstroError
 from ostro.model.ids import new_uuid
-from ostro.model.wishes import AskWish, Inventory, Noun, Registration
+from ostro.model.registration import Inventory, Registration
+from ostro.model.wishes import AskWish, Noun
 from ostro.runtime.world import World
 from ostro.services.controllers import load_shared
 from ostro.store.database import Tx

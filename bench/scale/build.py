@@ -16,7 +16,8 @@ import trio
 from ostro.cli.state import StateDir
 from ostro.model.context import Actor, Context
 from ostro.model.ids import new_hex
-from ostro.model.wishes import Inventory, Noun, Phase, Power, Registration, Report
+from ostro.model.registration import Inventory, Registration
+from ostro.model.wishes import Noun, Phase, Power, Report
 from ostro.runtime.faults import NoFaults
 from ostro.runtime.world import World
 from ostro.saga.engine import Engine

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import trio
 
-from ostro.model.wishes import Inventory, Noun, Registration
+from ostro.model.registration import Inventory, Registration
+from ostro.model.wishes import Noun
 from ostro.services.agents.hosts import register_host
 from ostro.services.agents.joining import Speaker
 from ostro.services.image import files, uploads

@@ -18,7 +18,8 @@ from ostro.agent.http_client import HttpClient
 from ostro.agent.link import HttpLink, Link
 from ostro.http.app import serve
 from ostro.model.errors import Invalid, NotFound, Unauthenticated, Unavailable
-from ostro.model.wishes import AskWish, Feed, Inventory, Noun, Phase, Registration, Report
+from ostro.model.registration import Inventory, Registration
+from ostro.model.wishes import AskWish, Feed, Noun, Phase, Report
 from ostro.runtime.world import World
 from ostro.store.hosts import HOSTS
 from ostro.store.reports import find_report

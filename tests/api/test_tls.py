@@ -24,7 +24,8 @@ from ostro.http.app import serve
 from ostro.http.tls import make_context
 from ostro.http.turns import Turns
 from ostro.model.errors import NotFound, Unauthenticated, Unavailable
-from ostro.model.wishes import AskWish, Inventory, Noun, Registration
+from ostro.model.registration import Inventory, Registration
+from ostro.model.wishes import AskWish, Noun
 from ostro.runtime.certificates import CONTROLLER_NAME, Authority, key_pem, lifetime_us, make_request, new_key
 from ostro.runtime.world import World
 from ostro.services.agents.joining import create_token, keep_certificate, new_secret

@@ -9,7 +9,8 @@ import trio
 
 from ostro.model.context import NOBODY, Context
 from ostro.model.errors import NoCapacity
-from ostro.model.wishes import AskWish, Inventory, Noun, Registration
+from ostro.model.registration import Inventory, Registration
+from ostro.model.wishes import AskWish, Noun
 from ostro.services.agents.hosts import register_host
 from ostro.services.agents.joining import Speaker
 from ostro.services.placement.claims import Owner, claim_host, release_claim

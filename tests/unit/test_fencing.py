@@ -9,7 +9,8 @@ import pytest
 
 from ostro.model.context import Actor, Context
 from ostro.model.errors import NotFound
-from ostro.model.wishes import Inventory, Noun, Phase, Registered, Registration, Report, ServerWish
+from ostro.model.registration import Inventory, Registered, Registration
+from ostro.model.wishes import Noun, Phase, Report, ServerWish
 from ostro.services.agents.hosts import (
     FENCE_MARGIN_S,
     LEASE_S,

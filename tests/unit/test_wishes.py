@@ -7,7 +7,8 @@ import pytest
 import trio
 
 from ostro.model.errors import NotFound
-from ostro.model.wishes import Feed, Inventory, NetworkWish, Noun, Phase, Report, Segment
+from ostro.model.registration import Inventory
+from ostro.model.wishes import Feed, NetworkWish, Noun, Phase, Report, Segment
 from ostro.store.database import Database, Tx
 from ostro.store.hosts import HOSTS, Host, host_topic, raise_revision
 from ostro.store.reports import find_current_report, find_report, is_absent, put_reports

@@ -38,8 +38,9 @@ from ostro.agent.transfer import DiskServer
 from ostro.agent.uploads import Uploads
 from ostro.agent.volumes import Volumes
 from ostro.model.errors import Conflict, NotFound, OstroError, Unauthenticated, Unavailable
+from ostro.model.registration import Inventory, Registered, Registration
 from ostro.model.volumes import storage_trait
-from ostro.model.wishes import Feed, Inventory, Noun, Phase, Registered, Registration, Report
+from ostro.model.wishes import Feed, Noun, Phase, Report
 from ostro.runtime.backoff import Backoff
 from ostro.runtime.doorbell import Bell
 from ostro.runtime.world import World

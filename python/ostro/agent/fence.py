@@ -23,7 +23,8 @@ import trio
 from ostro.agent.drivers.hypervisor import Domain, Hypervisor
 from ostro.agent.mirror import Mirror
 from ostro.model.errors import OstroError, Unavailable
-from ostro.model.wishes import Noun, Power, Registered, ServerWish
+from ostro.model.registration import Registered
+from ostro.model.wishes import Noun, Power, ServerWish
 from ostro.runtime.doorbell import Bell
 from ostro.runtime.world import World
 

@@ -18,7 +18,8 @@ import trio
 
 from ostro.agent.http_client import Answer, HttpClient
 from ostro.model.errors import Invalid, NoCapacity, NotFound, Unauthenticated, Unavailable
-from ostro.model.wishes import Feed, Noun, Registered, Registration, Report, Wish
+from ostro.model.registration import Registered, Registration
+from ostro.model.wishes import Feed, Noun, Report, Wish
 from ostro.runtime.certificates import CONTROLLER_NAME
 from ostro.runtime.world import World
 

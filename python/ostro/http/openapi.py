@@ -26,7 +26,7 @@ from ostro.http.policy import Rule
 from ostro.http.reference import make_reference
 from ostro.http.route import Route, Schema, Service
 from ostro.http.settling import REVISION, WAIT_MOST_S
-from ostro.model import wishes
+from ostro.model import registration, wishes
 from ostro.model.errors import Bug
 
 OPENAPI = "3.1.0"
@@ -227,7 +227,12 @@ def _check_operation_ids(service: Service, document: Mapping[str, Any]) -> None:
 
 def make_agent_schemas() -> dict[str, Any]:
     """JSON Schemas of everything that goes between agents and the control plane."""
-    types: list[type[msgspec.Struct]] = [wishes.Registration, wishes.Registered, wishes.Feed, wishes.Report]
+    types: list[type[msgspec.Struct]] = [
+        registration.Registration,
+        registration.Registered,
+        wishes.Feed,
+        wishes.Report,
+    ]
     types += AGENT_STRUCTS.values()
     _schemas, components = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
     return {

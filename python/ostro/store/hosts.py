@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from ostro.model.errors import NotFound
-from ostro.model.wishes import Inventory
+from ostro.model.registration import Inventory
 from ostro.store.database import Tx
 from ostro.store.table import Table
 

@@ -12,7 +12,8 @@ import msgspec
 import trio
 
 from ostro.model.errors import NotFound, Unavailable
-from ostro.model.wishes import Feed, ImageWish, Noun, Phase, Registered, Registration, Report, Wish
+from ostro.model.registration import Registered, Registration
+from ostro.model.wishes import Feed, ImageWish, Noun, Phase, Report, Wish
 
 Key = tuple[Noun, str]
 

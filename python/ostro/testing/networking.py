@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ostro.model.wishes import Feed, Inventory, Noun
+from ostro.model.registration import Inventory
+from ostro.model.wishes import Feed, Noun
 from ostro.store.database import Tx
 from ostro.store.hosts import HOSTS, Host
 from ostro.store.wishes import read_feed

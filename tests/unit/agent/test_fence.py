@@ -10,8 +10,9 @@ import trio
 from trio.testing import MockClock
 
 from ostro.agent.agent import poll_wait_s
+from ostro.model.registration import Registered
 from ostro.model.volumes import CEPH, LOCAL
-from ostro.model.wishes import AttachmentWish, Noun, Phase, Power, Registered, VolumeWish
+from ostro.model.wishes import AttachmentWish, Noun, Phase, Power, VolumeWish
 from ostro.testing.host import SERVER, VOLUME, SimulatedHost, open_host
 
 FENCE_S = 60.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ostro.model.images import ImageStatus
-from ostro.model.wishes import Inventory
+from ostro.model.registration import Inventory
 from ostro.store.database import Database, Tx
 from ostro.store.hosts import HOSTS, Host
 from ostro.store.images import (

@@ -11,7 +11,8 @@ from ostro.http.request import Reply, Request
 from ostro.http.schema import ANY_OBJECT, INTEGER, STRING, array, shape
 from ostro.model.context import Context
 from ostro.model.errors import Invalid
-from ostro.model.wishes import Feed, Registration, Report
+from ostro.model.registration import Registration
+from ostro.model.wishes import Feed, Report
 from ostro.services.agents.hosts import check_speaker, is_touch_due, register_host, touch_host
 from ostro.services.agents.joining import Speaker, check_certificate
 from ostro.services.agents.reports import record_reports

@@ -13,7 +13,8 @@ import msgspec
 
 from ostro.model.context import Context
 from ostro.model.errors import Forbidden, NotFound
-from ostro.model.wishes import Noun, Registered, Registration
+from ostro.model.registration import Registered, Registration
+from ostro.model.wishes import Noun
 from ostro.runtime.certificates import same_host_name
 from ostro.saga.engine import Waiting
 from ostro.services.agents.joining import Speaker, check_certificate

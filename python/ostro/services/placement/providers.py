@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ostro.model import wishes
+from ostro.model import registration
 from ostro.model.context import Context
 from ostro.services.placement.changes import get_provider
 from ostro.services.placement.engine import PlacementEngine
@@ -46,7 +46,7 @@ def capacity_of(total: int, reserved: int, allocation_ratio: float) -> int:
 
 
 def ensure_host_provider(
-    tx: Tx, engine: PlacementEngine, host_id: str, name: str, inventory: wishes.Inventory, now_us: int
+    tx: Tx, engine: PlacementEngine, host_id: str, name: str, inventory: registration.Inventory, now_us: int
 ) -> None:
     """Make the host's provider, or bring it up to what the host offers now. Nothing changed writes nothing.
 
