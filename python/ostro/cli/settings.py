@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -91,10 +92,14 @@ def settings_path(state: StateDir) -> Path:
 def read_settings(state: StateDir) -> Settings:
     """The settings. Raises Usage with what is wrong with them."""
     path = settings_path(state)
+    if not path.exists():
+        raise Usage(f"There is no {path}. `ostro init` makes it, or copy it from another controller.")
+    return _parse(path, {})
+
+
+def _parse(path: Path, defaults: Mapping[str, str]) -> Settings:
     try:
-        return msgspec.convert(tomllib.loads(path.read_text()), Settings)
-    except FileNotFoundError as error:
-        raise Usage(f"There is no {path}. `ostro init` makes it, or copy it from another controller.") from error
+        return msgspec.convert({**defaults, **tomllib.loads(path.read_text())}, Settings)
     except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise Usage(f"{path} can't be read: {error}") from error
 
@@ -104,11 +109,7 @@ def read_ceph(state: StateDir) -> CephConfig | None:
     path = settings_path(state)
     if not path.exists():
         return None
-    try:
-        found = {"database": "", "secret": "", **tomllib.loads(path.read_text())}
-        ceph = msgspec.convert(found, Settings).ceph
-    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise Usage(f"{path} can't be read: {error}") from error
+    ceph = _parse(path, {"database": "", "secret": ""}).ceph
     if ceph is not None and not ceph.conf.exists():
         raise Usage(f"{path} names {ceph.conf}, which is not there.")
     return ceph
