@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
@@ -111,13 +112,12 @@ class PostgresDatabase:
 
         code = getattr(fn, "__code__", type(fn))
         with trio.move_on_after(DEADLINE_S):
+            with suppress(Lost):
+                return await self._read(call, code)
             try:
                 return await self._read(call, code)
-            except Lost:
-                try:
-                    return await self._read(call, code)
-                except Lost as lost:
-                    raise lost.error from lost.__cause__
+            except Lost as lost:
+                raise lost.error from lost.__cause__
         raise Unavailable(LATE, retry_after_s=5)
 
     async def _read(self, call: Callable[[Tx], T], code: object) -> T:

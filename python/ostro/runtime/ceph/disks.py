@@ -302,6 +302,7 @@ def flatten(cluster: Any, disk: Disk) -> Parent | None:
         with opened(cluster, disk) as image:
             stood_on = _parent(image)
             if stood_on is not None:
+                # Always: that may be moved to the trash meanwhile.
                 with HELD.turn(cluster, stood_on.pool, stood_on.image_id):
                     image.flatten()
     except rbd.ImageNotFound:
