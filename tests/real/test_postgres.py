@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import trio
@@ -56,6 +56,27 @@ async def test_the_server_dies_and_comes_back(server: PostgresServer) -> None:
     database.close()
 
 
+DIE = "SELECT pg_terminate_backend(pg_backend_pid())"
+Pair = tuple[PostgresDatabase, PostgresDatabase]
+
+
+@pytest.fixture
+async def pair(postgres: PostgresServer, postgres_template: str) -> AsyncIterator[Pair]:
+    """A database as two processes have it open, not served yet."""
+    name = postgres.create_database(postgres_template)
+    here, there = (PostgresDatabase(World(random=random.Random(i)), postgres.dsn(name)) for i in (1, 2))
+    yield here, there
+    here.close()
+    there.close()
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def database(pair: Pair) -> PostgresDatabase:
+    """As one has it."""
+    return pair[0]
+
+
 def end_others(tx: Tx) -> int:
     """Close every connection but this, and wait until they are gone; how many there were."""
     sql = (
@@ -65,11 +86,8 @@ def end_others(tx: Tx) -> int:
     return len(tx.all(sql))
 
 
-async def test_a_read_does_not_mind_connections_that_died_while_nobody_used_them(
-    postgres: PostgresServer, postgres_template: str
-) -> None:
-    name = postgres.create_database(postgres_template)
-    here, there = (PostgresDatabase(World(random=random.Random(i)), postgres.dsn(name)) for i in (1, 2))
+async def test_a_read_does_not_mind_connections_that_died_while_nobody_used_them(pair: Pair) -> None:
+    here, there = pair
 
     def count_with_another(tx: Tx) -> int:
         # Each has a connection by then.
@@ -87,35 +105,25 @@ async def test_a_read_does_not_mind_connections_that_died_while_nobody_used_them
                     nursery.start_soon(here.read, count_with_another)
             assert await there.read(end_others) == 2
             assert await here.read(count) == 0
-    here.close()
-    there.close()
-    postgres.drop_database(name)
 
 
-async def test_a_read_whose_connection_dies_each_time_says_so(postgres: PostgresServer, postgres_template: str) -> None:
-    name = postgres.create_database(postgres_template)
-    database = PostgresDatabase(World(random=random.Random(1)), postgres.dsn(name))
+async def test_a_read_whose_connection_dies_each_time_says_so(database: PostgresDatabase) -> None:
     tries = []
 
     def die(tx: Tx) -> None:
         tries.append(1)
-        tx.one("SELECT pg_terminate_backend(pg_backend_pid())")
+        tx.one(DIE)
 
     with trio.fail_after(60):
         with pytest.raises(Unavailable):
             await database.read(die)
         assert len(tries) == 2
         assert await database.read(count) == 0
-    database.close()
-    postgres.drop_database(name)
 
 
-async def test_changes_do_not_mind_connections_that_died_while_nobody_used_them(
-    postgres: PostgresServer, postgres_template: str
-) -> None:
+async def test_changes_do_not_mind_connections_that_died_while_nobody_used_them(pair: Pair) -> None:
     """One alone, and a batch."""
-    name = postgres.create_database(postgres_template)
-    here, there = (PostgresDatabase(World(random=random.Random(i)), postgres.dsn(name)) for i in (1, 2))
+    here, there = pair
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(here.serve)
@@ -128,19 +136,11 @@ async def test_changes_do_not_mind_connections_that_died_while_nobody_used_them(
                     batch.start_soon(here.run, put, f"batch {number}")
             assert await here.read(count) == 7
             nursery.cancel_scope.cancel()
-    here.close()
-    there.close()
-    postgres.drop_database(name)
-
-
-DIE = "SELECT pg_terminate_backend(pg_backend_pid())"
 
 
 async def test_a_change_whose_connection_dies_says_so_and_is_not_made_again_when_it_may_have_been(
-    postgres: PostgresServer, postgres_template: str
+    database: PostgresDatabase,
 ) -> None:
-    name = postgres.create_database(postgres_template)
-    database = PostgresDatabase(World(random=random.Random(1)), postgres.dsn(name))
     tries: list[str] = []
 
     def die_before_the_commit(tx: Tx) -> None:
@@ -162,13 +162,10 @@ async def test_a_change_whose_connection_dies_says_so_and_is_not_made_again_when
             assert tries == ["before", "before", "with"]
             assert await database.read(count) == 0
             nursery.cancel_scope.cancel()
-    database.close()
-    postgres.drop_database(name)
 
 
-async def test_rings_reach_other_processes(postgres: PostgresServer, postgres_template: str) -> None:
-    name = postgres.create_database(postgres_template)
-    here, there = (PostgresDatabase(World(random=random.Random(i)), postgres.dsn(name)) for i in (1, 2))
+async def test_rings_reach_other_processes(pair: Pair) -> None:
+    here, there = pair
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             with there.doorbell.listen("unused") as first:
@@ -180,16 +177,10 @@ async def test_rings_reach_other_processes(postgres: PostgresServer, postgres_te
                 assert await bell.wait(30)
                 assert await there.read(count) == 1
             nursery.cancel_scope.cancel()
-    here.close()
-    there.close()
-    postgres.drop_database(name)
 
 
-async def test_a_ring_outlives_the_connection_that_should_have_carried_it(
-    postgres: PostgresServer, postgres_template: str
-) -> None:
-    name = postgres.create_database(postgres_template)
-    here, there = (PostgresDatabase(World(random=random.Random(i)), postgres.dsn(name)) for i in (1, 2))
+async def test_a_ring_outlives_the_connection_that_should_have_carried_it(pair: Pair) -> None:
+    here, there = pair
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             await nursery.start(here.serve)
@@ -201,9 +192,6 @@ async def test_a_ring_outlives_the_connection_that_should_have_carried_it(
                 await here.run(put, "b")
                 assert await bell.wait(30), "the listener has kept its connection, so somebody must tell it"
             nursery.cancel_scope.cancel()
-    here.close()
-    there.close()
-    postgres.drop_database(name)
 
 
 def end_publishers(tx: Tx) -> int:
@@ -213,19 +201,13 @@ def end_publishers(tx: Tx) -> int:
 
 
 @pytest.mark.parametrize("text", ("a\0b", "\ud800"))
-async def test_text_that_cannot_be_stored_is_the_callers_fault(
-    postgres: PostgresServer, postgres_template: str, text: str
-) -> None:
-    name = postgres.create_database(postgres_template)
-    database = PostgresDatabase(World(random=random.Random(1)), postgres.dsn(name))
+async def test_text_that_cannot_be_stored_is_the_callers_fault(database: PostgresDatabase, text: str) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(database.serve)
         with pytest.raises(Invalid):
             await database.run(put, text)
         assert await database.read(count) == 0
         nursery.cancel_scope.cancel()
-    database.close()
-    postgres.drop_database(name)
 
 
 def test_payloads_stay_within_what_notify_takes() -> None:
